@@ -1,0 +1,1 @@
+//! Fused CPU kernels for pruning and reconstruction, on plain slices.

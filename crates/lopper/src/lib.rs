@@ -1,0 +1,7 @@
+//! lopper: prune large language models after training, and repair what pruning breaks.
+//!
+//! Modules are the stages of a run; a file imports only from stages below its own.
+
+pub mod error;
+
+pub use error::{Error, Result};
