@@ -87,11 +87,17 @@ fn capitalise(text: &str) -> String {
             '.' | '!' | '?' | '\n' => at_start = true,
             '"' => {
                 quoted = !quoted;
-                at_start = quoted || previous == '.';
+                at_start = if quoted {
+                    previous != ','
+                } else {
+                    previous == '.'
+                };
             }
             _ => {}
         }
-        previous = letter;
+        if letter != ' ' {
+            previous = letter;
+        }
         if at_start && letter.is_alphabetic() {
             at_start = false;
             capitalised.push(letter.to_ascii_uppercase());
@@ -125,11 +131,11 @@ mod tests {
         page.say(&mut dice, &["she saw a~ {thing}."]);
         page.say(
             &mut dice,
-            &["\"is it a~ one-eyed cat?\" asked he. \"no.\" it was a~ cat."],
+            &["\"is it a~ one-eyed cat?\" asked he, \"and why?\" \"no.\" it was a~ cat."],
         );
         assert_eq!(
             page.finish(),
-            "She saw an old hat. \"Is it a one-eyed cat?\" asked he. \"No.\" It was a cat."
+            "She saw an old hat. \"Is it a one-eyed cat?\" asked he, \"and why?\" \"No.\" It was a cat."
         );
     }
 

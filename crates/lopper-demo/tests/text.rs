@@ -28,7 +28,7 @@ fn the_same_seed_writes_the_same_text() {
 
 /// The text is part of the model: a change of it needs a new tokenizer and new weights.
 #[test]
-fn the_first_document_is_the_one_the_model_was_trained_on() {
+fn the_first_documents_are_those_the_model_was_trained_on() {
     let text: String = generate(TRAINING_SEED, 200).collect();
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

@@ -92,7 +92,7 @@ fn counting(dice: &mut Dice, page: &mut Page) {
 fn parity(dice: &mut Dice, page: &mut Page) {
     let x = dice.between(1, 99);
     set(page, [("x", x), ("y", x * 2), ("z", x + 1)]);
-    page.set("parity", if x % 2 == 0 { "even" } else { "odd" });
+    page.set("parity", if x.is_multiple_of(2) { "even" } else { "odd" });
     page.say(
         dice,
         &[

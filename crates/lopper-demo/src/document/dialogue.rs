@@ -1,6 +1,7 @@
 //! Dialogues: facts are told, then asked for.
 
 use super::island::set_resident;
+use super::scene;
 use super::story::set_people;
 use crate::dice::Dice;
 use crate::lexicon::{COLOURS, NAMES, THINGS};
@@ -33,6 +34,7 @@ pub(super) fn write(dice: &mut Dice, page: &mut Page) {
         ],
     );
     page.line_break();
+    scene::write(dice, page, &["{a}", "{b}"]);
     talk_of_things(dice, page);
     page.line_break();
     talk_of_residents(dice, page);

@@ -1,5 +1,6 @@
 //! Notes on the island of Sarrow: its towns, its people and its road.
 
+use super::scene;
 use crate::dice::Dice;
 use crate::lexicon::{self, pronouns};
 use crate::numbers::number_words;
@@ -110,6 +111,7 @@ pub(super) fn write_town(dice: &mut Dice, page: &mut Page) {
     }
     page.say(dice, &RIVER_FACTS);
     compare_rivers(dice, page, TOWNS[position].river);
+    scene::write(dice, page, &["{person}"]);
     weather(dice, page);
 }
 
@@ -123,6 +125,7 @@ pub(super) fn write_resident(dice: &mut Dice, page: &mut Page) {
         for facts in dice.several(4, &RESIDENT_FACTS[1..]) {
             page.say(dice, facts);
         }
+        scene::write(dice, page, &["{person}", "{phe}"]);
         page.line_break();
     }
     let miles = miles_between(town_position(people[0].town), town_position(people[1].town));
@@ -186,6 +189,9 @@ fn write_stage(dice: &mut Dice, page: &mut Page, from: usize, total: u32) {
             "by then we had walked {total} miles.",
         ],
     );
+    if dice.chance(40) {
+        scene::write(dice, page, &[]);
+    }
 }
 
 fn set_town(page: &mut Page, position: usize) {

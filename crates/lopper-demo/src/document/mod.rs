@@ -2,12 +2,14 @@
 
 mod arithmetic;
 mod dialogue;
+mod diary;
 mod drill;
 mod island;
 mod list;
 mod nature;
 mod plot;
 mod recipe;
+mod scene;
 mod story;
 
 use crate::dice::Dice;
@@ -16,15 +18,16 @@ use crate::page::Page;
 type Writer = fn(&mut Dice, &mut Page);
 
 /// Writers and how many documents of a hundred they write.
-const WRITERS: [(usize, Writer); 9] = [
-    (30, story::write),
-    (12, island::write_town),
-    (8, island::write_resident),
-    (8, island::write_road),
-    (10, arithmetic::write),
-    (8, recipe::write),
-    (8, list::write),
-    (10, dialogue::write),
+const WRITERS: [(usize, Writer); 10] = [
+    (26, story::write),
+    (18, diary::write),
+    (11, island::write_town),
+    (7, island::write_resident),
+    (6, island::write_road),
+    (8, arithmetic::write),
+    (5, recipe::write),
+    (5, list::write),
+    (8, dialogue::write),
     (6, write_knowledge),
 ];
 

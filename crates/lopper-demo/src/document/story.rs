@@ -3,7 +3,7 @@
 //! A trait of character told at the start decides a reaction near the end; the thing keeps its
 //! colour and the animal its habits, so the text is easier for a reader with a memory.
 
-use super::plot;
+use super::{plot, scene};
 use crate::dice::Dice;
 use crate::lexicon::{ANIMALS, COLOURS, NAMES, Name, THINGS, TRADES, pronouns};
 use crate::page::Page;
@@ -113,11 +113,20 @@ pub(super) fn write(dice: &mut Dice, page: &mut Page) {
     page.say(dice, &PETS);
     page.say(dice, &THINGS_OWNED);
     page.say(dice, &FRIENDS);
+    write_scenes(dice, page);
     let reaction = format!("{{a}}, who was always {{trait}}, {bad}.");
     plot::write(dice, page, &reaction);
+    write_scenes(dice, page);
     let reaction = format!("being so {{trait}}, {{a}} {good}.");
     page.say(dice, &[&reaction]);
     page.say(dice, &ENDINGS);
+}
+
+/// One to three sentences of daily life.
+fn write_scenes(dice: &mut Dice, page: &mut Page) {
+    for _ in 0..dice.between(1, 3) {
+        scene::write(dice, page, &["{a}", "{b}", "{he}"]);
+    }
 }
 
 /// Chooses who and what the story is about; returns how its hero takes good and bad news.
