@@ -30,6 +30,22 @@ pub(super) fn write(dice: &mut Dice, page: &mut Page) {
             ],
         );
     }
+    write_trade(dice, page);
+    for thing in dice.several(2, &THINGS) {
+        page.set("thing", thing.name);
+        page.set("material", thing.material);
+        page.set("purpose", thing.purpose);
+        page.say(
+            dice,
+            &[
+                "a~ {thing} is made of {material}.",
+                "you need a~ {thing} {purpose}.",
+            ],
+        );
+    }
+}
+
+fn write_trade(dice: &mut Dice, page: &mut Page) {
     let trade = dice.pick(&TRADES);
     page.set("trade", trade.name);
     page.set("trades", trade.plural);
@@ -44,16 +60,4 @@ pub(super) fn write(dice: &mut Dice, page: &mut Page) {
             "a {trade} cannot work without a~ {tool}.",
         ],
     );
-    for thing in dice.several(2, &THINGS) {
-        page.set("thing", thing.name);
-        page.set("material", thing.material);
-        page.set("purpose", thing.purpose);
-        page.say(
-            dice,
-            &[
-                "a~ {thing} is made of {material}.",
-                "you need a~ {thing} {purpose}.",
-            ],
-        );
-    }
 }

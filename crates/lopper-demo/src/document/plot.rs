@@ -78,15 +78,14 @@ pub(super) fn write(dice: &mut Dice, page: &mut Page, reaction: &str) {
     dice.pick(&PLOTS)(dice, page, reaction);
 }
 
+const LOSSES: [&str; 3] = [
+    "then the {thing} was gone.",
+    "when {a} came home, the {colour} {thing} had disappeared.",
+    "suddenly {a} could not find {his} {thing} anywhere.",
+];
+
 fn lost(dice: &mut Dice, page: &mut Page, reaction: &str) {
-    page.say(
-        dice,
-        &[
-            "then the {thing} was gone.",
-            "when {a} came home, the {colour} {thing} had disappeared.",
-            "suddenly {a} could not find {his} {thing} anywhere.",
-        ],
-    );
+    page.say(dice, &LOSSES);
     page.say(dice, &[reaction]);
     page.say(
         dice,
@@ -227,17 +226,16 @@ fn rescue(dice: &mut Dice, page: &mut Page, reaction: &str) {
     );
 }
 
+const BIRTHDAYS: [&str; 2] = [
+    "{b} was {age} years old and would soon be {next}.",
+    "tomorrow {b}, who was {age}, would turn {next}.",
+];
+
 fn present(dice: &mut Dice, page: &mut Page, reaction: &str) {
     let age = dice.between(6, 40);
     page.set("age", number_words(age));
     page.set("next", number_words(age + 1));
-    page.say(
-        dice,
-        &[
-            "{b} was {age} years old and would soon be {next}.",
-            "tomorrow {b}, who was {age}, would turn {next}.",
-        ],
-    );
+    page.say(dice, &BIRTHDAYS);
     page.say(
         dice,
         &[

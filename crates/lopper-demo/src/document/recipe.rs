@@ -34,6 +34,20 @@ const DISHES: [Dish; 14] = [
     Dish { name: "almond biscuits", counted: ["almonds", "eggs"], measured: ["cups", "flour"], cook: "bake", vessel: "flat tray", minutes: 15, served: "with tea" },
 ];
 
+/// The steps in their order, each in several wordings.
+#[rustfmt::skip]
+const STEPS: [&[&str]; 9] = [
+    &["how to make {dish} for {people}.", "{dish} for {people} people.", "{cookname}'s {dish}, for {people} people."],
+    &["you need {n} {first}, {m} {second} and {k} {measure} of {stuff}.", "take {n} {first}, {m} {second} and {k} {measure} of {stuff}."],
+    &["wash the {n} {first} and cut them into small pieces.", "first prepare the {first}, all {n} of them."],
+    &["mix them with the {m} {second} in the {vessel}.", "put the {m} {second} into the {vessel} and stir."],
+    &["add the {stuff} slowly, {k} {measure} in all.", "pour in the {k} {measure} of {stuff}."],
+    &["{cook} everything for {minutes} minutes.", "then {cook} it for {minutes} minutes in the {vessel}."],
+    &["season with salt and pepper if you like.", "do not let it stand too long.", "taste it, and wait until it is ready."],
+    &["serve the {dish} {served}.", "{dish} is best {served}."],
+    &["for {crowd} people, use {nn} {first}, {mm} {second} and {kk} {measure} of {stuff}."],
+];
+
 /// Writes a recipe, and the same for twice as many people.
 pub(super) fn write(dice: &mut Dice, page: &mut Page) {
     let dish = dice.pick(&DISHES);
@@ -51,7 +65,9 @@ pub(super) fn write(dice: &mut Dice, page: &mut Page) {
     page.set("people", number_words(people));
     page.set("crowd", number_words(2 * people));
     page.set("cookname", dice.pick(&NAMES).name);
-    write_steps(dice, page);
+    for step in STEPS {
+        page.say(dice, step);
+    }
 }
 
 fn set_dish(page: &mut Page, dish: &Dish) {
@@ -64,66 +80,4 @@ fn set_dish(page: &mut Page, dish: &Dish) {
     page.set("vessel", dish.vessel);
     page.set("minutes", number_words(dish.minutes));
     page.set("served", dish.served);
-}
-
-fn write_steps(dice: &mut Dice, page: &mut Page) {
-    page.say(
-        dice,
-        &[
-            "how to make {dish} for {people}.",
-            "{dish} for {people} people.",
-            "{cookname}'s {dish}, for {people} people.",
-        ],
-    );
-    page.say(
-        dice,
-        &[
-            "you need {n} {first}, {m} {second} and {k} {measure} of {stuff}.",
-            "take {n} {first}, {m} {second} and {k} {measure} of {stuff}.",
-        ],
-    );
-    page.say(
-        dice,
-        &[
-            "wash the {n} {first} and cut them into small pieces.",
-            "first prepare the {first}, all {n} of them.",
-        ],
-    );
-    page.say(
-        dice,
-        &[
-            "mix them with the {m} {second} in the {vessel}.",
-            "put the {m} {second} into the {vessel} and stir.",
-        ],
-    );
-    page.say(
-        dice,
-        &[
-            "add the {stuff} slowly, {k} {measure} in all.",
-            "pour in the {k} {measure} of {stuff}.",
-        ],
-    );
-    page.say(
-        dice,
-        &[
-            "{cook} everything for {minutes} minutes.",
-            "then {cook} it for {minutes} minutes in the {vessel}.",
-        ],
-    );
-    page.say(
-        dice,
-        &[
-            "season with salt and pepper if you like.",
-            "do not let it stand too long.",
-            "taste it, and wait until it is ready.",
-        ],
-    );
-    page.say(
-        dice,
-        &["serve the {dish} {served}.", "{dish} is best {served}."],
-    );
-    page.say(
-        dice,
-        &["for {crowd} people, use {nn} {first}, {mm} {second} and {kk} {measure} of {stuff}."],
-    );
 }
