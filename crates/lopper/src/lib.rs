@@ -2,6 +2,8 @@
 //!
 //! Modules are the stages of a run; a file imports only from stages below its own.
 
+pub mod checkpoint;
 pub mod error;
+pub mod text;
 
 pub use error::{Error, Result};
