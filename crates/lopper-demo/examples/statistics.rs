@@ -14,31 +14,16 @@ const HELD_OUT_DOCUMENTS: usize = 500;
 fn main() -> tokenizers::Result<()> {
     let file = FILES.iter().find(|(name, _)| *name == "tokenizer.json");
     let tokenizer = Tokenizer::from_bytes(file.map_or(&b""[..], |(_, content)| content))?;
-    let encode = |text: String| {
-        tokenizer
-            .encode_fast(text, true)
-            .map(|ids| ids.get_ids().to_vec())
-    };
+    let encode = |text: String| tokenizer.encode_fast(text, true).map(|ids| ids.get_ids().to_vec());
     let training = encode(training_text(TRAINING_DOCUMENTS))?;
     let held_out = encode(held_out_text(HELD_OUT_DOCUMENTS))?;
-    let words: usize = generate(1, 2000)
-        .map(|text| text.split_whitespace().count())
-        .sum();
+    let words: usize = generate(1, 2000).map(|text| text.split_whitespace().count()).sum();
     println!("words per document: {}", words / 2000);
-    println!(
-        "tokens per document: {}",
-        training.len() / TRAINING_DOCUMENTS
-    );
-    println!(
-        "tokens in 128 calibration documents: {}",
-        encode(calibration_text(128))?.len()
-    );
+    println!("tokens per document: {}", training.len() / TRAINING_DOCUMENTS);
+    println!("tokens in 128 calibration documents: {}", encode(calibration_text(128))?.len());
     for order in 1..=6 {
         let bits = cross_entropy(&training, &held_out, order);
-        println!(
-            "{order}-gram: {bits:.3} bits per token, perplexity {:.2}",
-            bits.exp2()
-        );
+        println!("{order}-gram: {bits:.3} bits per token, perplexity {:.2}", bits.exp2());
     }
     Ok(())
 }
@@ -47,9 +32,7 @@ fn main() -> tokenizers::Result<()> {
 /// (Witten and Bell's weights: a context seen with `u` different successors gives `u` to the
 /// shorter context).
 fn cross_entropy(training: &[u32], held_out: &[u32], order: usize) -> f64 {
-    let tables: Vec<Table> = (1..=order)
-        .map(|length| Table::count(training, length))
-        .collect();
+    let tables: Vec<Table> = (1..=order).map(|length| Table::count(training, length)).collect();
     let bits: f64 = (order..held_out.len())
         .map(|place| {
             let probability = tables.iter().fold(1.0 / 1024.0, |shorter, table| {
@@ -71,11 +54,7 @@ struct Table<'a> {
 
 impl<'a> Table<'a> {
     fn count(tokens: &'a [u32], order: usize) -> Self {
-        let mut table = Self {
-            order,
-            grams: HashMap::new(),
-            contexts: HashMap::new(),
-        };
+        let mut table = Self { order, grams: HashMap::new(), contexts: HashMap::new() };
         for gram in tokens.windows(order) {
             let seen = table.grams.entry(gram).or_default();
             let context = table.contexts.entry(&gram[..order - 1]).or_default();

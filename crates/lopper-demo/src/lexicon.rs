@@ -37,15 +37,7 @@ pub(crate) struct Name {
     pub(crate) she: bool,
 }
 
-pub(crate) const DAYS: [&str; 7] = [
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-    "Sunday",
-];
+pub(crate) const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
 pub(crate) const MONTHS: [&str; 12] = [
     "January",
@@ -65,8 +57,7 @@ pub(crate) const MONTHS: [&str; 12] = [
 pub(crate) const MONTH_DAYS: [u32; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
 pub(crate) const COLOURS: [&str; 13] = [
-    "red", "blue", "green", "yellow", "white", "black", "brown", "grey", "orange", "purple",
-    "pink", "golden", "silver",
+    "red", "blue", "green", "yellow", "white", "black", "brown", "grey", "orange", "purple", "pink", "golden", "silver",
 ];
 
 #[rustfmt::skip]
@@ -83,22 +74,11 @@ const HE: [&str; 18] = [
 
 /// The names of the people in stories: eighteen of women, then eighteen of men.
 pub(crate) const NAMES: [Name; 36] = {
-    let mut names = [const {
-        Name {
-            name: "",
-            she: true,
-        }
-    }; 36];
+    let mut names = [const { Name { name: "", she: true } }; 36];
     let mut place = 0;
     while place < 18 {
-        names[place] = Name {
-            name: SHE[place],
-            she: true,
-        };
-        names[18 + place] = Name {
-            name: HE[place],
-            she: false,
-        };
+        names[place] = Name { name: SHE[place], she: true };
+        names[18 + place] = Name { name: HE[place], she: false };
         place += 1;
     }
     names
@@ -221,25 +201,15 @@ pub(crate) const THINGS: [Thing; 40] = [
 
 /// The animal called `name`.
 pub(crate) fn animal(name: &str) -> &'static Animal {
-    ANIMALS
-        .iter()
-        .find(|animal| animal.name == name)
-        .expect("every pet is an animal of the table")
+    ANIMALS.iter().find(|animal| animal.name == name).expect("every pet is an animal of the table")
 }
 
 /// The trade called `name`.
 pub(crate) fn trade(name: &str) -> &'static Trade {
-    TRADES
-        .iter()
-        .find(|trade| trade.name == name)
-        .expect("every trade named is in the table")
+    TRADES.iter().find(|trade| trade.name == name).expect("every trade named is in the table")
 }
 
 /// `she` or `he`, `her` or `him`, `her` or `his`.
 pub(crate) fn pronouns(she: bool) -> [&'static str; 3] {
-    if she {
-        ["she", "her", "her"]
-    } else {
-        ["he", "him", "his"]
-    }
+    if she { ["she", "her", "her"] } else { ["he", "him", "his"] }
 }

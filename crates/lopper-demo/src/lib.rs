@@ -36,15 +36,9 @@ pub const HELD_OUT_SEED: u64 = 3;
 /// The files of the model's directory in Hugging Face's form: name and content.
 pub const FILES: &[(&str, &[u8])] = &[
     ("config.json", include_bytes!("../model/config.json")),
-    (
-        "generation_config.json",
-        include_bytes!("../model/generation_config.json"),
-    ),
+    ("generation_config.json", include_bytes!("../model/generation_config.json")),
     ("tokenizer.json", include_bytes!("../model/tokenizer.json")),
-    (
-        "tokenizer_config.json",
-        include_bytes!("../model/tokenizer_config.json"),
-    ),
+    ("tokenizer_config.json", include_bytes!("../model/tokenizer_config.json")),
 ];
 
 /// Writes `documents` documents of about a hundred words, the same for the same `seed` always.
@@ -70,9 +64,7 @@ pub fn held_out_text(documents: usize) -> String {
 }
 
 fn text(seed: u64, documents: usize) -> String {
-    generate(seed, documents)
-        .flat_map(|document| [document, END_OF_DOCUMENT.to_owned()])
-        .collect()
+    generate(seed, documents).flat_map(|document| [document, END_OF_DOCUMENT.to_owned()]).collect()
 }
 
 /// Writes [`FILES`] into `directory`, which is made if it is not there.
@@ -81,7 +73,5 @@ fn text(seed: u64, documents: usize) -> String {
 /// When the directory cannot be made or a file cannot be written.
 pub fn write_model(directory: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(directory)?;
-    FILES
-        .iter()
-        .try_for_each(|(name, content)| std::fs::write(directory.join(name), content))
+    FILES.iter().try_for_each(|(name, content)| std::fs::write(directory.join(name), content))
 }

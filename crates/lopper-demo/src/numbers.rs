@@ -23,13 +23,11 @@ const SMALL: [&str; 20] = [
     "nineteen",
 ];
 
-const TENS: [&str; 10] = [
-    "", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety",
-];
+const TENS: [&str; 10] = ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
 
 const ORDINALS: [&str; 12] = [
-    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth",
-    "eleventh", "twelfth",
+    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh",
+    "twelfth",
 ];
 
 /// The words for `number`, which is below one thousand.
@@ -46,11 +44,7 @@ pub fn number_words(number: u32) -> String {
     match (hundreds, rest) {
         (0, _) => below_hundred(rest),
         (_, 0) => format!("{} hundred", below_hundred(hundreds)),
-        _ => format!(
-            "{} hundred and {}",
-            below_hundred(hundreds),
-            below_hundred(rest)
-        ),
+        _ => format!("{} hundred and {}", below_hundred(hundreds), below_hundred(rest)),
     }
 }
 

@@ -70,11 +70,7 @@ fn choose_articles(text: &str) -> String {
 /// `a` or `an` before `word`; the words of this crate have no exception but `one` and `useful`.
 fn article(word: &str) -> &'static str {
     let sounds_like_a_consonant = word.starts_with("one") || word.starts_with("use");
-    if word.starts_with(['a', 'e', 'i', 'o', 'u']) && !sounds_like_a_consonant {
-        "an"
-    } else {
-        "a"
-    }
+    if word.starts_with(['a', 'e', 'i', 'o', 'u']) && !sounds_like_a_consonant { "an" } else { "a" }
 }
 
 /// Capitals after a full stop and where a quotation opens; `"why?" asked x` stays one sentence.
@@ -87,11 +83,7 @@ fn capitalise(text: &str) -> String {
             '.' | '!' | '?' | '\n' => at_start = true,
             '"' => {
                 quoted = !quoted;
-                at_start = if quoted {
-                    previous != ','
-                } else {
-                    previous == '.'
-                };
+                at_start = if quoted { previous != ',' } else { previous == '.' };
             }
             _ => {}
         }
@@ -129,10 +121,7 @@ mod tests {
         page.set("thing", "old hat");
         let mut dice = Dice::new(0, 0);
         page.say(&mut dice, &["she saw a~ {thing}."]);
-        page.say(
-            &mut dice,
-            &["\"is it a~ one-eyed cat?\" asked he, \"and why?\" \"no.\" it was a~ cat."],
-        );
+        page.say(&mut dice, &["\"is it a~ one-eyed cat?\" asked he, \"and why?\" \"no.\" it was a~ cat."]);
         assert_eq!(
             page.finish(),
             "She saw an old hat. \"Is it a one-eyed cat?\" asked he, \"and why?\" \"No.\" It was a cat."

@@ -112,18 +112,12 @@ pub(crate) const RESIDENTS: [Resident; 24] = [
 
 /// The river called `name`.
 pub(crate) fn river(name: &str) -> &'static River {
-    RIVERS
-        .iter()
-        .find(|river| river.name == name)
-        .expect("every town names a river of the table")
+    RIVERS.iter().find(|river| river.name == name).expect("every town names a river of the table")
 }
 
 /// The place of the town called `name` on the ring road.
 pub(crate) fn town_position(name: &str) -> usize {
-    TOWNS
-        .iter()
-        .position(|town| town.name == name)
-        .expect("every resident names a town of the table")
+    TOWNS.iter().position(|town| town.name == name).expect("every resident names a town of the table")
 }
 
 #[cfg(test)]
@@ -135,15 +129,8 @@ mod tests {
     #[test]
     fn references_hold() {
         for town in &TOWNS {
-            assert_eq!(
-                river(town.river).sea,
-                format!("{}ern", town.region),
-                "{}",
-                town.name
-            );
-            assert!(
-                lexicon::DAYS.contains(&town.market) && lexicon::MONTHS.contains(&town.festival)
-            );
+            assert_eq!(river(town.river).sea, format!("{}ern", town.region), "{}", town.name);
+            assert!(lexicon::DAYS.contains(&town.market) && lexicon::MONTHS.contains(&town.festival));
             assert!(lexicon::COLOURS.contains(&town.roofs), "{}", town.roofs);
             assert_eq!(lexicon::trade(town.trade).name, town.trade);
         }
@@ -151,28 +138,19 @@ mod tests {
             assert_eq!(TOWNS[town_position(person.town)].name, person.town);
             assert_eq!(lexicon::animal(person.pet).name, person.pet);
             assert_eq!(lexicon::trade(person.trade).name, person.trade);
-            assert!(
-                TOWNS.iter().any(|town| town.food == person.dish),
-                "{}",
-                person.dish
-            );
+            assert!(TOWNS.iter().any(|town| town.food == person.dish), "{}", person.dish);
         }
     }
 
     #[test]
     fn names_and_unique_attributes_are_unique() {
-        let different =
-            |words: Vec<&str>| words.iter().collect::<BTreeSet<_>>().len() == words.len();
+        let different = |words: Vec<&str>| words.iter().collect::<BTreeSet<_>>().len() == words.len();
         assert!(different(TOWNS.iter().map(|town| town.name).collect()));
         assert!(different(TOWNS.iter().map(|town| town.food).collect()));
         assert!(different(TOWNS.iter().map(|town| town.landmark).collect()));
         assert!(different(TOWNS.iter().map(|town| town.trade).collect()));
-        assert!(different(
-            RESIDENTS.iter().map(|person| person.name).collect()
-        ));
-        assert!(different(
-            RESIDENTS.iter().map(|person| person.town).collect()
-        ));
+        assert!(different(RESIDENTS.iter().map(|person| person.name).collect()));
+        assert!(different(RESIDENTS.iter().map(|person| person.town).collect()));
         assert!(different(RIVERS.iter().map(|river| river.hill).collect()));
     }
 }

@@ -10,11 +10,7 @@ use serde_json::Value;
 use tokenizers::Tokenizer;
 
 fn file(name: &str) -> &'static [u8] {
-    FILES
-        .iter()
-        .find(|(known, _)| *known == name)
-        .expect("the file is embedded")
-        .1
+    FILES.iter().find(|(known, _)| *known == name).expect("the file is embedded").1
 }
 
 fn tokenizer() -> Tokenizer {
@@ -57,9 +53,7 @@ fn the_vocabulary_is_used() {
         let ids = tokenizer.encode(document, true).unwrap();
         tokens += ids.len();
         documents += 1;
-        ids.get_ids()
-            .iter()
-            .for_each(|id| seen[*id as usize] = true);
+        ids.get_ids().iter().for_each(|id| seen[*id as usize] = true);
     }
     let used = seen.iter().filter(|used| **used).count();
     assert!(used > 700, "{used} tokens used");
@@ -72,22 +66,12 @@ fn the_configuration_fits_itself_and_the_tokenizer() {
     let config: Value = serde_json::from_slice(file("config.json")).unwrap();
     let number = |name: &str| config[name].as_u64().unwrap();
     assert_eq!(number("vocab_size"), trainer::VOCABULARY as u64);
-    assert_eq!(
-        number("hidden_size"),
-        number("num_attention_heads") * number("head_dim")
-    );
-    assert_eq!(
-        number("num_attention_heads") % number("num_key_value_heads"),
-        0
-    );
+    assert_eq!(number("hidden_size"), number("num_attention_heads") * number("head_dim"));
+    assert_eq!(number("num_attention_heads") % number("num_key_value_heads"), 0);
     assert_eq!(number("intermediate_size") % 32, 0);
     assert_eq!(config["tie_word_embeddings"], Value::Bool(true));
     for name in ["generation_config.json", "tokenizer_config.json"] {
-        assert!(
-            serde_json::from_slice::<Value>(file(name))
-                .unwrap()
-                .is_object()
-        );
+        assert!(serde_json::from_slice::<Value>(file(name)).unwrap().is_object());
     }
 }
 

@@ -1,8 +1,8 @@
 //! The text is what the crate says it is: repeatable, true, and of the promised size.
 
 use lopper_demo::{
-    CALIBRATION_SEED, END_OF_DOCUMENT, HELD_OUT_SEED, TRAINING_SEED, calibration_text, generate,
-    held_out_text, number_words,
+    CALIBRATION_SEED, END_OF_DOCUMENT, HELD_OUT_SEED, TRAINING_SEED, calibration_text, generate, held_out_text,
+    number_words,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,10 +11,7 @@ const DOCUMENTS: usize = 4000;
 fn sentences(documents: usize) -> Vec<String> {
     generate(TRAINING_SEED, documents)
         .flat_map(|document| {
-            document
-                .split(['.', '\n', '?', '!'])
-                .map(|part| part.trim().to_lowercase())
-                .collect::<Vec<_>>()
+            document.split(['.', '\n', '?', '!']).map(|part| part.trim().to_lowercase()).collect::<Vec<_>>()
         })
         .collect()
 }
@@ -30,13 +27,10 @@ fn the_same_seed_writes_the_same_text() {
 #[test]
 fn the_first_documents_are_those_the_model_was_trained_on() {
     let text: String = generate(TRAINING_SEED, 200).collect();
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    assert_eq!(
-        hash, 0xaca7_30d9_8677_a8b9,
-        "FNV-1a of the first 200 documents is now {hash:#018x}"
-    );
+    let hash = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    assert_eq!(hash, 0xaca7_30d9_8677_a8b9, "FNV-1a of the first 200 documents is now {hash:#018x}");
 }
 
 #[test]
@@ -64,10 +58,7 @@ fn texts_end_every_document_with_the_separator() {
 fn no_mark_of_a_template_is_left() {
     for document in generate(TRAINING_SEED, DOCUMENTS) {
         assert!(!document.contains(['{', '}', '~']), "{document}");
-        assert!(
-            !document.contains("  ") && document.is_ascii(),
-            "{document}"
-        );
+        assert!(!document.contains("  ") && document.is_ascii(), "{document}");
     }
 }
 
@@ -84,11 +75,7 @@ fn sizes_are_as_promised() {
         }
     }
     let mean = count / DOCUMENTS;
-    assert!(
-        (1200..=1800).contains(&words.len()),
-        "{} distinct words",
-        words.len()
-    );
+    assert!((1200..=1800).contains(&words.len()), "{} distinct words", words.len());
     assert!((80..=160).contains(&mean), "{mean} words in a document");
 }
 
@@ -99,9 +86,7 @@ fn cut<'a>(text: &'a str, middle: &str) -> Option<(&'a str, &'a str)> {
 
 #[test]
 fn arithmetic_is_true() {
-    let number: HashMap<String, u32> = (0..1000)
-        .map(|number| (number_words(number), number))
-        .collect();
+    let number: HashMap<String, u32> = (0..1000).map(|number| (number_words(number), number)).collect();
     let mut checked = 0;
     for sentence in sentences(DOCUMENTS) {
         for (operator, apply) in [
@@ -119,10 +104,7 @@ fn arithmetic_is_true() {
             assert_eq!(apply(number[x], number[y]), number[z], "{sentence}");
             checked += 1;
         }
-        if let Some((x, y)) = sentence
-            .strip_prefix("twice ")
-            .and_then(|rest| cut(rest, " is "))
-        {
+        if let Some((x, y)) = sentence.strip_prefix("twice ").and_then(|rest| cut(rest, " is ")) {
             assert_eq!(number[x] * 2, number[y], "{sentence}");
             checked += 1;
         }
@@ -145,24 +127,15 @@ fn facts_are_the_same_everywhere() {
         let mut answers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for sentence in sentences(DOCUMENTS) {
             let found = if let Some(rest) = sentence.strip_prefix(relation) {
-                [" is held on ", " are ", " is "]
-                    .iter()
-                    .find_map(|verb| cut(rest, verb))
+                [" is held on ", " are ", " is "].iter().find_map(|verb| cut(rest, verb))
             } else {
                 cut(&sentence, relation)
             };
             if let Some((subject, answer)) = found {
-                answers
-                    .entry(subject.to_owned())
-                    .or_default()
-                    .insert(answer.to_owned());
+                answers.entry(subject.to_owned()).or_default().insert(answer.to_owned());
             }
         }
-        assert!(
-            answers.len() >= subjects,
-            "{relation}: {} subjects",
-            answers.len()
-        );
+        assert!(answers.len() >= subjects, "{relation}: {} subjects", answers.len());
         for (subject, answer) in answers {
             assert_eq!(answer.len(), 1, "{subject}{relation}{answer:?}");
         }
@@ -174,10 +147,7 @@ fn sorted_lists_are_sorted() {
     let mut checked = 0;
     for sentence in sentences(DOCUMENTS) {
         if let Some((_, list)) = cut(&sentence, "in the order of the alphabet they are ") {
-            let words: Vec<&str> = list
-                .split(", ")
-                .flat_map(|part| part.split(" and "))
-                .collect();
+            let words: Vec<&str> = list.split(", ").flat_map(|part| part.split(" and ")).collect();
             assert!(words.len() >= 4 && words.is_sorted(), "{sentence}");
             checked += 1;
         }

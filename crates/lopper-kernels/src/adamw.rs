@@ -84,7 +84,14 @@ simd! {
 /// # Panics
 ///
 /// If the lengths differ or the step is 0.
-pub fn adamw(step: &AdamWStep, weight: &mut [f32], first: &mut [f32], second: &mut [f32], grad: &[f32], mask: Option<&[u8]>) {
+pub fn adamw(
+    step: &AdamWStep,
+    weight: &mut [f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    grad: &[f32],
+    mask: Option<&[u8]>,
+) {
     let n = weight.len();
     assert!(first.len() == n && second.len() == n && grad.len() == n, "adamw: the slices differ in length");
     assert!(step.step > 0, "adamw: steps are counted from 1");

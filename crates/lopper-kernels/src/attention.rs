@@ -182,9 +182,11 @@ impl Forward<'_> {
         let first = tile.start + tile.queries.start;
         gather_rows(self.q, shape.heads * d, first..first + rows, tile.head * d, queries, d);
         score(self.tier, shape, &keys, rows, queries, self.keys.head(tile.sequence, key_head), scores);
-        let sums: Vec<(f32, f32)> = shape.columns(tile).zip(scores.chunks_mut(leading)).map(|(columns, row)| {
-            exponentiate_row(self.tier, row, columns, shape.scale)
-        }).collect();
+        let sums: Vec<(f32, f32)> = shape
+            .columns(tile)
+            .zip(scores.chunks_mut(leading))
+            .map(|(columns, row)| exponentiate_row(self.tier, row, columns, shape.scale))
+            .collect();
         let probabilities = Left { data: scores, row: leading, depth: 1 };
         let values = Right { data: &self.values.head(tile.start, key_head)[keys.start * d..], leading: d };
         multiply(self.tier, Extent { m: rows, n: d, k: keys.len() }, probabilities, values, mixed, d, false);

@@ -56,10 +56,15 @@ pub fn attention_backward(
     let entries = [out.len(), d_out.len(), dq.len()];
     assert!(entries == [q.len(); 3], "attention_backward: out, d_out and dq must be as long as q");
     assert!(dk.len() == k.len() && dv.len() == k.len(), "attention_backward: dk and dv must be as long as k");
-    assert_eq!(log_sum_exp.len(), shape.tokens() * shape.heads, "attention_backward: log_sum_exp is not [tokens, heads]");
+    assert_eq!(
+        log_sum_exp.len(),
+        shape.tokens() * shape.heads,
+        "attention_backward: log_sum_exp is not [tokens, heads]"
+    );
     let (key_panels, value_panels, keys) = (panels(shape, k), panels(shape, v), by_head(shape, k));
     let (dq, dk, dv) = (Shared::new(dq), Shared::new(dk), Shared::new(dv));
-    let backward = Backward { tier: tier(), shape, q, key_panels, value_panels, keys, out, log_sum_exp, d_out, dq, dk, dv };
+    let backward =
+        Backward { tier: tier(), shape, q, key_panels, value_panels, keys, out, log_sum_exp, d_out, dq, dk, dv };
     let tasks = (1..shape.offsets.len()).flat_map(|end| (0..shape.kv_heads).map(move |head| (end - 1, head)));
     tasks.collect::<Vec<_>>().into_par_iter().with_max_len(1).for_each(|(sequence, head)| backward.run(sequence, head));
 }
@@ -130,7 +135,16 @@ impl Backward<'_> {
         for (i, (columns, (scores, slopes))) in shape.columns(tile).zip(pairs).enumerate() {
             let entry = (first + i) * shape.heads + tile.head;
             let out = &self.out[entry * d..][..d];
-            differentiate_row(tier, scores, slopes, columns, shape.scale, self.log_sum_exp[entry], out, &d_out[i * d..][..d]);
+            differentiate_row(
+                tier,
+                scores,
+                slopes,
+                columns,
+                shape.scale,
+                self.log_sum_exp[entry],
+                out,
+                &d_out[i * d..][..d],
+            );
         }
         let (by_key, keys_start) = (Extent { m: keys.len(), n: d, k: rows }, keys.start * d);
         let transposed = |data| Left { data, row: 1, depth: leading };

@@ -132,5 +132,8 @@ fn check_extent(kernel: &str, length: usize, rows: usize, cols: usize, leading: 
     }
     assert!(rows == 1 || leading >= cols, "{kernel}: rows of {cols} overlap at a distance of {leading}");
     let extent = (rows - 1).checked_mul(leading).and_then(|start| start.checked_add(cols));
-    assert!(extent.is_some_and(|extent| extent <= length), "{kernel}: [{rows}, {cols}] at a distance of {leading} in {length} elements");
+    assert!(
+        extent.is_some_and(|extent| extent <= length),
+        "{kernel}: [{rows}, {cols}] at a distance of {leading} in {length} elements"
+    );
 }

@@ -51,5 +51,7 @@ pub fn gated_silu_backward(gate: &[f32], up: &[f32], d_out: &[f32], d_gate: &mut
     let tier = tier();
     let inputs = gate.par_chunks(CHUNK).zip(up.par_chunks(CHUNK)).zip(d_out.par_chunks(CHUNK));
     let outputs = d_gate.par_chunks_mut(CHUNK).zip(d_up.par_chunks_mut(CHUNK));
-    outputs.zip(inputs).for_each(|((d_gate, d_up), ((gate, up), d_out))| backward_chunk(tier, gate, up, d_out, d_gate, d_up));
+    outputs
+        .zip(inputs)
+        .for_each(|((d_gate, d_up), ((gate, up), d_out))| backward_chunk(tier, gate, up, d_out, d_gate, d_up));
 }

@@ -16,7 +16,8 @@ fn naive(shape: &AttentionShape, q: &[f64], k: &[f64], v: &[f64]) -> (Vec<f64>, 
                 let entry = t * shape.heads + head;
                 let key = |s: usize| (s * shape.kv_heads + head / group) * d;
                 let query = &q[entry * d..][..d];
-                let scores: Vec<f64> = (first..=t).map(|s| f64::from(shape.scale) * inner(query, &k[key(s)..][..d])).collect();
+                let scores: Vec<f64> =
+                    (first..=t).map(|s| f64::from(shape.scale) * inner(query, &k[key(s)..][..d])).collect();
                 let largest = scores.iter().copied().fold(f64::MIN, f64::max);
                 let sum: f64 = scores.iter().map(|score| (score - largest).exp()).sum();
                 saved[entry] = largest + sum.ln();

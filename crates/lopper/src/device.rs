@@ -24,5 +24,8 @@ pub fn open(name: &str) -> Result<Device> {
 }
 
 fn unknown(name: &str) -> Error {
-    Error::Plan { problem: format!("there is no device {name:?}"), hint: Some("known: cpu, cuda, cuda:N, metal".into()) }
+    Error::Plan {
+        problem: format!("there is no device {name:?}"),
+        hint: Some("known: cpu, cuda, cuda:N, metal".into()),
+    }
 }

@@ -168,7 +168,15 @@ pub enum ComputeDtype {
 
 impl Default for CalibrationPlan {
     fn default() -> Self {
-        Self { files: Vec::new(), samples: 128, held_out: 8, seqlen: None, sampling: Sampling::Random, inputs: Inputs::Pruned, seed: 0 }
+        Self {
+            files: Vec::new(),
+            samples: 128,
+            held_out: 8,
+            seqlen: None,
+            sampling: Sampling::Random,
+            inputs: Inputs::Pruned,
+            seed: 0,
+        }
     }
 }
 
@@ -238,7 +246,8 @@ impl Plan {
     /// # Errors
     /// None in practice: every plan has a TOML form.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string(self).map_err(|error| Error::Plan { problem: format!("the plan cannot be written: {error}"), hint: None })
+        toml::to_string(self)
+            .map_err(|error| Error::Plan { problem: format!("the plan cannot be written: {error}"), hint: None })
     }
 
     /// The pattern asked for.
@@ -249,8 +258,12 @@ impl Plan {
         let PruningPlan { sparsity, pattern, scope, .. } = &self.pruning;
         let default = Criterion::by_name(&self.pruning.criterion)?.scope;
         match (sparsity, pattern) {
-            (Some(_), Some(_)) => Err(conflict("a sparsity and an N:M pattern exclude each other", "leave one of them out")),
-            (None, Some(_)) if scope.is_some() => Err(conflict("an N:M pattern has no scope: scores compete within a group", "leave out the scope")),
+            (Some(_), Some(_)) => {
+                Err(conflict("a sparsity and an N:M pattern exclude each other", "leave one of them out"))
+            }
+            (None, Some(_)) if scope.is_some() => {
+                Err(conflict("an N:M pattern has no scope: scores compete within a group", "leave out the scope"))
+            }
             (None, Some(pattern)) => pattern.parse(),
             (sparsity, None) => Pattern::unstructured(sparsity.unwrap_or(DEFAULT_SPARSITY), scope.unwrap_or(default)),
         }
@@ -262,7 +275,10 @@ impl Plan {
     /// If a name is unknown.
     pub fn method(&self) -> Result<SelectThenRepair> {
         let PruningPlan { criterion, compensation, .. } = &self.pruning;
-        Ok(SelectThenRepair { criterion: Criterion::by_name(criterion)?, compensation: Compensation::by_name(compensation)? })
+        Ok(SelectThenRepair {
+            criterion: Criterion::by_name(criterion)?,
+            compensation: Compensation::by_name(compensation)?,
+        })
     }
 
     /// Tokens per calibration window.
@@ -285,7 +301,9 @@ impl Plan {
         for role in LinearRole::ALL {
             let (d_out, d_in) = spec.shape(role);
             if !pattern.fits(d_in) {
-                let problem = format!("pattern {pattern} does not divide the {d_in} inputs of the {role:?} layers [{d_out}, {d_in}]");
+                let problem = format!(
+                    "pattern {pattern} does not divide the {d_in} inputs of the {role:?} layers [{d_out}, {d_in}]"
+                );
                 return Err(conflict(&problem, "choose an M that divides every width, or an unstructured sparsity"));
             }
         }
@@ -298,8 +316,14 @@ impl Plan {
             (self.evaluation_seqlen(spec) >= 2, "evaluation.seqlen is below 2"),
             (self.evaluation.windows != Some(0), "evaluation.windows is 0"),
             (self.reconstruction.batch > 0, "reconstruction.batch is 0"),
-            (self.reconstruction.epochs > 0, "reconstruction.epochs is 0; for no training set reconstruction.granularity to \"none\""),
-            (learning_rate >= 0.0 && learning_rate < 1.0, "reconstruction.learning_rate is outside [0, 1): it is relative to the weights"),
+            (
+                self.reconstruction.epochs > 0,
+                "reconstruction.epochs is 0; for no training set reconstruction.granularity to \"none\"",
+            ),
+            (
+                learning_rate >= 0.0 && learning_rate < 1.0,
+                "reconstruction.learning_rate is outside [0, 1): it is relative to the weights",
+            ),
             ((0.0..=1.0).contains(&warm_up), "reconstruction.warm_up is outside [0, 1]"),
             (self.compute.threads != Some(0), "compute.threads is 0"),
         ];

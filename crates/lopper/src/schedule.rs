@@ -40,8 +40,10 @@ impl Schedule {
         let calibrates = trains || needs != Needs::Nothing;
         let halves = [Part::Attention, Part::Mlp];
         // inputs of the dense model do not change by pruning: the finer order costs nothing and gives the targets
-        let together = plan.pruning.granularity == PruningGranularity::Block && plan.calibration.inputs == Inputs::Pruned;
-        let groups: Vec<Vec<Part>> = if together { vec![halves.to_vec()] } else { halves.map(|part| vec![part]).to_vec() };
+        let together =
+            plan.pruning.granularity == PruningGranularity::Block && plan.calibration.inputs == Inputs::Pruned;
+        let groups: Vec<Vec<Part>> =
+            if together { vec![halves.to_vec()] } else { halves.map(|part| vec![part]).to_vec() };
         let mut steps = Vec::new();
         for group in groups {
             steps.push(Step::Prune(group.clone()));

@@ -10,28 +10,16 @@ use crate::page::Page;
 use crate::world::{RESIDENTS, TOWNS, town_position};
 
 /// Rooms where something may lie.
-const ROOMS: [&str; 8] = [
-    "kitchen", "attic", "cellar", "bedroom", "hall", "library", "garden", "stable",
-];
+const ROOMS: [&str; 8] = ["kitchen", "attic", "cellar", "bedroom", "hall", "library", "garden", "stable"];
 
 /// Writes a talk between two people about three things and somebody on the island.
 pub(super) fn write(dice: &mut Dice, page: &mut Page) {
     let people = dice.several(2, &NAMES);
     set_people(page, people[0], people[1]);
+    page.say(dice, &["{a} met {b} in the street.", "{a} and {b} sat on a bench.", "{a} came to see {b}."]);
     page.say(
         dice,
-        &[
-            "{a} met {b} in the street.",
-            "{a} and {b} sat on a bench.",
-            "{a} came to see {b}.",
-        ],
-    );
-    page.say(
-        dice,
-        &[
-            "\"good morning, {b},\" said {a}.",
-            "\"hello, {b},\" said {a}. \"how are you?\" \"very well, thank you.\"",
-        ],
+        &["\"good morning, {b},\" said {a}.", "\"hello, {b},\" said {a}. \"how are you?\" \"very well, thank you.\""],
     );
     page.line_break();
     scene::write(dice, page, &["{a}", "{b}"]);
@@ -39,13 +27,7 @@ pub(super) fn write(dice: &mut Dice, page: &mut Page) {
     page.line_break();
     talk_of_residents(dice, page);
     page.line_break();
-    page.say(
-        dice,
-        &[
-            "\"thank you, {b},\" said {a}. \"goodbye, {a}!\"",
-            "\"you know everything, {b},\" said {a}.",
-        ],
-    );
+    page.say(dice, &["\"thank you, {b},\" said {a}. \"goodbye, {a}!\"", "\"you know everything, {b},\" said {a}."]);
 }
 
 /// Tells where three things are, then asks for two of them.
@@ -60,10 +42,7 @@ fn talk_of_things(dice: &mut Dice, page: &mut Page) {
         page.set("count", number_words(dice.between(2, 12)));
         page.say(
             dice,
-            &[
-                "\"the {colour} {thing} is in the {room}.\"",
-                "\"I left a~ {colour} {thing} in the {room}.\"",
-            ],
+            &["\"the {colour} {thing} is in the {room}.\"", "\"I left a~ {colour} {thing} in the {room}.\""],
         );
     }
     for _ in 0..2 {

@@ -16,10 +16,7 @@ pub(super) fn write(dice: &mut Dice, page: &mut Page) {
     for (later, sentences) in [(0, dice.between(4, 7)), (1, dice.between(2, 5))] {
         page.set("day", DAYS[(day + later) % 7]);
         page.set("date", number_words(date + later as u32));
-        page.say(
-            dice,
-            &["{day}, {month} {date}.", "it is {day}, {month} {date}."],
-        );
+        page.say(dice, &["{day}, {month} {date}.", "it is {day}, {month} {date}."]);
         for _ in 0..sentences {
             scene::write(dice, page, &subjects);
         }

@@ -40,26 +40,14 @@ fn plural(dice: &mut Dice, page: &mut Page) {
     page.set("one", one);
     page.set("many", many);
     page.set("count", number_words(dice.between(2, 20)));
-    page.say(
-        dice,
-        &[
-            "one {one}, {count} {many}.",
-            "there is a~ {one}, and there are {count} {many}.",
-        ],
-    );
+    page.say(dice, &["one {one}, {count} {many}.", "there is a~ {one}, and there are {count} {many}."]);
 }
 
 fn opposite(dice: &mut Dice, page: &mut Page) {
     let [left, right] = *dice.pick(&OPPOSITES);
     page.set("left", left);
     page.set("right", right);
-    page.say(
-        dice,
-        &[
-            "the opposite of {left} is {right}.",
-            "what is not {right} may be {left}.",
-        ],
-    );
+    page.say(dice, &["the opposite of {left} is {right}.", "what is not {right} may be {left}."]);
 }
 
 fn degree(dice: &mut Dice, page: &mut Page) {
@@ -73,10 +61,7 @@ fn degree(dice: &mut Dice, page: &mut Page) {
     page.set("three", animals[2].name);
     page.say(
         dice,
-        &[
-            "the {one} is {plain}, the {two} is {more}, but the {three} is the {most}.",
-            "{plain}, {more}, {most}.",
-        ],
+        &["the {one} is {plain}, the {two} is {more}, but the {three} is the {most}.", "{plain}, {more}, {most}."],
     );
 }
 

@@ -9,36 +9,21 @@ use crate::world::{RESIDENTS, RIVERS, Resident, TOWNS, Town, river, town_positio
 
 /// What can be said of a town; every sentence is a fact of the table.
 const TOWN_FACTS: [&[&str]; 8] = [
-    &[
-        "{town} stands on the river {river}, in the {region} of Sarrow.",
-        "the river {river} flows through {town}.",
-    ],
+    &["{town} stands on the river {river}, in the {region} of Sarrow.", "the river {river} flows through {town}."],
     &[
         "its people are famous for their {food}.",
         "ask for {food} when you are in {town}.",
         "the best {food} comes from {town}.",
     ],
-    &[
-        "the roofs of {town} are {roofs}.",
-        "you know the town by its {roofs} roofs.",
-    ],
-    &[
-        "in the middle of the town stands {landmark}.",
-        "visitors come to see {landmark}.",
-    ],
-    &[
-        "the market of {town} is held on {market}.",
-        "every {market} there is a market.",
-    ],
+    &["the roofs of {town} are {roofs}.", "you know the town by its {roofs} roofs."],
+    &["in the middle of the town stands {landmark}.", "visitors come to see {landmark}."],
+    &["the market of {town} is held on {market}.", "every {market} there is a market."],
     &[
         "in {festival} the {trades} of {town} hold their festival.",
         "most people in {town} are {trades}.",
         "{town} is a town of {trades}, and its festival is in {festival}.",
     ],
-    &[
-        "from {town} it is {miles} miles to {next}.",
-        "the road to {next} is {miles} miles long.",
-    ],
+    &["from {town} it is {miles} miles to {next}.", "the road to {next} is {miles} miles long."],
     &[
         "{person} the {persontrade} lives in {town}.",
         "in {town} you may meet {person}, the {persontrade}, with {phis} {personpet}.",
@@ -53,23 +38,14 @@ const RIVER_FACTS: [&str; 4] = [
 ];
 
 const RESIDENT_FACTS: [&[&str]; 6] = [
-    &[
-        "{person} is a {persontrade} and lives in {town}.",
-        "{person} of {town} is a {persontrade}.",
-    ],
-    &[
-        "{phe} {does}.",
-        "you will find {phim} at the {tradeplace}, where {phe} {does}.",
-    ],
+    &["{person} is a {persontrade} and lives in {town}.", "{person} of {town} is a {persontrade}."],
+    &["{phe} {does}.", "you will find {phim} at the {tradeplace}, where {phe} {does}."],
     &[
         "{phis} {personpet} is {nature} and eats {petfood}.",
         "{phe} has a~ {nature} {personpet}.",
         "{person} lives with a~ {personpet}.",
     ],
-    &[
-        "in the evening {phe} plays the {instrument}.",
-        "nobody on the island plays the {instrument} like {person}.",
-    ],
+    &["in the evening {phe} plays the {instrument}.", "nobody on the island plays the {instrument} like {person}."],
     &[
         "{phe} likes {dish} better than anything else.",
         "for supper {phe} always has {dish}.",
@@ -98,10 +74,8 @@ const WEATHER: [(&str, &str); 8] = [
 pub(super) fn write_town(dice: &mut Dice, page: &mut Page) {
     let position = dice.below(TOWNS.len());
     set_town(page, position);
-    let resident = RESIDENTS
-        .iter()
-        .find(|resident| resident.town == TOWNS[position].name)
-        .expect("every town has its resident");
+    let resident =
+        RESIDENTS.iter().find(|resident| resident.town == TOWNS[position].name).expect("every town has its resident");
     set_resident(page, resident);
     set_town(page, position);
     page.say(dice, TOWN_FACTS[0]);
@@ -132,10 +106,7 @@ pub(super) fn write_resident(dice: &mut Dice, page: &mut Page) {
     page.set("first", people[0].name);
     page.set("second", people[1].name);
     page.set("miles", number_words(miles));
-    page.say(
-        dice,
-        &["along the road, {first} lives {miles} miles before {second}."],
-    );
+    page.say(dice, &["along the road, {first} lives {miles} miles before {second}."]);
 }
 
 /// A walk along the ring road, from town to town, with the miles added up.
@@ -144,13 +115,7 @@ pub(super) fn write_road(dice: &mut Dice, page: &mut Page) {
     let stages = dice.between(3, 5) as usize;
     set_town(page, start);
     page.set("start", TOWNS[start].name);
-    page.say(
-        dice,
-        &[
-            "we left {town} on a {market}.",
-            "our journey began in {town}, on the {river}.",
-        ],
-    );
+    page.say(dice, &["we left {town} on a {market}.", "our journey began in {town}, on the {river}."]);
     weather(dice, page);
     let mut total = 0;
     for stage in 0..stages {
@@ -160,10 +125,7 @@ pub(super) fn write_road(dice: &mut Dice, page: &mut Page) {
     }
     page.say(
         dice,
-        &[
-            "so from {start} to {town} it is {total} miles in all.",
-            "that makes {total} miles from {start} to {town}.",
-        ],
+        &["so from {start} to {town} it is {total} miles in all.", "that makes {total} miles from {start} to {town}."],
     );
 }
 
@@ -230,10 +192,7 @@ pub(super) fn set_resident(page: &mut Page, resident: &Resident) {
     page.set("instrument", resident.instrument);
     page.set("dish", resident.dish);
     let origin = TOWNS.iter().find(|town| town.food == resident.dish);
-    page.set(
-        "dishtown",
-        origin.expect("every dish is some town's food").name,
-    );
+    page.set("dishtown", origin.expect("every dish is some town's food").name);
     let trade = lexicon::trade(resident.trade);
     page.set("does", trade.does);
     page.set("tradeplace", trade.place);
@@ -245,9 +204,7 @@ pub(super) fn set_resident(page: &mut Page, resident: &Resident) {
 /// Miles along the road from one town to another, always onwards.
 fn miles_between(from: usize, to: usize) -> u32 {
     let stages = (to + TOWNS.len() - from) % TOWNS.len();
-    (0..stages)
-        .map(|stage| TOWNS[(from + stage) % TOWNS.len()].miles)
-        .sum()
+    (0..stages).map(|stage| TOWNS[(from + stage) % TOWNS.len()].miles).sum()
 }
 
 fn compare_rivers(dice: &mut Dice, page: &mut Page, name: &str) {
@@ -256,14 +213,7 @@ fn compare_rivers(dice: &mut Dice, page: &mut Page, name: &str) {
         return;
     }
     page.set("other", other.name);
-    page.set(
-        "longer",
-        if this.miles > other.miles {
-            "longer"
-        } else {
-            "shorter"
-        },
-    );
+    page.set("longer", if this.miles > other.miles { "longer" } else { "shorter" });
     page.say(dice, &["the {river} is {longer} than the {other}."]);
 }
 
@@ -271,11 +221,5 @@ fn weather(dice: &mut Dice, page: &mut Page) {
     let (weather, advice) = *dice.pick(&WEATHER);
     page.set("weather", weather);
     page.set("advice", advice);
-    page.say(
-        dice,
-        &[
-            "if there is {weather}, {advice}.",
-            "expect {weather}, so {advice}.",
-        ],
-    );
+    page.say(dice, &["if there is {weather}, {advice}.", "expect {weather}, so {advice}."]);
 }

@@ -37,21 +37,9 @@ fn sorted(dice: &mut Dice, page: &mut Page) {
     let place = dice.below(count);
     page.set("nth", ordinal(place + 1));
     page.set("member", chosen[place]);
-    page.say(
-        dice,
-        &[
-            "here are {count} {kind}: {mixed}.",
-            "{count} {kind} in any order: {mixed}.",
-        ],
-    );
+    page.say(dice, &["here are {count} {kind}: {mixed}.", "{count} {kind} in any order: {mixed}."]);
     page.say(dice, &["in the order of the alphabet they are {sorted}."]);
-    page.say(
-        dice,
-        &[
-            "the first is {first} and the last is {last}.",
-            "the {nth} of them is {member}.",
-        ],
-    );
+    page.say(dice, &["the first is {first} and the last is {last}.", "the {nth} of them is {member}."]);
 }
 
 fn day(dice: &mut Dice, page: &mut Page) {

@@ -16,10 +16,7 @@ pub(super) fn write(dice: &mut Dice, page: &mut Page) {
         page.set("nature", animal.nature);
         page.say(
             dice,
-            &[
-                "the {animal} lives in the {home} and eats {food}.",
-                "{animals} eat {food} and live in the {home}.",
-            ],
+            &["the {animal} lives in the {home} and eats {food}.", "{animals} eat {food} and live in the {home}."],
         );
         page.say(
             dice,
@@ -35,13 +32,7 @@ pub(super) fn write(dice: &mut Dice, page: &mut Page) {
         page.set("thing", thing.name);
         page.set("material", thing.material);
         page.set("purpose", thing.purpose);
-        page.say(
-            dice,
-            &[
-                "a~ {thing} is made of {material}.",
-                "you need a~ {thing} {purpose}.",
-            ],
-        );
+        page.say(dice, &["a~ {thing} is made of {material}.", "you need a~ {thing} {purpose}."]);
     }
 }
 
@@ -52,12 +43,5 @@ fn write_trade(dice: &mut Dice, page: &mut Page) {
     page.set("place", trade.place);
     page.set("does", trade.does);
     page.set("tool", trade.tool);
-    page.say(
-        dice,
-        &[
-            "a {trade} {does}.",
-            "{trades} work at the {place}.",
-            "a {trade} cannot work without a~ {tool}.",
-        ],
-    );
+    page.say(dice, &["a {trade} {does}.", "{trades} work at the {place}.", "a {trade} cannot work without a~ {tool}."]);
 }

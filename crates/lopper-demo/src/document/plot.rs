@@ -36,16 +36,8 @@ const SPOTS: [&str; 24] = [
 const SEASONS: [(&str, &str, &str); 8] = [
     ("spring", "a soft rain fell on the fields", "planting beans"),
     ("spring", "the first flowers opened", "cleaning the windows"),
-    (
-        "summer",
-        "the sun burned above the hills",
-        "swimming in the river",
-    ),
-    (
-        "summer",
-        "thunder rolled over the valley",
-        "cutting the hay",
-    ),
+    ("summer", "the sun burned above the hills", "swimming in the river"),
+    ("summer", "thunder rolled over the valley", "cutting the hay"),
     ("autumn", "the wind chased the leaves", "picking apples"),
     ("autumn", "fog lay over the meadows", "gathering mushrooms"),
     ("winter", "snow covered the road", "chopping wood"),
@@ -111,13 +103,7 @@ fn lost(dice: &mut Dice, page: &mut Page, reaction: &str) {
             "there it was, {spot3}, still as {colour} as before!",
         ],
     );
-    page.say(
-        dice,
-        &[
-            "\"how did it come to be {spot3}?\" asked {b}.",
-            "\"thank you,\" said {a}.",
-        ],
-    );
+    page.say(dice, &["\"how did it come to be {spot3}?\" asked {b}.", "\"thank you,\" said {a}."]);
 }
 
 fn market(dice: &mut Dice, page: &mut Page, reaction: &str) {
@@ -132,13 +118,7 @@ fn market(dice: &mut Dice, page: &mut Page, reaction: &str) {
             "{market} is market day in {town}, so {a} and {b} walked to the {landmark}.",
         ],
     );
-    page.say(
-        dice,
-        &[
-            "but somebody had stolen the {colour} {thing}.",
-            "but the {pet} ran away.",
-        ],
-    );
+    page.say(dice, &["but somebody had stolen the {colour} {thing}.", "but the {pet} ran away."]);
     page.say(dice, &[reaction]);
     page.say(
         dice,
@@ -196,18 +176,12 @@ fn rescue(dice: &mut Dice, page: &mut Page, reaction: &str) {
     page.set("nth", ordinal(count as usize));
     page.say(
         dice,
-        &[
-            "{a} heard a cry {spot}: a~ {young} was caught there.",
-            "a~ little {young} had fallen and lay {spot}.",
-        ],
+        &["{a} heard a cry {spot}: a~ {young} was caught there.", "a~ little {young} had fallen and lay {spot}."],
     );
     page.say(dice, &["the old {pet} {sounded} sadly.", reaction]);
     page.say(
         dice,
-        &[
-            "{b} brought a~ {tool} from the {tradeplace}.",
-            "\"wait,\" said {b}, \"I will bring my {tool}.\"",
-        ],
+        &["{b} brought a~ {tool} from the {tradeplace}.", "\"wait,\" said {b}, \"I will bring my {tool}.\""],
     );
     page.say(
         dice,
@@ -226,23 +200,15 @@ fn rescue(dice: &mut Dice, page: &mut Page, reaction: &str) {
     );
 }
 
-const BIRTHDAYS: [&str; 2] = [
-    "{b} was {age} years old and would soon be {next}.",
-    "tomorrow {b}, who was {age}, would turn {next}.",
-];
+const BIRTHDAYS: [&str; 2] =
+    ["{b} was {age} years old and would soon be {next}.", "tomorrow {b}, who was {age}, would turn {next}."];
 
 fn present(dice: &mut Dice, page: &mut Page, reaction: &str) {
     let age = dice.between(6, 40);
     page.set("age", number_words(age));
     page.set("next", number_words(age + 1));
     page.say(dice, &BIRTHDAYS);
-    page.say(
-        dice,
-        &[
-            "but {a} had no money for a present.",
-            "but {a} had forgotten the day.",
-        ],
-    );
+    page.say(dice, &["but {a} had no money for a present.", "but {a} had forgotten the day."]);
     page.say(dice, &[reaction]);
     page.say(
         dice,

@@ -54,11 +54,7 @@ pub(super) fn write(dice: &mut Dice, page: &mut Page) {
     set_dish(page, dish);
     let people = dice.between(2, 6);
     let amounts = [dice.between(2, 9), dice.between(2, 5), dice.between(2, 6)];
-    for (slot, double, amount) in [
-        ("n", "nn", amounts[0]),
-        ("m", "mm", amounts[1]),
-        ("k", "kk", amounts[2]),
-    ] {
+    for (slot, double, amount) in [("n", "nn", amounts[0]), ("m", "mm", amounts[1]), ("k", "kk", amounts[2])] {
         page.set(slot, number_words(amount));
         page.set(double, number_words(2 * amount));
     }

@@ -187,18 +187,10 @@ pub(super) fn write(dice: &mut Dice, page: &mut Page, people: &[&str]) {
 
 /// Subject, verb, object, perhaps a manner.
 fn clause(dice: &mut Dice, people: &[&str]) -> String {
-    let subject = if people.is_empty() || dice.chance(45) {
-        *dice.pick(&SUBJECTS)
-    } else {
-        *dice.pick(people)
-    };
+    let subject = if people.is_empty() || dice.chance(45) { *dice.pick(&SUBJECTS) } else { *dice.pick(people) };
     let deed = dice.pick(&DEEDS);
     let (object, adjectives) = OBJECTS[*dice.pick(&deed.objects)];
     let adjective = dice.pick(&adjectives);
-    let manner = if dice.chance(60) {
-        format!(" {}", dice.pick(&deed.manners))
-    } else {
-        String::new()
-    };
+    let manner = if dice.chance(60) { format!(" {}", dice.pick(&deed.manners)) } else { String::new() };
     format!("{subject} {} the {adjective} {object}{manner}", deed.verb)
 }

@@ -11,58 +11,18 @@ use crate::world::TOWNS;
 
 /// A trait, what someone of that trait does when things go wrong, and when they go well.
 const TRAITS: [(&str, &str, &str); 12] = [
-    (
-        "brave",
-        "walked straight into the dark",
-        "lifted {his} chin and smiled",
-    ),
-    (
-        "shy",
-        "hid behind the curtain",
-        "whispered a quick thank you",
-    ),
+    ("brave", "walked straight into the dark", "lifted {his} chin and smiled"),
+    ("shy", "hid behind the curtain", "whispered a quick thank you"),
     ("lazy", "sat down and yawned", "fell asleep in the sun"),
-    (
-        "clever",
-        "made a careful plan",
-        "wrote the answer in a notebook",
-    ),
-    (
-        "greedy",
-        "asked who would pay for it",
-        "counted the money twice",
-    ),
-    (
-        "kind",
-        "asked whether anybody was hurt",
-        "shared supper with everyone",
-    ),
-    (
-        "proud",
-        "refused to ask for help",
-        "told the whole village about it",
-    ),
-    (
-        "curious",
-        "looked under every stone",
-        "asked a hundred questions",
-    ),
+    ("clever", "made a careful plan", "wrote the answer in a notebook"),
+    ("greedy", "asked who would pay for it", "counted the money twice"),
+    ("kind", "asked whether anybody was hurt", "shared supper with everyone"),
+    ("proud", "refused to ask for help", "told the whole village about it"),
+    ("curious", "looked under every stone", "asked a hundred questions"),
     ("honest", "told the plain truth", "gave back every penny"),
-    (
-        "impatient",
-        "stamped on the floor",
-        "ran home without a coat",
-    ),
-    (
-        "cheerful",
-        "whistled a merry tune",
-        "danced round the kitchen",
-    ),
-    (
-        "forgetful",
-        "forgot which way to turn",
-        "left the gate open again",
-    ),
+    ("impatient", "stamped on the floor", "ran home without a coat"),
+    ("cheerful", "whistled a merry tune", "danced round the kitchen"),
+    ("forgetful", "forgot which way to turn", "left the gate open again"),
 ];
 
 const OPENINGS: [&str; 6] = [
@@ -154,10 +114,7 @@ fn cast(dice: &mut Dice, page: &mut Page) -> (&'static str, &'static str) {
     page.set("townfood", town.food);
     page.set("market", town.market);
     page.set("river", town.river);
-    page.set(
-        "landmark",
-        town.landmark.split_once(' ').map_or("", |(_, place)| place),
-    );
+    page.set("landmark", town.landmark.split_once(' ').map_or("", |(_, place)| place));
     (good, bad)
 }
 

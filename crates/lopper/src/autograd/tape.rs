@@ -116,7 +116,11 @@ impl Tape {
     ///
     /// # Errors
     /// Those of the ops used.
-    pub fn candle<const N: usize>(&mut self, inputs: [&Value; N], f: impl FnOnce([Tensor; N]) -> Result<Tensor>) -> Result<Value> {
+    pub fn candle<const N: usize>(
+        &mut self,
+        inputs: [&Value; N],
+        f: impl FnOnce([Tensor; N]) -> Result<Tensor>,
+    ) -> Result<Value> {
         if !inputs.iter().any(|input| input.is_tracked()) {
             return Ok(f(inputs.map(|input| input.tensor.clone()))?.into());
         }

@@ -38,7 +38,8 @@ impl HiddenStates {
     /// # Errors
     /// If an id is beyond the vocabulary.
     pub fn embed(decoder: &Decoder, sequences: &[Vec<u32>], dtype: HiddenDtype) -> Result<Self> {
-        let mut states = Self { hidden: decoder.spec().hidden, dtype, device: decoder.device().clone(), sequences: Vec::new() };
+        let mut states =
+            Self { hidden: decoder.spec().hidden, dtype, device: decoder.device().clone(), sequences: Vec::new() };
         for ids in sequences {
             let stored = states.store(&decoder.embed(ids)?)?;
             states.sequences.push(stored);
@@ -85,7 +86,11 @@ impl HiddenStates {
     ///
     /// # Errors
     /// Those of `f`.
-    pub fn advance(&mut self, batch: usize, mut f: impl FnMut(&Tensor, &Sequences, &[usize]) -> Result<Tensor>) -> Result<()> {
+    pub fn advance(
+        &mut self,
+        batch: usize,
+        mut f: impl FnMut(&Tensor, &Sequences, &[usize]) -> Result<Tensor>,
+    ) -> Result<()> {
         for indices in batches(self.len(), batch) {
             let (states, layout) = self.batch(&indices)?;
             let states = f(&states, &layout, &indices)?;

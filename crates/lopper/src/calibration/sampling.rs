@@ -19,12 +19,24 @@ pub enum Sampling {
 ///
 /// # Errors
 /// If there are fewer than `count` windows.
-pub fn draw_windows(tokens: &[u32], length: usize, count: usize, sampling: Sampling, seed: u64) -> Result<Vec<Vec<u32>>> {
+pub fn draw_windows(
+    tokens: &[u32],
+    length: usize,
+    count: usize,
+    sampling: Sampling,
+    seed: u64,
+) -> Result<Vec<Vec<u32>>> {
     let available = tokens.len() / length;
     if available < count {
         return Err(Error::Text {
-            problem: format!("the calibration text is too short: {count} windows of {length} tokens need {}, it has {}", count * length, tokens.len()),
-            hint: Some(format!("give more text, or take at most {available} windows with --samples, or shorter ones with --seqlen")),
+            problem: format!(
+                "the calibration text is too short: {count} windows of {length} tokens need {}, it has {}",
+                count * length,
+                tokens.len()
+            ),
+            hint: Some(format!(
+                "give more text, or take at most {available} windows with --samples, or shorter ones with --seqlen"
+            )),
         });
     }
     let mut order: Vec<usize> = (0..available).collect();
@@ -51,7 +63,10 @@ mod tests {
     #[test]
     fn windows_are_whole_disjoint_and_seeded() {
         let tokens: Vec<u32> = (0..105).collect();
-        assert_eq!(draw_windows(&tokens, 10, 2, Sampling::First, 7).expect("enough"), [(0..10).collect::<Vec<_>>(), (10..20).collect()]);
+        assert_eq!(
+            draw_windows(&tokens, 10, 2, Sampling::First, 7).expect("enough"),
+            [(0..10).collect::<Vec<_>>(), (10..20).collect()]
+        );
         let draw = |seed| draw_windows(&tokens, 10, 10, Sampling::Random, seed).expect("enough");
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));
@@ -63,6 +78,9 @@ mod tests {
     #[test]
     fn too_short_a_text_says_what_would_do() {
         let error = draw_windows(&[0; 25], 10, 3, Sampling::First, 0).expect_err("too short");
-        assert!(error.to_string().contains("need 30, it has 25") && error.hint().is_some_and(|hint| hint.contains("at most 2")));
+        assert!(
+            error.to_string().contains("need 30, it has 25")
+                && error.hint().is_some_and(|hint| hint.contains("at most 2"))
+        );
     }
 }

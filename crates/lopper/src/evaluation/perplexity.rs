@@ -37,9 +37,16 @@ pub struct Perplexity {
 ///
 /// # Errors
 /// If there is no whole window, or the model cannot be read.
-pub fn perplexity(decoder: &Decoder, tokens: &[u32], windows: Windows, precision: Precision, progress: &mut dyn FnMut(f64)) -> Result<Perplexity> {
+pub fn perplexity(
+    decoder: &Decoder,
+    tokens: &[u32],
+    windows: Windows,
+    precision: Precision,
+    progress: &mut dyn FnMut(f64),
+) -> Result<Perplexity> {
     let length = windows.length;
-    let samples: Vec<Vec<u32>> = tokens.chunks_exact(length.max(2)).take(windows.count.unwrap_or(usize::MAX)).map(<[u32]>::to_vec).collect();
+    let samples: Vec<Vec<u32>> =
+        tokens.chunks_exact(length.max(2)).take(windows.count.unwrap_or(usize::MAX)).map(<[u32]>::to_vec).collect();
     if samples.is_empty() {
         return Err(Error::Text {
             problem: format!("the text has {} tokens, fewer than one window of {length}", tokens.len()),
@@ -57,7 +64,12 @@ pub fn perplexity(decoder: &Decoder, tokens: &[u32], windows: Windows, precision
 }
 
 /// Mean negative log-likelihood of each sequence; every block is loaded once.
-fn score(decoder: &Decoder, samples: &[Vec<u32>], precision: Precision, progress: &mut dyn FnMut(f64)) -> Result<Vec<f64>> {
+fn score(
+    decoder: &Decoder,
+    samples: &[Vec<u32>],
+    precision: Precision,
+    progress: &mut dyn FnMut(f64),
+) -> Result<Vec<f64>> {
     let mut states = HiddenStates::embed(decoder, samples, HiddenDtype::F32)?;
     let longest = samples.iter().map(Vec::len).max().unwrap_or(0);
     let rotary = decoder.rotary(longest)?;
@@ -72,12 +84,17 @@ fn score(decoder: &Decoder, samples: &[Vec<u32>], precision: Precision, progress
     }
     let head = decoder.head()?;
     let mut means = Vec::with_capacity(samples.len());
-    for (indices, samples) in crate::calibration::batches(samples.len(), HEAD_SEQUENCES).zip(samples.chunks(HEAD_SEQUENCES)) {
+    for (indices, samples) in
+        crate::calibration::batches(samples.len(), HEAD_SEQUENCES).zip(samples.chunks(HEAD_SEQUENCES))
+    {
         let (hidden, sequences) = states.batch(&indices)?;
         // the last token of a sequence predicts nothing; its own id stands in as a target that is not counted
-        let targets: Vec<u32> = samples.iter().flat_map(|ids| ids[1..].iter().copied().chain([ids[ids.len() - 1]])).collect();
+        let targets: Vec<u32> =
+            samples.iter().flat_map(|ids| ids[1..].iter().copied().chain([ids[ids.len() - 1]])).collect();
         let nll = head.negative_log_likelihood(&hidden, &targets, precision)?;
-        means.extend(sequences.ranges().map(|rows| nll[rows.start..rows.end - 1].iter().sum::<f64>() / (rows.len() - 1) as f64));
+        means.extend(
+            sequences.ranges().map(|rows| nll[rows.start..rows.end - 1].iter().sum::<f64>() / (rows.len() - 1) as f64),
+        );
     }
     progress(1.0);
     Ok(means)

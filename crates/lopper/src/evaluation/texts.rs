@@ -37,10 +37,16 @@ impl ScoredText {
     ///
     /// # Errors
     /// If a file cannot be read, or holds no whole window.
-    pub fn read_all(texts: &[PathBuf], wikitext: &[PathBuf], tokenizer: &Tokenizer, windows: Windows) -> Result<Vec<Self>> {
+    pub fn read_all(
+        texts: &[PathBuf],
+        wikitext: &[PathBuf],
+        tokenizer: &Tokenizer,
+        windows: Windows,
+    ) -> Result<Vec<Self>> {
         let name = |file: &Path| file.display().to_string();
         let plain = texts.iter().map(|file| Self::new(name(file), tokenize(&read_text(file)?, tokenizer)?, windows));
-        let joined = wikitext.iter().map(|file| Self::new(name(file), tokenize(&[read_wikitext(file)?], tokenizer)?, windows));
+        let joined =
+            wikitext.iter().map(|file| Self::new(name(file), tokenize(&[read_wikitext(file)?], tokenizer)?, windows));
         plain.chain(joined).collect()
     }
 }

@@ -28,31 +28,46 @@ struct Row {
 /// Minimises `½ (w' − w) H (w' − w)ᵀ` for every row w of `weight` [rows, n], over w' with zeros where `kept` is 0.
 /// `h` [n, n] is symmetric positive definite. Starts from the masked weight. Stops after `iterations`, or when the
 /// preconditioned residual of every row has fallen by `tolerance`².
-pub fn masked_least_squares(weight: &[f32], kept: &[u8], h: &[f32], n: usize, iterations: usize, tolerance: f64) -> MaskedSolution {
+pub fn masked_least_squares(
+    weight: &[f32],
+    kept: &[u8],
+    h: &[f32],
+    n: usize,
+    iterations: usize,
+    tolerance: f64,
+) -> MaskedSolution {
     let rows = weight.len() / n;
     let inverse_diagonal: Vec<f32> = (0..n).map(|j| 1.0 / h[j * n + j]).collect();
     let mut solution: Vec<f32> = weight.iter().zip(kept).map(|(&w, &k)| if k == 1 { w } else { 0.0 }).collect();
     // residual = −gradient = (w − w')H on the mask; here w − w' is the pruned part of w
     let pruned: Vec<f32> = weight.iter().zip(&solution).map(|(w, s)| w - s).collect();
     let mut residual = vec![0.0; weight.len()];
-    let product = |out: &mut [f32], a: &[f32]| matmul(out, n, false, View::new(a, rows, n), View::new(h, n, n), Precision::F32);
+    let product =
+        |out: &mut [f32], a: &[f32]| matmul(out, n, false, View::new(a, rows, n), View::new(h, n, n), Precision::F32);
     product(&mut residual, &pruned);
     let mut direction = pruned;
     let mut image = vec![0.0; weight.len()];
     let mut state = vec![Row::default(); rows];
-    state.par_iter_mut().zip(residual.par_chunks_mut(n)).zip(direction.par_chunks_mut(n)).zip(kept.par_chunks(n)).for_each(|(((state, r), p), kept)| {
-        apply_mask(r, kept);
-        state.energy = precondition(r, &inverse_diagonal, p, 0.0);
-        state.start = state.energy;
-    });
+    state
+        .par_iter_mut()
+        .zip(residual.par_chunks_mut(n))
+        .zip(direction.par_chunks_mut(n))
+        .zip(kept.par_chunks(n))
+        .for_each(|(((state, r), p), kept)| {
+            apply_mask(r, kept);
+            state.energy = precondition(r, &inverse_diagonal, p, 0.0);
+            state.start = state.energy;
+        });
     let mut taken = 0;
     while taken < iterations && state.iter().any(|row| row.energy > row.start * tolerance * tolerance) {
         product(&mut image, &direction);
         let vectors = residual.par_chunks_mut(n).zip(direction.par_chunks_mut(n)).zip(image.par_chunks_mut(n));
-        state.par_iter_mut().zip(solution.par_chunks_mut(n)).zip(vectors).zip(kept.par_chunks(n)).for_each(|(((state, x), ((r, p), image)), kept)| {
-            apply_mask(image, kept);
-            advance(state, x, r, p, image, &inverse_diagonal);
-        });
+        state.par_iter_mut().zip(solution.par_chunks_mut(n)).zip(vectors).zip(kept.par_chunks(n)).for_each(
+            |(((state, x), ((r, p), image)), kept)| {
+                apply_mask(image, kept);
+                advance(state, x, r, p, image, &inverse_diagonal);
+            },
+        );
         taken += 1;
     }
     MaskedSolution { weight: solution, iterations: taken }

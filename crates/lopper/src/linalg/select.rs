@@ -10,17 +10,20 @@ use rayon::prelude::*;
 pub fn keep_largest(scores: &[f32], length: usize, pruned: usize) -> Vec<u8> {
     let mut kept = vec![1; scores.len()];
     if pruned > 0 {
-        kept.par_chunks_mut(length).zip(scores.par_chunks(length)).for_each_init(Vec::new, |order: &mut Vec<u32>, (kept, scores)| {
-            order.clear();
-            order.extend(0..scores.len() as u32);
-            let smaller = |&a: &u32, &b: &u32| compare(scores[a as usize], scores[b as usize]).then(a.cmp(&b));
-            if pruned < order.len() {
-                order.select_nth_unstable_by(pruned, smaller);
-            }
-            for &index in order.iter().take(pruned) {
-                kept[index as usize] = 0;
-            }
-        });
+        kept.par_chunks_mut(length).zip(scores.par_chunks(length)).for_each_init(
+            Vec::new,
+            |order: &mut Vec<u32>, (kept, scores)| {
+                order.clear();
+                order.extend(0..scores.len() as u32);
+                let smaller = |&a: &u32, &b: &u32| compare(scores[a as usize], scores[b as usize]).then(a.cmp(&b));
+                if pruned < order.len() {
+                    order.select_nth_unstable_by(pruned, smaller);
+                }
+                for &index in order.iter().take(pruned) {
+                    kept[index as usize] = 0;
+                }
+            },
+        );
     }
     kept
 }

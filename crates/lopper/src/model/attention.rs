@@ -27,7 +27,14 @@ impl Attention {
     ///
     /// # Errors
     /// If shapes do not fit, or the tap fails.
-    pub fn forward(&self, tape: &mut Tape, x: &Value, sequences: &Sequences, rotary: &RotaryTable, tap: &mut dyn Tap) -> Result<Value> {
+    pub fn forward(
+        &self,
+        tape: &mut Tape,
+        x: &Value,
+        sequences: &Sequences,
+        rotary: &RotaryTable,
+        tap: &mut dyn Tap,
+    ) -> Result<Value> {
         let normed = self.norm.forward(tape, x)?;
         tap.linear_input(&[LinearRole::Query, LinearRole::Key, LinearRole::Value], normed.tensor())?;
         let query = self.query.forward(tape, &normed, None)?;

@@ -21,7 +21,14 @@ impl Block {
     ///
     /// # Errors
     /// If shapes do not fit, or the tap fails.
-    pub fn forward(&self, tape: &mut Tape, x: &Value, sequences: &Sequences, rotary: &RotaryTable, tap: &mut dyn Tap) -> Result<Value> {
+    pub fn forward(
+        &self,
+        tape: &mut Tape,
+        x: &Value,
+        sequences: &Sequences,
+        rotary: &RotaryTable,
+        tap: &mut dyn Tap,
+    ) -> Result<Value> {
         let x = self.attention.forward(tape, x, sequences, rotary, tap)?;
         self.mlp.forward(tape, &x, tap)
     }

@@ -73,7 +73,10 @@ impl Decoder {
     /// Name and shape of every tensor of the model.
     fn expected(&self) -> Vec<(String, Vec<usize>)> {
         let spec = &self.spec;
-        let mut expected = vec![(names::EMBEDDING.into(), vec![spec.vocabulary, spec.hidden]), (names::FINAL_NORM.into(), vec![spec.hidden])];
+        let mut expected = vec![
+            (names::EMBEDDING.into(), vec![spec.vocabulary, spec.hidden]),
+            (names::FINAL_NORM.into(), vec![spec.hidden]),
+        ];
         if !spec.tied_embeddings {
             expected.push((names::HEAD.into(), vec![spec.vocabulary, spec.hidden]));
         }
@@ -93,7 +96,9 @@ impl Decoder {
     fn check(&self, name: &str, shape: &[usize]) -> Result<()> {
         let problem = match self.checkpoint.info(name) {
             None => format!("tensor {name:?} is missing, which config.json of a {} model asks for", self.spec.family),
-            Some(info) if info.shape != shape => format!("tensor {name:?} has shape {:?}, config.json says {shape:?}", info.shape),
+            Some(info) if info.shape != shape => {
+                format!("tensor {name:?} has shape {:?}, config.json says {shape:?}", info.shape)
+            }
             Some(info) if info.storage().is_none() => {
                 format!("tensor {name:?} has dtype {:?}; only F32, F16 and BF16 weights can be pruned", info.dtype)
             }
@@ -255,7 +260,8 @@ fn accumulate(logits: &Tensor, start: usize, targets: &[u32], running: &mut [Lik
             let mut nll = [0.0];
             lopper_kernels::cross_entropy(logits, classes, &[0], &mut nll);
             let slice = f64::from(nll[0]) + f64::from(logits[0]);
-            let (low, high) = if slice < token.log_sum_exp { (slice, token.log_sum_exp) } else { (token.log_sum_exp, slice) };
+            let (low, high) =
+                if slice < token.log_sum_exp { (slice, token.log_sum_exp) } else { (token.log_sum_exp, slice) };
             token.log_sum_exp = high + (low - high).exp().ln_1p();
             if let Some(&logit) = (target as usize).checked_sub(start).and_then(|i| logits.get(i)) {
                 token.target = f64::from(logit);

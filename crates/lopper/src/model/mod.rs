@@ -13,7 +13,7 @@ pub use attention::Attention;
 pub use block::Block;
 pub use decoder::{Decoder, Head};
 pub use families::{FAMILIES, Family, describe};
-pub use linear::{Linear, LinearId, LinearRole, Norm, NoTap, Part, Sequences, Tap};
+pub use linear::{Linear, LinearId, LinearRole, NoTap, Norm, Part, Sequences, Tap};
 pub use mlp::Mlp;
 pub use rotary::{RotaryScaling, RotarySpec};
 pub use spec::{AttentionSpec, DecoderSpec, MlpSpec};

@@ -73,7 +73,10 @@ impl RotarySpec {
         let angles = || (0..length).flat_map(|t| frequencies.iter().map(move |&f| f64::from(t as f32 * f)));
         let cos: Vec<f32> = angles().map(|angle| (angle.cos() as f32) * scale).collect();
         let sin: Vec<f32> = angles().map(|angle| (angle.sin() as f32) * scale).collect();
-        Ok(RotaryTable { cos: Tensor::from_vec(cos, (length, half), device)?, sin: Tensor::from_vec(sin, (length, half), device)? })
+        Ok(RotaryTable {
+            cos: Tensor::from_vec(cos, (length, half), device)?,
+            sin: Tensor::from_vec(sin, (length, half), device)?,
+        })
     }
 
     /// Frequencies [dim / 2] and the factor of cosine and sine.
@@ -85,18 +88,24 @@ impl RotarySpec {
             RotaryScaling::Default => inverse(self.theta),
             RotaryScaling::Linear { factor } => plain(self.theta).map(|f| 1.0 / f / factor).collect(),
             RotaryScaling::Dynamic { factor, original_positions } => {
-                let stretch = factor * length.max(original_positions) as f64 / original_positions as f64 - (factor - 1.0);
+                let stretch =
+                    factor * length.max(original_positions) as f64 / original_positions as f64 - (factor - 1.0);
                 inverse(self.theta * stretch.powf(self.dim as f64 / (self.dim as f64 - 2.0)))
             }
             RotaryScaling::Llama3 { factor, low_frequency_factor, high_frequency_factor, original_positions } => {
-                let ramp = |f| llama3(f, factor, [low_frequency_factor, high_frequency_factor], original_positions as f64);
+                let ramp =
+                    |f| llama3(f, factor, [low_frequency_factor, high_frequency_factor], original_positions as f64);
                 inverse(self.theta).into_iter().map(ramp).collect()
             }
             RotaryScaling::Yarn { factor, beta_fast, beta_slow, attention_factor, truncate, original_positions } => {
                 attention = attention_factor;
                 let [low, high] = self.yarn_range([beta_fast, beta_slow], truncate, original_positions as f64);
                 let kept = |i: usize| 1.0 - ((i as f64 - low) / (high - low)).clamp(0.0, 1.0);
-                inverse(self.theta).into_iter().enumerate().map(|(i, f)| f / factor * (1.0 - kept(i)) + f * kept(i)).collect()
+                inverse(self.theta)
+                    .into_iter()
+                    .enumerate()
+                    .map(|(i, f)| f / factor * (1.0 - kept(i)) + f * kept(i))
+                    .collect()
             }
         };
         (frequencies.into_iter().map(|f| f as f32).collect(), attention as f32)
@@ -104,7 +113,9 @@ impl RotarySpec {
 
     /// Indices between which YaRN goes from kept to divided (arXiv 2309.00071, §3.2).
     fn yarn_range(&self, betas: [f64; 2], truncate: bool, original: f64) -> [f64; 2] {
-        let index = |rotations: f64| self.dim as f64 * (original / (rotations * std::f64::consts::TAU)).ln() / (2.0 * self.theta.ln());
+        let index = |rotations: f64| {
+            self.dim as f64 * (original / (rotations * std::f64::consts::TAU)).ln() / (2.0 * self.theta.ln())
+        };
         let [mut low, mut high] = betas.map(index);
         if truncate {
             (low, high) = (low.floor(), high.ceil());

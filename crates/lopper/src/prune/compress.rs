@@ -108,7 +108,16 @@ impl<'j, 'o> Compression<'j, 'o> {
             Ok::<_, Error>(Streams { inputs, dense, next: None })
         });
         let rotary = decoder.rotary(plan.calibration_seqlen(decoder.spec()))?;
-        Ok(Self { method: plan.method()?, streams: streams.transpose()?, needs: schedule.needs, job, plan, decoder, rotary, record: Record::default() })
+        Ok(Self {
+            method: plan.method()?,
+            streams: streams.transpose()?,
+            needs: schedule.needs,
+            job,
+            plan,
+            decoder,
+            rotary,
+            record: Record::default(),
+        })
     }
 
     /// Sequences per forward pass.
@@ -132,7 +141,8 @@ impl<'j, 'o> Compression<'j, 'o> {
         if self.needs == Needs::Nothing && !keep_outputs {
             return Ok(streams);
         }
-        let (batch, precision, train) = (self.batch(), self.plan.compute.dtype.precision(), self.plan.calibration.samples);
+        let (batch, precision, train) =
+            (self.batch(), self.plan.compute.dtype.precision(), self.plan.calibration.samples);
         let mut tap = StatisticsTap::new(self.needs);
         let mut next = keep_outputs.then(|| streams.inputs.clone());
         let rotary = &self.rotary;
@@ -143,7 +153,14 @@ impl<'j, 'o> Compression<'j, 'o> {
                 tap.limit(sequences.offsets()[counted]);
                 let mut y = x.into();
                 for &part in parts {
-                    y = state.dense.forward_part(part, &mut Tape::inference(precision), &y, &sequences, rotary, &mut tap as &mut dyn Tap)?;
+                    y = state.dense.forward_part(
+                        part,
+                        &mut Tape::inference(precision),
+                        &y,
+                        &sequences,
+                        rotary,
+                        &mut tap as &mut dyn Tap,
+                    )?;
                 }
                 if let Some(next) = &mut next {
                     next.set(&indices, &sequences, y.tensor())?;
@@ -162,7 +179,8 @@ impl<'j, 'o> Compression<'j, 'o> {
         let weight = to_vec(&state.dense.linear(role).weight)?;
         let unseen = InputStatistics::unseen(d_in);
         let inputs = state.inputs_of(role).unwrap_or(&unseen);
-        let seed = self.plan.calibration.seed ^ ((state.index * LinearRole::ALL.len() + role as usize) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let seed = self.plan.calibration.seed
+            ^ ((state.index * LinearRole::ALL.len() + role as usize) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let problem = LayerProblem { weight: &weight, columns: d_in, inputs, pattern: &self.job.pattern, seed };
         let method = &self.method;
         let solution = self.job.timings.measure(Stage::Solve, || method.solve(&problem));
@@ -180,7 +198,8 @@ impl<'j, 'o> Compression<'j, 'o> {
             error_reconstructed: None,
         };
         self.record.matrices.push(facts);
-        state.pruned.linear_mut(role).weight = candle_core::Tensor::from_vec(solution.weight, (d_out, d_in), self.decoder.device())?;
+        state.pruned.linear_mut(role).weight =
+            candle_core::Tensor::from_vec(solution.weight, (d_out, d_in), self.decoder.device())?;
         state.masks.insert(role, solution.mask);
         Ok(())
     }
@@ -196,7 +215,10 @@ impl<'j, 'o> Compression<'j, 'o> {
         let settings = self.settings(state.index, part);
         let outcome = self.job.timings.measure(Stage::Reconstruct, || reconstruct(&mut window, &data, &settings))?;
         if outcome.restored > 0 {
-            self.job.warn(format!("block {} {part:?}: training made held-out error worse and was undone {} times", state.index, outcome.restored));
+            self.job.warn(format!(
+                "block {} {part:?}: training made held-out error worse and was undone {} times",
+                state.index, outcome.restored
+            ));
         }
         self.record.windows.push(WindowFacts { block: state.index, part, outcome });
         self.streams = Some(streams);
@@ -219,7 +241,9 @@ impl<'j, 'o> Compression<'j, 'o> {
 
     /// What reconstruction did to the error of each matrix on the inputs it was pruned with.
     fn record_errors(&mut self, state: &BlockState, part: Part) -> Result<()> {
-        for facts in self.record.matrices.iter_mut().filter(|facts| facts.block == state.index && facts.role.part() == part) {
+        for facts in
+            self.record.matrices.iter_mut().filter(|facts| facts.block == state.index && facts.role.part() == part)
+        {
             let Some(gram) = state.inputs_of(facts.role).and_then(|inputs| inputs.gram.as_ref()) else { continue };
             let [dense, pruned] = [&state.dense, &state.pruned].map(|block| to_vec(&block.linear(facts.role).weight));
             facts.error_reconstructed = Some(relative_error(&dense?, &pruned?, gram));
@@ -242,7 +266,14 @@ impl<'j, 'o> Compression<'j, 'o> {
         let (batch, precision, rotary) = (self.batch(), self.plan.compute.dtype.precision(), &self.rotary);
         self.job.timings.measure(Stage::Advance, || {
             states.advance(batch, |x, sequences, _| {
-                let y = block.forward_part(part, &mut Tape::inference(precision), &x.into(), sequences, rotary, &mut NoTap)?;
+                let y = block.forward_part(
+                    part,
+                    &mut Tape::inference(precision),
+                    &x.into(),
+                    sequences,
+                    rotary,
+                    &mut NoTap,
+                )?;
                 Ok(y.tensor().clone())
             })
         })
@@ -260,7 +291,9 @@ impl<'j, 'o> Compression<'j, 'o> {
         for part in [Part::Attention, Part::Mlp] {
             tensors.extend(trained.then(|| (Decoder::norm_name(state.index, part), &state.pruned.norm(part).weight)));
         }
-        self.job.timings.measure(Stage::Write, || tensors.iter().try_for_each(|(name, tensor)| rewrite.put(name, tensor)))?;
+        self.job
+            .timings
+            .measure(Stage::Write, || tensors.iter().try_for_each(|(name, tensor)| rewrite.put(name, tensor)))?;
         self.record.replaced.extend(tensors.into_iter().map(|(name, _)| name));
         Ok(())
     }

@@ -46,7 +46,9 @@ impl<'a> Job<'a> {
             Ok::<_, Error>((samples, texts))
         })?;
         if texts.is_empty() {
-            warnings.push("nothing is evaluated: there is neither a text to score nor a held-out calibration window".into());
+            warnings.push(
+                "nothing is evaluated: there is neither a text to score nor a held-out calibration window".into(),
+            );
         }
         for warning in &warnings {
             observer.event(Event::Warning(warning));
@@ -62,7 +64,8 @@ impl<'a> Job<'a> {
         for text in texts.iter() {
             observer.event(Event::Stage { name: &format!("scoring the {name} model on {}", text.name) });
             let progress = &mut |fraction| observer.event(Event::Progress(fraction));
-            let score = timings.measure(Stage::Evaluate, || perplexity(decoder, &text.tokens, text.windows, *precision, progress))?;
+            let score = timings
+                .measure(Stage::Evaluate, || perplexity(decoder, &text.tokens, text.windows, *precision, progress))?;
             scores.push(TextScore { text: text.name.clone(), score });
         }
         Ok(Rung { name: name.into(), texts: scores })
@@ -86,7 +89,12 @@ impl<'a> Job<'a> {
     }
 }
 
-fn calibration(plan: &Plan, spec: &DecoderSpec, tokenizer: &Tokenizer, warnings: &mut Vec<String>) -> Result<Vec<Vec<u32>>> {
+fn calibration(
+    plan: &Plan,
+    spec: &DecoderSpec,
+    tokenizer: &Tokenizer,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Vec<u32>>> {
     let (length, count) = (plan.calibration_seqlen(spec), plan.calibration.samples + plan.calibration.held_out);
     let mut tokens = Vec::new();
     if plan.calibration.files.is_empty() {
@@ -100,7 +108,12 @@ fn calibration(plan: &Plan, spec: &DecoderSpec, tokenizer: &Tokenizer, warnings:
 }
 
 /// The texts of the plan; without any, the held-out calibration windows.
-fn scored_texts(plan: &Plan, spec: &DecoderSpec, tokenizer: &Tokenizer, samples: &[Vec<u32>]) -> Result<Vec<ScoredText>> {
+fn scored_texts(
+    plan: &Plan,
+    spec: &DecoderSpec,
+    tokenizer: &Tokenizer,
+    samples: &[Vec<u32>],
+) -> Result<Vec<ScoredText>> {
     let windows = Windows { length: plan.evaluation_seqlen(spec), count: plan.evaluation.windows };
     let mut texts = ScoredText::read_all(&plan.evaluation.texts, &plan.evaluation.wikitext, tokenizer, windows)?;
     let held_out = &samples[plan.calibration.samples..];

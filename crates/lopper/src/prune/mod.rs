@@ -43,7 +43,13 @@ pub fn prune(plan: &Plan, model: &Path, out: &Path, observer: &mut (dyn Observer
 }
 
 /// Completes the files, reopens them, checks every promise, and scores them. Returns scores and zeros.
-fn finish(job: &mut Job, plan: &Plan, decoder: &Decoder, rewrite: &mut Rewrite, record: &Record) -> Result<(Rung, usize)> {
+fn finish(
+    job: &mut Job,
+    plan: &Plan,
+    decoder: &Decoder,
+    rewrite: &mut Rewrite,
+    record: &Record,
+) -> Result<(Rung, usize)> {
     job.observer.event(Event::Stage { name: "writing and checking the files" });
     let device = job.device.clone();
     let (written, zeros) = job.timings.measure(Stage::Write, || {
@@ -88,7 +94,13 @@ fn rung_name(plan: &Plan) -> &'static str {
     }
 }
 
-fn report(job: Job, plan: &Plan, decoder: &Decoder, (record, zeros, evaluation): (Record, usize, Vec<Rung>), started: Instant) -> Result<Report> {
+fn report(
+    job: Job,
+    plan: &Plan,
+    decoder: &Decoder,
+    (record, zeros, evaluation): (Record, usize, Vec<Rung>),
+    started: Instant,
+) -> Result<Report> {
     let checkpoint = decoder.checkpoint();
     let model = ModelFacts {
         path: plan.model.clone(),
@@ -113,7 +125,8 @@ fn report(job: Job, plan: &Plan, decoder: &Decoder, (record, zeros, evaluation):
 }
 
 fn json(report: &Report) -> Result<Vec<u8>> {
-    serde_json::to_vec_pretty(report).map_err(|error| Error::Numeric { problem: format!("the report has no JSON form: {error}"), hint: None })
+    serde_json::to_vec_pretty(report)
+        .map_err(|error| Error::Numeric { problem: format!("the report has no JSON form: {error}"), hint: None })
 }
 
 /// Runs `f` with so many worker threads; the machine's number of cores if absent.
@@ -122,6 +135,7 @@ fn json(report: &Report) -> Result<Vec<u8>> {
 /// If the threads cannot be started, or those of `f`.
 pub fn in_pool<R: Send>(threads: Option<usize>, f: impl FnOnce() -> Result<R> + Send) -> Result<R> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build();
-    let pool = pool.map_err(|error| Error::Plan { problem: format!("cannot start {threads:?} threads: {error}"), hint: None })?;
+    let pool = pool
+        .map_err(|error| Error::Plan { problem: format!("cannot start {threads:?} threads: {error}"), hint: None })?;
     pool.install(f)
 }

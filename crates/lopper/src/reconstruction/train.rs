@@ -103,7 +103,15 @@ fn train(window: &mut Window, data: &WindowData, settings: &Settings) -> Result<
         shuffle(&mut order, settings.seed.wrapping_add(epoch as u64));
         let (mut sum, mut count) = (0.0, 0usize);
         for indices in order.chunks(settings.batch) {
-            sum += train_step(window, data, indices, &mut scale, &mut gradients, (&mut optimizer, schedule.rate(step)), settings.precision)?;
+            sum += train_step(
+                window,
+                data,
+                indices,
+                &mut scale,
+                &mut gradients,
+                (&mut optimizer, schedule.rate(step)),
+                settings.precision,
+            )?;
             (step, count) = (step + 1, count + 1);
         }
         losses.push(sum / count.max(1) as f64);
@@ -128,7 +136,10 @@ fn train_step(
     let scale = match *scale {
         Some(scale) => scale,
         None => {
-            let error = Tape::inference(precision).squared_error(&y.tensor().into(), &target, 1.0)?.tensor().to_scalar::<f32>()?;
+            let error = Tape::inference(precision)
+                .squared_error(&y.tensor().into(), &target, 1.0)?
+                .tensor()
+                .to_scalar::<f32>()?;
             *scale.insert(error.max(f32::MIN_POSITIVE).recip().min(1e30))
         }
     };

@@ -90,6 +90,9 @@ impl Window<'_> {
 fn root_mean_square(tensor: &Tensor) -> Result<f32> {
     let tensor = tensor.flatten_all()?.to_device(&candle_core::Device::Cpu)?;
     let data = tensor.to_vec1::<f32>()?;
-    let (sum, count) = data.iter().filter(|&&w| w != 0.0).fold((0.0, 0usize), |(sum, count), &w| (sum + f64::from(w) * f64::from(w), count + 1));
+    let (sum, count) = data
+        .iter()
+        .filter(|&&w| w != 0.0)
+        .fold((0.0, 0usize), |(sum, count), &w| (sum + f64::from(w) * f64::from(w), count + 1));
     Ok((sum / count.max(1) as f64).sqrt() as f32)
 }

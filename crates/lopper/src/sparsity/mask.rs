@@ -23,7 +23,9 @@ impl Mask {
     /// A NaN counts as larger than any number.
     pub fn from_scores(scores: &[f32], columns: usize, pattern: &Pattern) -> Self {
         let (length, pruned) = match *pattern {
-            Pattern::Unstructured { sparsity, scope: Scope::Matrix } => (scores.len(), Pattern::pruned_of(sparsity, scores.len())),
+            Pattern::Unstructured { sparsity, scope: Scope::Matrix } => {
+                (scores.len(), Pattern::pruned_of(sparsity, scores.len()))
+            }
             Pattern::Unstructured { sparsity, scope: Scope::Row } => (columns, Pattern::pruned_of(sparsity, columns)),
             Pattern::NofM { keep, of } => (of, of - keep),
         };

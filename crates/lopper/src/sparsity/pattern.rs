@@ -102,7 +102,11 @@ impl Pattern {
             }
             Self::NofM { keep, of } => {
                 let group = weight.chunks_exact(of).position(|group| zeros(group) < of - keep)?;
-                Some(format!("group {} of row {} keeps more than {keep} of {of}", group % (columns / of), group / (columns / of)))
+                Some(format!(
+                    "group {} of row {} keeps more than {keep} of {of}",
+                    group % (columns / of),
+                    group / (columns / of)
+                ))
             }
         }
     }

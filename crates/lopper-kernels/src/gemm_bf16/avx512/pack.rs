@@ -3,12 +3,12 @@
 //! A packed strip is `[pairs along k][W]` of u32: the even element of a pair in the low half, the odd one in the high half; what lies
 //! outside the operand is zero.
 
-use std::arch::x86_64::{
-    __m256bh, __m256i, __m512bh, __m512i, _mm256_cvtneps_pbh, _mm256_cvtepu16_epi32, _mm256_maskz_loadu_ps, _mm256_or_si256,
-    _mm256_slli_epi32, _mm256_storeu_si256, _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh, _mm512_cvtneps_pbh, _mm512_maskz_loadu_ps,
-    _mm512_or_si512, _mm512_slli_epi32, _mm512_storeu_si512,
-};
 use std::arch::x86_64::__m128bh;
+use std::arch::x86_64::{
+    __m256bh, __m256i, __m512bh, __m512i, _mm256_cvtepu16_epi32, _mm256_cvtneps_pbh, _mm256_maskz_loadu_ps,
+    _mm256_or_si256, _mm256_slli_epi32, _mm256_storeu_si256, _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh,
+    _mm512_cvtneps_pbh, _mm512_maskz_loadu_ps, _mm512_or_si512, _mm512_slli_epi32, _mm512_storeu_si512,
+};
 use std::mem::transmute;
 
 /// A strip of an operand: element (j, p) at `data[j·across + p·along]`, where p runs along k; one of the two strides is 1.
@@ -87,7 +87,11 @@ unsafe fn pack_along<const W: usize>(strip: Strip, out: *mut u32) {
         for first in (0..pairs).step_by(16) {
             // SAFETY: masked lanes are not read, and only pairs that exist are written.
             unsafe {
-                let words = if j < strip.width { load_pairs(strip.data.add(j * strip.across), 2 * first, strip.depth) } else { [0; 16] };
+                let words = if j < strip.width {
+                    load_pairs(strip.data.add(j * strip.across), 2 * first, strip.depth)
+                } else {
+                    [0; 16]
+                };
                 for (i, word) in words.into_iter().enumerate().take(pairs - first) {
                     *out.add((first + i) * W + j) = word;
                 }

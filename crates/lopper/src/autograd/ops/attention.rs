@@ -60,20 +60,29 @@ impl Tape {
     }
 }
 
-fn attention_composed(q: &Tensor, k: &Tensor, v: &Tensor, layout: &AttentionLayout, offsets: &[usize]) -> Result<Tensor> {
+fn attention_composed(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    layout: &AttentionLayout,
+    offsets: &[usize],
+) -> Result<Tensor> {
     let &AttentionLayout { heads, kv_heads, head_dim, scale, window } = layout;
     let group = heads / kv_heads;
     let mut outputs = Vec::with_capacity(offsets.len().saturating_sub(1));
     for span in offsets.windows(2) {
         let (start, length) = (span[0], span[1] - span[0]);
-        let split = |x: &Tensor, n: usize| x.narrow(0, start, length)?.reshape((length, n, head_dim))?.transpose(0, 1)?.contiguous();
+        let split = |x: &Tensor, n: usize| {
+            x.narrow(0, start, length)?.reshape((length, n, head_dim))?.transpose(0, 1)?.contiguous()
+        };
         // [kv_heads, group · length, head_dim]: the queries that share a key head lie together
         let queries = split(q, heads)?.reshape((kv_heads, group * length, head_dim))?;
         let (keys, values) = (split(k, kv_heads)?, split(v, kv_heads)?);
         let scores = (queries.matmul(&keys.transpose(1, 2)?.contiguous()?)? * f64::from(scale))?;
         let scores = scores.reshape((heads, length, length))?.broadcast_add(&causal_bias(length, window, q)?)?;
         let weights = (scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?).exp()?;
-        let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?.reshape((kv_heads, group * length, length))?;
+        let weights =
+            weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?.reshape((kv_heads, group * length, length))?;
         let out = weights.matmul(&values)?.reshape((heads, length, head_dim))?;
         outputs.push(out.transpose(0, 1)?.reshape((length, heads * head_dim))?);
     }

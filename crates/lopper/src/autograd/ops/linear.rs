@@ -11,8 +11,18 @@ impl Tape {
     ///
     /// # Errors
     /// If shapes do not fit.
-    pub fn linear(&mut self, x: &Value, weight: &Value, bias: Option<&Value>, residual: Option<&Value>) -> Result<Value> {
-        let mut y = if self.is_fused(x) { self.linear_fused(x, weight, residual)? } else { self.linear_composed(x, weight, residual)? };
+    pub fn linear(
+        &mut self,
+        x: &Value,
+        weight: &Value,
+        bias: Option<&Value>,
+        residual: Option<&Value>,
+    ) -> Result<Value> {
+        let mut y = if self.is_fused(x) {
+            self.linear_fused(x, weight, residual)?
+        } else {
+            self.linear_composed(x, weight, residual)?
+        };
         if let Some(bias) = bias {
             y = self.bias(&y, bias)?;
         }
@@ -31,7 +41,14 @@ impl Tape {
             read([residual.tensor()], |[residual]| y.copy_from_slice(residual))?;
         }
         read([x.tensor(), weight.tensor()], |[x, w]| {
-            matmul(&mut y, d_out, residual.is_some(), View::new(x, tokens, d_in), View::new(w, d_out, d_in).t(), precision);
+            matmul(
+                &mut y,
+                d_out,
+                residual.is_some(),
+                View::new(x, tokens, d_in),
+                View::new(w, d_out, d_in).t(),
+                precision,
+            );
         })?;
         let y = Tensor::from_vec(y, (tokens, d_out), x.tensor().device())?;
         let (inputs, owned) = ([Some(x), Some(weight), residual], [x, weight].map(Value::clone));

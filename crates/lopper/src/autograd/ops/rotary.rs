@@ -31,7 +31,10 @@ impl Tape {
     pub fn rotary(&mut self, x: &Value, head_dim: usize, offsets: &[usize], table: &RotaryTable) -> Result<Value> {
         let longest = offsets.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0);
         if longest > table.cos.dim(0)? {
-            candle_core::bail!("rotary: a sequence of {longest} tokens exceeds a table of {} positions", table.cos.dim(0)?);
+            candle_core::bail!(
+                "rotary: a sequence of {longest} tokens exceeds a table of {} positions",
+                table.cos.dim(0)?
+            );
         }
         if !self.is_fused(x) {
             return self.candle([x], |[x]| rotary_composed(&x, head_dim, offsets, table));

@@ -78,7 +78,9 @@ impl Trained {
         let mask = self.mask.as_ref().map(Mask::as_slice);
         read([gradient], |[gradient]| {
             write(self.variable.as_tensor(), |weight| {
-                write(&self.first, |first| write(&self.second, |second| adamw(step, weight, first, second, gradient, mask)))
+                write(&self.first, |first| {
+                    write(&self.second, |second| adamw(step, weight, first, second, gradient, mask))
+                })
             })
         })????;
         Ok(())

@@ -16,7 +16,11 @@ impl LinearSchedule {
     pub fn rate(&self, step: usize) -> f32 {
         let warm_up = (self.warm_up * self.steps as f32).round();
         let done = step as f32 + 1.0;
-        if done <= warm_up { self.peak * done / warm_up } else { self.peak * (self.steps as f32 + 1.0 - done) / (self.steps as f32 + 1.0 - warm_up).max(1.0) }
+        if done <= warm_up {
+            self.peak * done / warm_up
+        } else {
+            self.peak * (self.steps as f32 + 1.0 - done) / (self.steps as f32 + 1.0 - warm_up).max(1.0)
+        }
     }
 }
 

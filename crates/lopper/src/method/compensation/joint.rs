@@ -23,7 +23,8 @@ pub(super) fn repair(problem: &LayerProblem, mask: &Mask, masked: Vec<f32>, fact
     let damping = DAMPING * gram.mean_diagonal();
     facts.damping = Some(2.0 * damping);
     if !(damping > 0.0 && damping.is_finite()) {
-        facts.warning = Some(format!("the inputs of this layer have mean square {damping}; its kept weights stay as they were"));
+        facts.warning =
+            Some(format!("the inputs of this layer have mean square {damping}; its kept weights stay as they were"));
         return masked;
     }
     // H/2 = XᵀX + (γ/2)I has the same optimum

@@ -27,7 +27,12 @@ pub const COMPENSATIONS: &[Compensation] = &[
         needs: Needs::Gram,
         repair: joint::repair,
     },
-    Compensation { name: "none", summary: "kept weights stay as they are", needs: Needs::Nothing, repair: none::repair },
+    Compensation {
+        name: "none",
+        summary: "kept weights stay as they are",
+        needs: Needs::Nothing,
+        repair: none::repair,
+    },
 ];
 
 impl Compensation {
@@ -38,7 +43,10 @@ impl Compensation {
     pub fn by_name(name: &str) -> Result<Self> {
         COMPENSATIONS.iter().find(|compensation| compensation.name == name).copied().ok_or_else(|| Error::Plan {
             problem: format!("there is no compensation {name:?}"),
-            hint: Some(format!("known: {}", COMPENSATIONS.iter().map(|compensation| compensation.name).collect::<Vec<_>>().join(", "))),
+            hint: Some(format!(
+                "known: {}",
+                COMPENSATIONS.iter().map(|compensation| compensation.name).collect::<Vec<_>>().join(", ")
+            )),
         })
     }
 

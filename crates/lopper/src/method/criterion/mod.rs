@@ -38,7 +38,13 @@ pub const CRITERIA: &[Criterion] = &[
         needs: Needs::Nothing,
         scores: magnitude::scores,
     },
-    Criterion { name: "random", summary: "seeded noise: the control", scope: Scope::Row, needs: Needs::Nothing, scores: random::scores },
+    Criterion {
+        name: "random",
+        summary: "seeded noise: the control",
+        scope: Scope::Row,
+        needs: Needs::Nothing,
+        scores: random::scores,
+    },
 ];
 
 impl Criterion {
@@ -49,7 +55,10 @@ impl Criterion {
     pub fn by_name(name: &str) -> Result<Self> {
         CRITERIA.iter().find(|criterion| criterion.name == name).copied().ok_or_else(|| Error::Plan {
             problem: format!("there is no criterion {name:?}"),
-            hint: Some(format!("known: {}", CRITERIA.iter().map(|criterion| criterion.name).collect::<Vec<_>>().join(", "))),
+            hint: Some(format!(
+                "known: {}",
+                CRITERIA.iter().map(|criterion| criterion.name).collect::<Vec<_>>().join(", ")
+            )),
         })
     }
 

@@ -49,11 +49,15 @@ impl<'a> Config<'a> {
     }
 
     pub fn flag_or(&self, key: &str, default: bool) -> Result<bool> {
-        self.get(key).map_or(Ok(default), |value| value.as_bool().ok_or_else(|| self.wrong(format!("{key:?} is {value}, not true or false"))))
+        self.get(key).map_or(Ok(default), |value| {
+            value.as_bool().ok_or_else(|| self.wrong(format!("{key:?} is {value}, not true or false")))
+        })
     }
 
     pub fn number_or(&self, key: &str, default: f64) -> Result<f64> {
-        self.get(key).map_or(Ok(default), |value| value.as_f64().ok_or_else(|| self.wrong(format!("{key:?} is {value}, not a number"))))
+        self.get(key).map_or(Ok(default), |value| {
+            value.as_f64().ok_or_else(|| self.wrong(format!("{key:?} is {value}, not a number")))
+        })
     }
 
     fn number(&self, key: &str) -> Result<f64> {
@@ -72,7 +76,9 @@ impl<'a> Config<'a> {
     pub fn decoder(&self, family: &'static str) -> Result<DecoderSpec> {
         let activation = self.get("hidden_act").and_then(Value::as_str).unwrap_or("silu");
         if activation != "silu" && activation != "swish" {
-            return Err(self.wrong(format!("\"hidden_act\" is {activation:?}; only \"silu\" is supported for {family}")));
+            return Err(
+                self.wrong(format!("\"hidden_act\" is {activation:?}; only \"silu\" is supported for {family}"))
+            );
         }
         let (hidden, heads) = (self.size("hidden_size")?, self.size("num_attention_heads")?);
         let kv_heads = self.size_or("num_key_value_heads", heads)?;
@@ -86,7 +92,14 @@ impl<'a> Config<'a> {
             vocabulary: self.size("vocab_size")?,
             hidden,
             blocks,
-            attention: AttentionSpec { heads, kv_heads, head_dim, windows: vec![None; blocks], input_bias: false, output_bias: false },
+            attention: AttentionSpec {
+                heads,
+                kv_heads,
+                head_dim,
+                windows: vec![None; blocks],
+                input_bias: false,
+                output_bias: false,
+            },
             mlp: MlpSpec { intermediate: self.size("intermediate_size")?, bias: false },
             norm_epsilon: self.number_or("rms_norm_eps", 1e-6)? as f32,
             rotary: self.rotary(head_dim, max_positions)?,
@@ -104,7 +117,9 @@ impl<'a> Config<'a> {
         let partial = scaling.number_or("partial_rotary_factor", self.number_or("partial_rotary_factor", 1.0)?)?;
         let dim = (head_dim as f64 * partial) as usize;
         if dim == 0 || !dim.is_multiple_of(2) || theta.is_nan() || theta <= 1.0 {
-            return Err(self.wrong(format!("rotary embedding of {dim} entries per head with base {theta} makes no sense")));
+            return Err(
+                self.wrong(format!("rotary embedding of {dim} entries per head with base {theta} makes no sense"))
+            );
         }
         Ok(RotarySpec { theta, dim, scaling: self.rotary_scaling(&scaling, max_positions)? })
     }
@@ -116,7 +131,9 @@ impl<'a> Config<'a> {
             "default" => RotaryScaling::Default,
             "linear" => RotaryScaling::Linear { factor: scaling.number("factor")? },
             // transformers stretches beyond the configured maximum here, whatever the original one
-            "dynamic" => RotaryScaling::Dynamic { factor: scaling.number("factor")?, original_positions: max_positions },
+            "dynamic" => {
+                RotaryScaling::Dynamic { factor: scaling.number("factor")?, original_positions: max_positions }
+            }
             "llama3" => RotaryScaling::Llama3 {
                 factor: scaling.number("factor")?,
                 low_frequency_factor: scaling.number("low_freq_factor")?,
@@ -124,7 +141,11 @@ impl<'a> Config<'a> {
                 original_positions,
             },
             "yarn" => yarn(scaling, original_positions)?,
-            other => return Err(self.wrong(format!("rotary scaling {other:?} is not supported; known: default, linear, dynamic, llama3, yarn"))),
+            other => {
+                return Err(self.wrong(format!(
+                    "rotary scaling {other:?} is not supported; known: default, linear, dynamic, llama3, yarn"
+                )));
+            }
         })
     }
 }
@@ -134,7 +155,11 @@ fn yarn(scaling: &Config, original_positions: usize) -> Result<RotaryScaling> {
     let factor = scaling.number("factor")?;
     let temperature = |weight: f64| if factor <= 1.0 { 1.0 } else { 0.1 * weight * factor.ln() + 1.0 };
     let (mscale, mscale_all) = (scaling.number_or("mscale", 0.0)?, scaling.number_or("mscale_all_dim", 0.0)?);
-    let default = if mscale != 0.0 && mscale_all != 0.0 { temperature(mscale) / temperature(mscale_all) } else { temperature(1.0) };
+    let default = if mscale != 0.0 && mscale_all != 0.0 {
+        temperature(mscale) / temperature(mscale_all)
+    } else {
+        temperature(1.0)
+    };
     Ok(RotaryScaling::Yarn {
         factor,
         beta_fast: scaling.number_or("beta_fast", 32.0)?,

@@ -1,0 +1,24 @@
+//! Bytes ↔ tensors: Hugging Face directories of safetensors shards, read by memory map and rewritten in place of nothing.
+//!
+//! This stage knows names, shapes and dtypes, and no model architecture. [`Checkpoint`] reads, [`Rewrite`] writes
+//! a copy with some tensors replaced and every other byte as it was.
+
+mod dtype;
+mod fingerprint;
+mod header;
+mod layout;
+
+mod open;
+mod read;
+mod rewrite;
+mod shard;
+mod staging;
+mod verify;
+
+pub use dtype::StorageDtype;
+pub use header::{Header, HeaderTensor};
+pub use open::{Checkpoint, TensorInfo};
+pub use rewrite::Rewrite;
+pub use safetensors::Dtype;
+pub use shard::ShardInfo;
+pub use verify::verify_untouched;

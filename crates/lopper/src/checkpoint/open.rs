@@ -1,0 +1,158 @@
+//! A Hugging Face directory as a [`Checkpoint`]: `model.safetensors`, or `model.safetensors.index.json` and its shards.
+//!
+//! Everything that can be wrong with names, shapes, dtypes and offsets is found here, before any weight is read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+
+use super::dtype::StorageDtype;
+use super::layout::{INDEX, SINGLE, check_present, is_sharded, read_index};
+use super::shard::{Shard, ShardInfo};
+use crate::{Error, Result};
+
+/// An open, validated checkpoint. Weights stay in the files until they are asked for.
+#[derive(Debug)]
+pub struct Checkpoint {
+    dir: PathBuf,
+    pub(super) shards: Vec<Shard>,
+    infos: Vec<ShardInfo>,
+    tensors: BTreeMap<String, TensorInfo>,
+    sharded: bool,
+}
+
+/// Where a tensor is and what it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// How its elements are stored.
+    pub dtype: Dtype,
+    /// Its dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// Position of its file in [`Checkpoint::shards`].
+    pub shard: usize,
+    /// Its bytes, counted from the start of that file.
+    pub bytes: Range<usize>,
+}
+
+impl TensorInfo {
+    /// The dtype as one this program can compute with, if it is one.
+    pub fn storage(&self) -> Option<StorageDtype> {
+        StorageDtype::of(self.dtype)
+    }
+
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+impl Checkpoint {
+    /// Opens a directory, maps its shards and validates every header.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when there are no safetensors, a shard is missing, cut short or inconsistent, or the index
+    /// and the shards contradict each other; [`Error::Io`] when a file cannot be read.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let sharded = is_sharded(dir)?;
+        let index = if sharded { Some(read_index(&dir.join(INDEX))?) } else { None };
+        let files: Vec<String> = match &index {
+            Some(index) => index.values().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
+            None => vec![SINGLE.to_owned()],
+        };
+        let mut checkpoint =
+            Self { dir: dir.to_owned(), shards: Vec::new(), infos: Vec::new(), tensors: BTreeMap::new(), sharded };
+        for file in &files {
+            check_present(dir, file)?;
+            let (shard, info) = Shard::open(dir, file)?;
+            checkpoint.add(shard, info)?;
+        }
+        checkpoint.check_index(&index.unwrap_or_default())?;
+        Ok(checkpoint)
+    }
+
+    fn add(&mut self, shard: Shard, info: ShardInfo) -> Result<()> {
+        for tensor in &info.header.tensors {
+            let entry = TensorInfo {
+                dtype: tensor.dtype,
+                shape: tensor.shape.clone(),
+                shard: self.infos.len(),
+                bytes: tensor.bytes.clone(),
+            };
+            if let Some(other) = self.tensors.insert(tensor.name.clone(), entry) {
+                let problem = format!("tensor `{}` is also in {}", tensor.name, self.infos[other.shard].file);
+                let hint =
+                    Some("one of the two files is left over from another save; write the checkpoint anew".into());
+                return Err(Error::Checkpoint { path: shard.path, problem, hint });
+            }
+        }
+        self.shards.push(shard);
+        self.infos.push(info);
+        Ok(())
+    }
+
+    /// Every tensor of the index must be in the shard that the index names.
+    fn check_index(&self, index: &BTreeMap<String, String>) -> Result<()> {
+        for (name, file) in index {
+            let found = self.tensors.get(name).map(|info| &self.infos[info.shard].file);
+            if found != Some(file) {
+                let place = found.map_or_else(|| "no shard has it".into(), |other| format!("it is in {other}"));
+                return Err(Error::Checkpoint {
+                    path: self.dir.join(INDEX),
+                    problem: format!("the index puts tensor `{name}` in {file}, but {place}"),
+                    hint: Some("the index and the shards come from different saves; fetch both again".into()),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory, as it was given.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// What is known of a tensor without reading it.
+    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.tensors.get(name)
+    }
+
+    /// Bytes of all tensors together.
+    pub fn total_bytes(&self) -> u64 {
+        self.tensors.values().map(|info| info.bytes.len() as u64).sum()
+    }
+
+    /// The files, sorted by name.
+    pub fn shards(&self) -> &[ShardInfo] {
+        &self.infos
+    }
+
+    /// Whether the directory has an index, however many shards it names.
+    pub fn is_sharded(&self) -> bool {
+        self.sharded
+    }
+
+    /// The parsed `config.json`.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when it is missing or not JSON.
+    pub fn config_json(&self) -> Result<serde_json::Value> {
+        let path = self.dir.join("config.json");
+        let fault =
+            |problem: String, hint: &str| Error::Checkpoint { path: path.clone(), problem, hint: Some(hint.into()) };
+        let bytes = match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(fault("missing".into(), "copy config.json from the model's page into the directory"));
+            }
+            other => other.map_err(Error::io("read", &path))?,
+        };
+        serde_json::from_slice(&bytes)
+            .map_err(|error| fault(format!("not valid JSON: {error}"), "fetch the file again"))
+    }
+}

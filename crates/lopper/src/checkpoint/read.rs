@@ -1,0 +1,150 @@
+//! Weights as f32 tensors in memory: whole, by rows, or by chosen rows.
+
+use std::ops::Range;
+
+use candle_core::{Device, Tensor};
+
+use super::dtype::StorageDtype;
+use super::open::{Checkpoint, TensorInfo};
+use crate::{Error, Result};
+
+impl Checkpoint {
+    /// The stored bytes of a tensor.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when there is no such tensor.
+    pub fn bytes(&self, name: &str) -> Result<&[u8]> {
+        let info = self.require(name)?;
+        Ok(&self.shards[info.shard].bytes()[info.bytes.clone()])
+    }
+
+    /// A whole tensor, f32 on the CPU, in the shape of the file.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when there is no such tensor or its dtype is not f32, f16 or bf16.
+    pub fn tensor_f32(&self, name: &str) -> Result<Tensor> {
+        let (info, storage) = self.require_float(name)?;
+        let mut values = vec![0.0; info.elements()];
+        storage.decode(self.bytes(name)?, &mut values);
+        Ok(Tensor::from_vec(values, info.shape.as_slice(), &Device::Cpu)?)
+    }
+
+    /// Rows `rows` of the first dimension, f32 on the CPU: shape `[rows.len(), …]`.
+    ///
+    /// # Errors
+    /// As [`Self::tensor_f32`], and when the rows are not all there.
+    pub fn rows_f32(&self, name: &str, rows: Range<usize>) -> Result<Tensor> {
+        let (info, storage) = self.require_float(name)?;
+        let (count, width) = self.rows_of(name, info)?;
+        if rows.start > rows.end || rows.end > count {
+            return Err(self.fault(info, format!("tensor `{name}` has {count} rows; rows {rows:?} were asked for")));
+        }
+        let mut values = vec![0.0; rows.len() * width];
+        let bytes = width * storage.size();
+        storage.decode(&self.bytes(name)?[rows.start * bytes..rows.end * bytes], &mut values);
+        Ok(Tensor::from_vec(values, with_rows(info, rows.len()), &Device::Cpu)?)
+    }
+
+    /// The rows `ids` of the first dimension, in that order, f32 on the CPU: shape `[ids.len(), …]`.
+    ///
+    /// # Errors
+    /// As [`Self::tensor_f32`], and when an id is beyond the last row.
+    pub fn gather_rows_f32(&self, name: &str, ids: &[u32]) -> Result<Tensor> {
+        let (info, storage) = self.require_float(name)?;
+        let (count, width) = self.rows_of(name, info)?;
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= count) {
+            return Err(self.fault(info, format!("tensor `{name}` has {count} rows; row {id} was asked for")));
+        }
+        let mut values = vec![0.0; ids.len() * width];
+        let stored = self.bytes(name)?;
+        let bytes = width * storage.size();
+        for (row, &id) in values.chunks_mut(width.max(1)).zip(ids) {
+            storage.decode(&stored[id as usize * bytes..][..bytes], row);
+        }
+        Ok(Tensor::from_vec(values, with_rows(info, ids.len()), &Device::Cpu)?)
+    }
+
+    /// Checks that a tensor holds no NaN and no infinity.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] naming the tensor and the position of the first offender; as [`Self::tensor_f32`] otherwise.
+    pub fn check_finite(&self, name: &str) -> Result<()> {
+        let (info, storage) = self.require_float(name)?;
+        match storage.first_non_finite(self.bytes(name)?) {
+            None => Ok(()),
+            Some(position) => Err(self.fault(
+                info,
+                format!("tensor `{name}` holds a NaN or an infinity at {:?}", coordinates(position, &info.shape)),
+            )),
+        }
+    }
+
+    /// Tells the kernel that the bytes of a tensor are not needed for now; an unknown name is ignored.
+    pub fn release(&self, name: &str) {
+        if let Some(info) = self.info(name) {
+            self.shards[info.shard].release(info.bytes.clone());
+        }
+    }
+
+    pub(super) fn require(&self, name: &str) -> Result<&TensorInfo> {
+        self.info(name).ok_or_else(|| Error::Checkpoint {
+            path: self.dir().to_owned(),
+            problem: format!("there is no tensor `{name}`"),
+            hint: self.similar(name).map(|other| format!("there is `{other}`")),
+        })
+    }
+
+    fn require_float(&self, name: &str) -> Result<(&TensorInfo, StorageDtype)> {
+        let info = self.require(name)?;
+        let storage = info.storage().ok_or_else(|| {
+            let mut error = self.fault(
+                info,
+                format!("tensor `{name}` is stored as {:?}; only F32, F16 and BF16 can be used as weights", info.dtype),
+            );
+            if let Error::Checkpoint { hint, .. } = &mut error {
+                *hint = Some("a quantised checkpoint cannot be pruned; start from the one it was made from".into());
+            }
+            error
+        })?;
+        Ok((info, storage))
+    }
+
+    /// Number of rows and elements per row.
+    fn rows_of(&self, name: &str, info: &TensorInfo) -> Result<(usize, usize)> {
+        match info.shape.split_first() {
+            Some((&count, rest)) => Ok((count, rest.iter().product())),
+            None => Err(self.fault(info, format!("tensor `{name}` is a scalar and has no rows"))),
+        }
+    }
+
+    fn fault(&self, info: &TensorInfo, problem: String) -> Error {
+        Error::Checkpoint { path: self.shards[info.shard].path.clone(), problem, hint: None }
+    }
+
+    /// A tensor whose name ends as `name` does: most wrong names differ by a prefix.
+    fn similar(&self, name: &str) -> Option<&str> {
+        let tail = name.split_once('.').map_or(name, |(_, tail)| tail);
+        self.names().find(|other| other.ends_with(tail) || name.ends_with(other))
+    }
+}
+
+fn with_rows(info: &TensorInfo, rows: usize) -> Vec<usize> {
+    let mut shape = info.shape.clone();
+    shape[0] = rows;
+    shape
+}
+
+/// Indices of the element at `position`, row-major.
+pub(super) fn coordinates(mut position: usize, shape: &[usize]) -> Vec<usize> {
+    let mut indices: Vec<usize> = shape
+        .iter()
+        .rev()
+        .map(|&size| {
+            let index = position % size;
+            position /= size;
+            index
+        })
+        .collect();
+    indices.reverse();
+    indices
+}

@@ -1,0 +1,258 @@
+//! A checkpoint written as a copy of another: same shards, same headers, some tensors replaced, every other byte as it was.
+//!
+//! Replaced tensors are written at their place as they come, in any order; [`Rewrite::finish`] fills in the rest
+//! from the source and moves the directory to its destination in one step. Memory is one piece of one tensor.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Storage, Tensor};
+
+use super::dtype::StorageDtype;
+use super::layout::INDEX;
+use super::open::{Checkpoint, TensorInfo};
+use super::read::coordinates;
+use super::staging::{Staging, create_sized};
+use crate::{Error, Result};
+
+/// Elements of a replaced tensor that are converted and written at once.
+const PIECE: usize = 4 << 20;
+/// Bytes of an untouched run that are copied at once.
+const STRIDE: usize = 16 << 20;
+/// Endings of files that hold weights, which a copy with other weights must not carry along.
+const WEIGHT_ENDINGS: [&str; 12] = [
+    ".safetensors",
+    ".bin",
+    ".gguf",
+    ".ggml",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".h5",
+    ".msgpack",
+    ".onnx",
+    ".tflite",
+    ".index.json",
+];
+
+/// An output being written. Dropped before [`Rewrite::finish`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct Rewrite<'a> {
+    source: &'a Checkpoint,
+    /// One per shard of the source. Declared before `staging`: closed before the directory is removed.
+    shards: Vec<OutputShard>,
+    replaced: BTreeSet<String>,
+    added: BTreeSet<String>,
+    staging: Staging,
+}
+
+#[derive(Debug)]
+struct OutputShard {
+    path: PathBuf,
+    file: File,
+}
+
+impl OutputShard {
+    fn write_at(&mut self, offset: usize, bytes: &[u8]) -> Result<()> {
+        let written = self.file.seek(SeekFrom::Start(offset as u64)).and_then(|_| self.file.write_all(bytes));
+        written.map_err(Error::io("write", &self.path))
+    }
+}
+
+impl<'a> Rewrite<'a> {
+    /// Lays out the shards of `source` in a temporary directory beside `out`, headers written and space reserved.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when `out` is not vacant, is in the input, or has no parent; [`Error::Io`] when it cannot be
+    /// written or the disk has too little space.
+    pub fn begin(source: &'a Checkpoint, out: &Path) -> Result<Self> {
+        let staging = Staging::create(out, source.dir())?;
+        let weights: u64 = source.shards().iter().map(|shard| shard.size).sum();
+        let others = companions(source)?;
+        staging.check_space(weights + others.iter().map(|(_, size)| size).sum::<u64>())?;
+        let mut rewrite =
+            Self { source, shards: Vec::new(), replaced: BTreeSet::new(), added: BTreeSet::new(), staging };
+        for (info, mapped) in source.shards().iter().zip(&source.shards) {
+            let path = rewrite.staging.path(&info.file);
+            let mut shard = OutputShard { file: create_sized(&path, info.size)?, path };
+            shard.write_at(0, &mapped.bytes()[..info.header.length])?;
+            rewrite.shards.push(shard);
+        }
+        Ok(rewrite)
+    }
+
+    /// Replaces a tensor: any float dtype and device, the shape of the file; stored in the dtype of the file.
+    /// Given twice, the later one holds.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when the name or shape is not that of the source, the source's dtype is not f32, f16 or
+    /// bf16, or a value is NaN or infinite as it would be stored; [`Error::Io`] when it cannot be written.
+    pub fn put(&mut self, name: &str, tensor: &Tensor) -> Result<()> {
+        let info = self.source.require(name)?;
+        let storage = self.check(name, info, tensor)?;
+        let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?;
+        let (held, layout) = tensor.storage_and_layout();
+        let Storage::Cpu(held) = &*held else { unreachable_device(name)? };
+        let values = &held.as_slice::<f32>()?[layout.start_offset()..][..info.elements()];
+        // Until all of it is written the tensor counts as untouched, and `finish` would restore it.
+        self.replaced.remove(name);
+        self.write_values(name, info, storage, values)?;
+        self.replaced.insert(name.to_owned());
+        Ok(())
+    }
+
+    fn write_values(&mut self, name: &str, info: &TensorInfo, storage: StorageDtype, values: &[f32]) -> Result<()> {
+        let mut bytes = vec![0; values.len().min(PIECE) * storage.size()];
+        for (piece, values) in values.chunks(PIECE).enumerate() {
+            let bytes = &mut bytes[..values.len() * storage.size()];
+            storage.encode(values, bytes);
+            if let Some(position) = storage.first_non_finite(bytes) {
+                let place = coordinates(piece * PIECE + position, &info.shape);
+                let value = values[position];
+                let problem = format!(
+                    "tensor `{name}` would hold {value:e} at {place:?}, which {storage:?} cannot store as a finite number"
+                );
+                return Err(self.fault(info, problem));
+            }
+            self.shards[info.shard].write_at(info.bytes.start + piece * PIECE * storage.size(), bytes)?;
+        }
+        Ok(())
+    }
+
+    fn check(&self, name: &str, info: &TensorInfo, tensor: &Tensor) -> Result<StorageDtype> {
+        if tensor.dims() != info.shape {
+            return Err(self.fault(
+                info,
+                format!("tensor `{name}` has the shape {:?}, its replacement {:?}", info.shape, tensor.dims()),
+            ));
+        }
+        info.storage().ok_or_else(|| {
+            self.fault(info, format!("tensor `{name}` is stored as {:?}, which cannot be replaced", info.dtype))
+        })
+    }
+
+    /// Adds a file of the given name, or one instead of the source's (such as `config.json`).
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when the name is a path or that of a weight file; [`Error::Io`] when it cannot be written.
+    pub fn add_file(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        let plain = Path::new(name).file_name().is_some_and(|last| last == name);
+        if !plain || is_weights(name) {
+            let problem = format!(
+                "`{name}` cannot be added to a checkpoint: it must be a plain name, and not that of a weight file"
+            );
+            return Err(Error::Checkpoint { path: self.staging.path(""), problem, hint: None });
+        }
+        self.staging.write(name, bytes)?;
+        self.added.insert(name.to_owned());
+        Ok(())
+    }
+
+    /// Copies what was not replaced and waits until all is on the disk. Returns the temporary directory, which can now
+    /// be opened as a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn complete(&mut self) -> Result<&Path> {
+        for shard in 0..self.shards.len() {
+            self.copy_untouched(shard)?;
+        }
+        for OutputShard { path, file } in &self.shards {
+            file.sync_all().map_err(Error::io("flush", path))?;
+        }
+        for (path, _) in companions(self.source)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if !self.added.contains(&name) {
+                self.staging.copy(&path, &name)?;
+            }
+        }
+        Ok(self.staging.directory())
+    }
+
+    /// Moves the directory to its destination, after [`Rewrite::complete`].
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the unfinished output is then removed.
+    pub fn publish(self) -> Result<()> {
+        let Self { shards, staging, .. } = self;
+        drop(shards);
+        staging.commit()
+    }
+
+    /// [`Rewrite::complete`], then [`Rewrite::publish`].
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the unfinished output is then removed.
+    pub fn finish(mut self) -> Result<()> {
+        self.complete()?;
+        self.publish()
+    }
+
+    /// Copies every run of untouched tensors of one shard.
+    fn copy_untouched(&mut self, shard: usize) -> Result<()> {
+        let source = &self.source.shards[shard];
+        for run in self.untouched(shard) {
+            for start in run.clone().step_by(STRIDE) {
+                let piece = start..run.end.min(start + STRIDE);
+                self.shards[shard].write_at(start, &source.bytes()[piece.clone()])?;
+                source.release(piece);
+            }
+        }
+        Ok(())
+    }
+
+    /// Byte ranges of a shard that hold untouched tensors, neighbours joined.
+    fn untouched(&self, shard: usize) -> Vec<Range<usize>> {
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        for tensor in &self.source.shards()[shard].header.tensors {
+            if self.replaced.contains(&tensor.name) {
+                continue;
+            }
+            match runs.last_mut() {
+                Some(run) if run.end == tensor.bytes.start => run.end = tensor.bytes.end,
+                _ => runs.push(tensor.bytes.clone()),
+            }
+        }
+        runs
+    }
+
+    fn fault(&self, info: &TensorInfo, problem: String) -> Error {
+        Error::Checkpoint { path: self.source.dir().join(&self.source.shards()[info.shard].file), problem, hint: None }
+    }
+}
+
+/// A tensor moved to the CPU that is not there.
+fn unreachable_device<T>(name: &str) -> Result<T> {
+    Err(candle_core::Error::Msg(format!("tensor `{name}` could not be moved to the CPU")).into())
+}
+
+fn is_weights(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    WEIGHT_ENDINGS.iter().any(|ending| lower.ends_with(ending))
+}
+
+/// Files beside the weights that belong to the model, with their sizes: configuration, tokenizer, licence, code. Hidden
+/// files, directories and other copies of the weights do not; the index does when there is one.
+fn companions(source: &Checkpoint) -> Result<Vec<(PathBuf, u64)>> {
+    let dir = source.dir();
+    let entries =
+        fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(Error::io("list", dir))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_index = name == INDEX && source.is_sharded();
+        if name.starts_with('.') || (is_weights(&name) && !is_index) {
+            continue;
+        }
+        // Follows links: the Hub's cache consists of them.
+        let metadata = fs::metadata(entry.path()).map_err(Error::io("read", entry.path()))?;
+        if metadata.is_file() {
+            files.push((entry.path(), metadata.len()));
+        }
+    }
+    files.sort();
+    Ok(files)
+}

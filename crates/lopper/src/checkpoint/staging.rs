@@ -1,0 +1,197 @@
+//! A directory that appears complete or not at all: written beside its destination under a hidden name, then renamed.
+//!
+//! A crash leaves at most `.<name>.partial-<process>-<n>`, which nothing else reads; an error removes it.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// The unfinished directory. Dropping it without [`Staging::commit`] removes it.
+#[derive(Debug)]
+pub(super) struct Staging {
+    temporary: PathBuf,
+    out: PathBuf,
+    committed: bool,
+}
+
+impl Staging {
+    /// Checks that `out` can become a new directory that is not in `input`, and creates the temporary one.
+    pub fn create(out: &Path, input: &Path) -> Result<Self> {
+        let out = resolve(out)?;
+        let input = fs::canonicalize(input).map_err(Error::io("resolve", input))?;
+        if out.starts_with(&input) {
+            let problem = if out == input { "the output is the input" } else { "the output is inside the input" };
+            return Err(refuse(&out, problem, "choose a directory outside of it; the input is never changed"));
+        }
+        check_vacant(&out)?;
+        let temporary = create_beside(&out)?;
+        Ok(Self { temporary, out, committed: false })
+    }
+
+    /// The directory while it is unfinished.
+    pub fn directory(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Where the file `name` is while the directory is unfinished.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.temporary.join(name)
+    }
+
+    /// Fails when the disk has less than `needed` bytes left.
+    pub fn check_space(&self, needed: u64) -> Result<()> {
+        #[cfg(unix)]
+        {
+            let disk = rustix::fs::statvfs(&self.temporary)
+                .map_err(|error| Error::io("measure the free space at", &self.out)(error.into()))?;
+            compare_space(needed, disk.f_bavail.saturating_mul(disk.f_frsize), &self.out)?;
+        }
+        #[cfg(not(unix))]
+        let _ = needed;
+        Ok(())
+    }
+
+    /// Writes a whole file and waits until it is on the disk.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.path(name);
+        let mut file = File::create(&path).map_err(Error::io("create", &path))?;
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io("write", &path))
+    }
+
+    /// Copies a whole file from elsewhere and waits until it is on the disk.
+    pub fn copy(&self, from: &Path, name: &str) -> Result<()> {
+        let path = self.path(name);
+        let mut source = File::open(from).map_err(Error::io("open", from))?;
+        let mut file = File::create(&path).map_err(Error::io("create", &path))?;
+        io::copy(&mut source, &mut file).and_then(|_| file.sync_all()).map_err(Error::io("write", &path))
+    }
+
+    /// Gives the directory its name. It may meanwhile have been created, empty, by someone else.
+    pub fn commit(mut self) -> Result<()> {
+        sync_directory(&self.temporary)?;
+        #[cfg(not(unix))]
+        if self.out.is_dir() {
+            fs::remove_dir(&self.out).map_err(Error::io("replace", &self.out))?;
+        }
+        fs::rename(&self.temporary, &self.out).map_err(Error::io("move the finished output to", &self.out))?;
+        self.committed = true;
+        self.out.parent().map_or(Ok(()), sync_directory)
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if !self.committed {
+            // Nothing is left to do about a directory that cannot be removed: the error that led here matters more.
+            drop(fs::remove_dir_all(&self.temporary));
+        }
+    }
+}
+
+/// Creates a file of `size` bytes, with its space taken from the disk now, so that a long run does not end on a full one.
+pub(super) fn create_sized(path: &Path, size: u64) -> Result<File> {
+    let file = File::create(path).map_err(Error::io("create", path))?;
+    file.set_len(size).map_err(Error::io("reserve space for", path))?;
+    #[cfg(target_os = "linux")]
+    match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size.max(1)) {
+        // File systems without the operation find out when they write.
+        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => {}
+        Err(error) => return Err(Error::io("reserve space for", path)(error.into())),
+    }
+    Ok(file)
+}
+
+/// The absolute path of a directory that need not exist, in a parent that must.
+fn resolve(out: &Path) -> Result<PathBuf> {
+    if out.exists() {
+        return fs::canonicalize(out).map_err(Error::io("resolve", out));
+    }
+    let Some(name) = out.file_name() else {
+        return Err(refuse(
+            out,
+            "this is no name for a new directory",
+            "give a path that ends in the name of the output",
+        ));
+    };
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !parent.is_dir() {
+        let problem = format!("the output's parent, {}, is not a directory", parent.display());
+        return Err(refuse(out, &problem, "create it first, or choose another place"));
+    }
+    Ok(fs::canonicalize(parent).map_err(Error::io("resolve", parent))?.join(name))
+}
+
+/// The output may be absent or an empty directory.
+fn check_vacant(out: &Path) -> Result<()> {
+    let Ok(metadata) = fs::symlink_metadata(out) else {
+        return Ok(());
+    };
+    if !metadata.is_dir() {
+        return Err(refuse(out, "the output exists and is not a directory", "choose another name"));
+    }
+    if fs::read_dir(out).map_err(Error::io("list", out))?.next().is_some() {
+        return Err(refuse(
+            out,
+            "the output exists and is not empty",
+            "choose another name, or remove the directory first",
+        ));
+    }
+    Ok(())
+}
+
+/// A new hidden directory beside `out`. Another host may use the same process number on a shared disk.
+fn create_beside(out: &Path) -> Result<PathBuf> {
+    let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut attempt = 0_u32;
+    loop {
+        let temporary = out.with_file_name(format!(".{name}.partial-{}-{attempt}", std::process::id()));
+        match fs::create_dir(&temporary) {
+            Ok(()) => return Ok(temporary),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < 1000 => attempt += 1,
+            Err(error) => return Err(Error::io("create", temporary)(error)),
+        }
+    }
+}
+
+/// Makes the names in a directory durable.
+fn sync_directory(dir: &Path) -> Result<()> {
+    #[cfg(unix)]
+    File::open(dir).and_then(|handle| handle.sync_all()).map_err(Error::io("flush", dir))?;
+    #[cfg(not(unix))]
+    let _ = dir;
+    Ok(())
+}
+
+fn compare_space(needed: u64, available: u64, out: &Path) -> Result<()> {
+    if needed <= available {
+        return Ok(());
+    }
+    let problem = format!(
+        "the output needs {} MB and the disk has {} MB left",
+        needed.div_ceil(1_000_000),
+        available / 1_000_000
+    );
+    let error = io::Error::new(ErrorKind::StorageFull, problem);
+    Err(Error::io("write", out)(error))
+}
+
+fn refuse(path: &Path, problem: &str, hint: &str) -> Error {
+    Error::Checkpoint { path: path.to_owned(), problem: problem.into(), hint: Some(hint.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_space_is_an_error_that_gives_both_sizes() {
+        let out = Path::new("out");
+        assert!(compare_space(10, 10, out).is_ok());
+        let error = compare_space(2_000_001, 1_999_999, out).unwrap_err();
+        assert_eq!(error.to_string(), "cannot write out: the output needs 3 MB and the disk has 1 MB left");
+        assert!(error.hint().is_some_and(|hint| hint.contains("free some space")));
+        assert!(error.is_machine());
+    }
+}

@@ -1,0 +1,40 @@
+//! The proof that a rewrite changed what it was told to change and nothing else.
+
+use std::collections::BTreeSet;
+
+use super::open::Checkpoint;
+use crate::{Error, Result};
+
+/// Compares two checkpoints: same tensors, dtypes and shapes, and equal bytes for all but the `replaced`.
+///
+/// # Errors
+/// [`Error::Checkpoint`] naming the first tensor that differs.
+pub fn verify_untouched(source: &Checkpoint, out: &Checkpoint, replaced: &BTreeSet<String>) -> Result<()> {
+    let fault = |problem| Error::Checkpoint {
+        path: out.dir().to_owned(),
+        problem,
+        hint: Some("the output or the input changed while it was written; run again".into()),
+    };
+    if let Some(extra) = out.names().find(|name| source.info(name).is_none()) {
+        return Err(fault(format!("tensor `{extra}` is not in the input")));
+    }
+    for name in source.names() {
+        let before = source.require(name)?;
+        let after = out.require(name)?;
+        if (before.dtype, &before.shape) != (after.dtype, &after.shape) {
+            let problem = format!(
+                "tensor `{name}` was {:?} {:?} and is {:?} {:?}",
+                before.dtype, before.shape, after.dtype, after.shape
+            );
+            return Err(fault(problem));
+        }
+        if !replaced.contains(name) {
+            if source.bytes(name)? != out.bytes(name)? {
+                return Err(fault(format!("tensor `{name}` was not to be touched and differs from the input")));
+            }
+            source.release(name);
+            out.release(name);
+        }
+    }
+    Ok(())
+}
