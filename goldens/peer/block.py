@@ -24,7 +24,7 @@ class Shape:
 
 
 def onednn_product(a: Tensor, b: Tensor) -> Tensor:
-    """a·bᵀ for f32 by oneDNN: PyTorch hands f32 to MKL, which runs at AVX2 rate on processors that are not Intel's."""
+    """a·bᵀ for f32 by oneDNN: PyTorch hands f32 to MKL, which is slower on some processors."""
     return torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")
 
 
