@@ -1,7 +1,6 @@
 """Regenerate every golden: `python goldens/make.py` (the real models need arguments, see README.md)."""
 
 import argparse
-from pathlib import Path
 
 import torch
 from transformers.utils import logging

@@ -8,7 +8,7 @@ import torch
 from transformers import MistralConfig
 
 from fixtures import FIXTURES
-from tiny_checkpoint import LEFT_OUT, assert_differs, old_style, write_checkpoint, write_golden, write_variant
+from tiny_checkpoint import LEFT_OUT, assert_differs, old_style, write_checkpoint, write_variant
 
 FOLDER = FIXTURES / "mistral"
 

@@ -1,0 +1,95 @@
+"""Time one decoder block of the shape of SmolLM2-135M in PyTorch eager: forward, and a train step.
+
+    python goldens/peer/train_step.py --threads 2
+
+A train step is forward + mean squared error + backward + masking of the gradients + AdamW (fused), with half of the weights
+pruned. Prints a JSON line per setting: f32 with the linear layers of stock PyTorch, f32 with those of oneDNN, and bf16 autocast.
+The settings take turns in every round, so that a busy machine slows all of them alike.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from torch.nn import functional
+
+from block import Block, Linear, Shape, freeze_pruned, precision, rotary_table
+
+SHAPE = Shape(hidden=576, heads=9, kv_heads=3, head_dim=64, intermediate=1536, eps=1e-5)
+BATCH = 2
+KERNELS = ("f32", "f32 onednn", "bf16")
+
+
+def masked_block(seed: int) -> Block:
+    torch.manual_seed(seed)
+    block = Block(SHAPE)
+    for module in block.modules():
+        if isinstance(module, Linear):
+            freeze_pruned(module, torch.rand_like(module.weight) < 0.5)
+    return block
+
+
+def steps(length: int) -> dict[str, Callable[[bool], None]]:
+    """The two things that are timed, for sequences of this length."""
+    block = masked_block(seed=0)
+    optimizer = torch.optim.AdamW(block.parameters(), lr=1e-3, weight_decay=0.0, fused=True)
+    rotary = rotary_table(length, SHAPE.head_dim, theta=100000.0)
+    x, target = torch.randn(2, BATCH, length, SHAPE.hidden).unbind()
+
+    def forward(bf16: bool) -> None:
+        with torch.inference_mode(), precision(bf16):
+            block(x, rotary)
+
+    def train(bf16: bool) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with precision(bf16):
+            loss = functional.mse_loss(block(x, rotary), target)
+        loss.backward()
+        optimizer.step()
+
+    return {"forward": forward, "train": train}
+
+
+def timed(step: Callable[[bool], None], kernels: str) -> float:
+    """Milliseconds of one call."""
+    Linear.onednn = kernels == "f32 onednn"
+    start = time.perf_counter()
+    step(kernels == "bf16")
+    return 1e3 * (time.perf_counter() - start)
+
+
+def measure(length: int, warm_up: int, repeats: int) -> Iterator[dict]:
+    times: dict[tuple[str, str], list[float]] = {}
+    for what, step in steps(length).items():
+        for _ in range(warm_up + repeats):
+            for kernels in KERNELS:
+                times.setdefault((what, kernels), []).append(timed(step, kernels))
+    for (what, kernels), all_times in times.items():
+        kept = all_times[warm_up:]
+        yield {
+            "what": what, "precision": kernels, "batch": BATCH, "length": length,
+            "median_ms": round(statistics.median(kept), 2), "min_ms": round(min(kept), 2),
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--lengths", type=int, nargs="+", default=[512, 1024])
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--warm-up", type=int, default=3)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    for length in arguments.lengths:
+        for line in measure(length, arguments.warm_up, arguments.repeats):
+            print(json.dumps(line), flush=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(json.dumps({"torch": torch.__version__, "threads": arguments.threads, "peak_rss_mb": peak}))
+
+
+if __name__ == "__main__":
+    main()
