@@ -1,0 +1,98 @@
+//! Throughput of the kernels at the shapes of one decoder block in training: 2 × 512 tokens, hidden 576, 9 heads over 3 key heads of
+//! 64, feed-forward 1536. Criterion's elements per second are floating-point operations per second where a kernel is a product
+//! (attention counts the causal half only), and elements elsewhere.
+//!
+//! Run with `cargo bench -p lopper-kernels`.
+
+#![allow(missing_docs, reason = "criterion's macros define undocumented items")]
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use lopper_kernels::{
+    AdamWStep, AttentionShape, Precision, View, adamw, attention, attention_backward, gated_silu, gated_silu_backward, matmul, rms_norm,
+};
+use std::hint::black_box;
+
+fn numbers(length: usize) -> Vec<f32> {
+    (0..length as u32).map(|i| f64::from(i.wrapping_mul(2_654_435_761) >> 8) as f32 / 8_388_608.0 - 1.0).collect()
+}
+
+fn products(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("matmul");
+    for precision in [Precision::F32, Precision::Bf16] {
+        for (n, k) in [(576, 576), (192, 576), (1536, 576), (576, 1536)] {
+            let (x, weight, mut y) = (numbers(1024 * k), numbers(n * k), vec![0f32; 1024 * n]);
+            group.throughput(Throughput::Elements(2 * 1024 * (n * k) as u64));
+            group.bench_function(format!("{precision:?} forward x·Wᵀ 1024×{n}×{k}"), |bencher| {
+                bencher.iter(|| matmul(&mut y, n, false, View::new(&x, 1024, k), View::new(&weight, n, k).t(), precision));
+            });
+        }
+        let (n, k) = (1536, 576);
+        let (x, dy, weight) = (numbers(1024 * k), numbers(1024 * n), numbers(n * k));
+        let (mut dx, mut d_weight) = (vec![0f32; 1024 * k], vec![0f32; n * k]);
+        group.throughput(Throughput::Elements(2 * 1024 * (n * k) as u64));
+        group.bench_function(format!("{precision:?} input gradient dy·W 1024×{k}×{n}"), |bencher| {
+            bencher.iter(|| matmul(&mut dx, k, false, View::new(&dy, 1024, n), View::new(&weight, n, k), precision));
+        });
+        group.bench_function(format!("{precision:?} weight gradient dyᵀ·x {n}×{k}×1024"), |bencher| {
+            bencher.iter(|| matmul(&mut d_weight, k, false, View::new(&dy, 1024, n).t(), View::new(&x, 1024, k), precision));
+        });
+    }
+}
+
+fn attentions(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("attention");
+    for (offsets, window) in [(&[0, 512, 1024][..], None), (&[0, 4096], None), (&[0, 4096], Some(512))] {
+        let shape = AttentionShape { offsets, heads: 9, kv_heads: 3, head_dim: 64, scale: 0.125, window };
+        let tokens = offsets[offsets.len() - 1];
+        let (q, k, v, d_out) = (numbers(tokens * 576), numbers(tokens * 192), numbers(tokens * 192), numbers(tokens * 576));
+        let (mut out, mut saved) = (vec![0f32; tokens * 576], vec![0f32; tokens * 9]);
+        let seen: usize = (0..offsets[1]).map(|t| window.map_or(t + 1, |window: usize| window.min(t + 1))).sum();
+        let forward = (4 * 64 * 9 * seen * (offsets.len() - 1)) as u64;
+        let name = format!("{} × {} window {window:?}", offsets.len() - 1, offsets[1]);
+        group.throughput(Throughput::Elements(forward));
+        group.bench_function(format!("forward {name}"), |bencher| bencher.iter(|| attention(&shape, &q, &k, &v, &mut out, &mut saved)));
+        let (mut dq, mut dk, mut dv) = (vec![0f32; q.len()], vec![0f32; k.len()], vec![0f32; v.len()]);
+        group.throughput(Throughput::Elements(forward / 2 * 5));
+        group.bench_function(format!("backward {name}"), |bencher| {
+            bencher.iter(|| attention_backward(&shape, &q, &k, &v, &out, &saved, &d_out, &mut dq, &mut dk, &mut dv));
+        });
+    }
+}
+
+fn rows(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("rows");
+    let n = 1024 * 1536;
+    let (a, b, c) = (numbers(n), numbers(n), numbers(n));
+    let (mut d, mut e) = (vec![0f32; n], vec![0f32; n]);
+    group.throughput(Throughput::Elements(n as u64));
+    group.bench_function("gated_silu 1024×1536", |bencher| bencher.iter(|| gated_silu(&a, &b, &mut d)));
+    group.bench_function("gated_silu_backward 1024×1536", |bencher| {
+        bencher.iter(|| gated_silu_backward(&a, &b, &c, &mut d, &mut e));
+    });
+    let (weight, mut inverse) = (numbers(576), vec![0f32; 1024]);
+    group.throughput(Throughput::Elements(1024 * 576));
+    group.bench_function("rms_norm 1024×576", |bencher| {
+        bencher.iter(|| rms_norm(&a[..1024 * 576], &weight, 1e-5, &mut d[..1024 * 576], &mut inverse));
+    });
+}
+
+fn updates(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("adamw");
+    let n = 3 * 576 * 1536;
+    let (grad, mask) = (numbers(n), (0..n).map(|i| u8::from(i % 2 == 0)).collect::<Vec<_>>());
+    let (mut weight, mut first, mut second) = (numbers(n), vec![0f32; n], vec![0f32; n]);
+    let step = AdamWStep { learning_rate: 1e-4, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01, step: 10 };
+    group.throughput(Throughput::Elements(n as u64));
+    for (name, mask) in [("dense", None), ("masked", Some(&mask[..]))] {
+        group.bench_function(format!("{name} {n}"), |bencher| {
+            bencher.iter(|| adamw(black_box(&step), &mut weight, &mut first, &mut second, &grad, mask));
+        });
+    }
+}
+
+criterion_group! {
+    name = kernels;
+    config = Criterion::default().sample_size(20).warm_up_time(std::time::Duration::from_millis(300)).measurement_time(std::time::Duration::from_secs(1));
+    targets = products, attentions, rows, updates
+}
+criterion_main!(kernels);
