@@ -49,14 +49,8 @@ impl StorageDtype {
     /// # Panics
     /// If `bytes` does not hold as many elements as `values`.
     pub fn decode(self, bytes: &[u8], values: &mut [f32]) {
-        assert_eq!(
-            bytes.len(),
-            values.len() * self.size(),
-            "bytes and values differ in length"
-        );
-        let tasks = bytes
-            .par_chunks(CHUNK * self.size())
-            .zip(values.par_chunks_mut(CHUNK));
+        assert_eq!(bytes.len(), values.len() * self.size(), "bytes and values differ in length");
+        let tasks = bytes.par_chunks(CHUNK * self.size()).zip(values.par_chunks_mut(CHUNK));
         tasks.for_each(|(bytes, values)| match self {
             Self::F32 => decode_f32(bytes, values),
             Self::F16 => decode_f16(bytes, values),
@@ -69,14 +63,8 @@ impl StorageDtype {
     /// # Panics
     /// If `bytes` does not hold as many elements as `values`.
     pub fn encode(self, values: &[f32], bytes: &mut [u8]) {
-        assert_eq!(
-            bytes.len(),
-            values.len() * self.size(),
-            "bytes and values differ in length"
-        );
-        let tasks = values
-            .par_chunks(CHUNK)
-            .zip(bytes.par_chunks_mut(CHUNK * self.size()));
+        assert_eq!(bytes.len(), values.len() * self.size(), "bytes and values differ in length");
+        let tasks = values.par_chunks(CHUNK).zip(bytes.par_chunks_mut(CHUNK * self.size()));
         tasks.for_each(|(values, bytes)| match self {
             Self::F32 => encode_f32(values, bytes),
             Self::F16 => encode_f16(values, bytes),
@@ -101,19 +89,12 @@ impl StorageDtype {
 /// Position of the first `N`-byte element whose exponent bits, `mask`, are all set: a NaN or an infinity.
 fn first_full_exponent<const N: usize>(bytes: &[u8], mask: u32) -> Option<usize> {
     let full = |element: &[u8; N]| {
-        let bits = element
-            .iter()
-            .rev()
-            .fold(0_u32, |bits, &byte| bits << 8 | u32::from(byte));
+        let bits = element.iter().rev().fold(0_u32, |bits, &byte| bits << 8 | u32::from(byte));
         bits & mask == mask
     };
     let (elements, _) = bytes.as_chunks::<N>();
     // The count without an early exit vectorises; almost always it is zero.
-    if elements.iter().filter(|element| full(element)).count() == 0 {
-        None
-    } else {
-        elements.iter().position(full)
-    }
+    if elements.iter().filter(|element| full(element)).count() == 0 { None } else { elements.iter().position(full) }
 }
 
 fn decode_f32(bytes: &[u8], values: &mut [f32]) {
@@ -130,12 +111,7 @@ fn decode_bf16(bytes: &[u8], values: &mut [f32]) {
 
 fn decode_f16(bytes: &[u8], values: &mut [f32]) {
     let mut block = [f16::ZERO; BLOCK];
-    for (stored, values) in bytes
-        .as_chunks::<2>()
-        .0
-        .chunks(BLOCK)
-        .zip(values.chunks_mut(BLOCK))
-    {
+    for (stored, values) in bytes.as_chunks::<2>().0.chunks(BLOCK).zip(values.chunks_mut(BLOCK)) {
         for (element, &stored) in block.iter_mut().zip(stored) {
             *element = f16::from_le_bytes(stored);
         }
@@ -157,10 +133,7 @@ fn encode_bf16(values: &[f32], bytes: &mut [u8]) {
 
 fn encode_f16(values: &[f32], bytes: &mut [u8]) {
     let mut block = [f16::ZERO; BLOCK];
-    for (values, stored) in values
-        .chunks(BLOCK)
-        .zip(bytes.as_chunks_mut::<2>().0.chunks_mut(BLOCK))
-    {
+    for (values, stored) in values.chunks(BLOCK).zip(bytes.as_chunks_mut::<2>().0.chunks_mut(BLOCK)) {
         block[..values.len()].convert_from_f32_slice(values);
         for (stored, element) in stored.iter_mut().zip(&block) {
             *stored = element.to_le_bytes();

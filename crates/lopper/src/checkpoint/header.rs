@@ -51,29 +51,19 @@ impl Header {
         let length = LENGTH_FIELD + json.len();
         let raw: RawHeader = serde_json::from_slice(json)
             .map_err(|error| format!("the header is not what safetensors defines: {error}"))?;
-        let mut tensors = raw
-            .tensors
-            .into_iter()
-            .map(|tensor| tensor.validate(length))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut tensors =
+            raw.tensors.into_iter().map(|tensor| tensor.validate(length)).collect::<Result<Vec<_>, _>>()?;
         tensors.sort_by_key(|tensor| (tensor.bytes.start, tensor.bytes.end));
         check_tiling(&tensors, length, file.len())?;
-        Ok(Self {
-            length,
-            tensors,
-            metadata: raw.metadata,
-        })
+        Ok(Self { length, tensors, metadata: raw.metadata })
     }
 }
 
 /// The JSON text between the length field and the tensors.
 fn header_json(file: &[u8]) -> Result<&[u8], String> {
-    let (field, rest) = file.split_first_chunk::<LENGTH_FIELD>().ok_or_else(|| {
-        format!(
-            "the file has {} bytes, too few for a safetensors header",
-            file.len()
-        )
-    })?;
+    let (field, rest) = file
+        .split_first_chunk::<LENGTH_FIELD>()
+        .ok_or_else(|| format!("the file has {} bytes, too few for a safetensors header", file.len()))?;
     let length = u64::from_le_bytes(*field);
     if length > MAX_HEADER {
         return Err(format!(
@@ -81,12 +71,8 @@ fn header_json(file: &[u8]) -> Result<&[u8], String> {
         ));
     }
     let length = usize::try_from(length).map_err(|error| error.to_string())?;
-    rest.get(..length).ok_or_else(|| {
-        format!(
-            "truncated: the header claims {length} bytes, the file ends after {}",
-            rest.len()
-        )
-    })
+    rest.get(..length)
+        .ok_or_else(|| format!("truncated: the header claims {length} bytes, the file ends after {}", rest.len()))
 }
 
 /// Tensors sorted by offset must follow each other from the header to the end of the file.
@@ -95,11 +81,7 @@ fn check_tiling(tensors: &[HeaderTensor], header: usize, file: usize) -> Result<
     let mut previous = "the header";
     for HeaderTensor { name, bytes, .. } in tensors {
         if bytes.start != end {
-            let fault = if bytes.start < end {
-                "overlaps"
-            } else {
-                "leaves a gap after"
-            };
+            let fault = if bytes.start < end { "overlaps" } else { "leaves a gap after" };
             return Err(format!(
                 "tensor `{name}` starts at byte {} and {fault} {previous}, which ends at byte {end}",
                 bytes.start
@@ -111,18 +93,14 @@ fn check_tiling(tensors: &[HeaderTensor], header: usize, file: usize) -> Result<
     match file.cmp(&end) {
         std::cmp::Ordering::Less => Err(truncation(tensors, end, file)),
         std::cmp::Ordering::Equal => Ok(()),
-        std::cmp::Ordering::Greater => Err(format!(
-            "{} bytes follow the last tensor, {previous}, and belong to none",
-            file - end
-        )),
+        std::cmp::Ordering::Greater => {
+            Err(format!("{} bytes follow the last tensor, {previous}, and belong to none", file - end))
+        }
     }
 }
 
 fn truncation(tensors: &[HeaderTensor], end: usize, file: usize) -> String {
-    let missing = tensors
-        .iter()
-        .filter(|tensor| tensor.bytes.end > file)
-        .map(|tensor| tensor.name.as_str());
+    let missing = tensors.iter().filter(|tensor| tensor.bytes.end > file).map(|tensor| tensor.name.as_str());
     let first = missing.clone().next().unwrap_or_default();
     let count = missing.count();
     format!(
@@ -151,49 +129,27 @@ struct RawFields {
 impl RawTensor {
     /// Checks dtype, shape and offsets against each other and moves the offsets to the start of the file.
     fn validate(self, header: usize) -> Result<HeaderTensor, String> {
-        let Self {
-            name,
-            fields:
-                RawFields {
-                    dtype,
-                    shape,
-                    data_offsets: (begin, end),
-                },
-        } = self;
+        let Self { name, fields: RawFields { dtype, shape, data_offsets: (begin, end) } } = self;
         let known = serde_json::from_value::<Dtype>(dtype.clone().into());
-        let dtype =
-            known.map_err(|_| format!("tensor `{name}` has the unknown dtype `{dtype}`"))?;
-        let bits = shape
-            .iter()
-            .try_fold(dtype.bitsize(), |product, &size| product.checked_mul(size));
+        let dtype = known.map_err(|_| format!("tensor `{name}` has the unknown dtype `{dtype}`"))?;
+        let bits = shape.iter().try_fold(dtype.bitsize(), |product, &size| product.checked_mul(size));
         // The product of the sizes alone must fit as well: a zero behind an overflow does not excuse it.
-        let count = shape
-            .iter()
-            .try_fold(1_usize, |product, &size| product.checked_mul(size));
+        let count = shape.iter().try_fold(1_usize, |product, &size| product.checked_mul(size));
         let (Some(bits), Some(_)) = (bits, count) else {
-            return Err(format!(
-                "tensor `{name}` of shape {shape:?} has more elements than can be addressed"
-            ));
+            return Err(format!("tensor `{name}` of shape {shape:?} has more elements than can be addressed"));
         };
-        let held = end.checked_sub(begin).ok_or_else(|| {
-            format!("tensor `{name}` ends at offset {end}, before it begins at {begin}")
-        })?;
+        let held = end
+            .checked_sub(begin)
+            .ok_or_else(|| format!("tensor `{name}` ends at offset {end}, before it begins at {begin}"))?;
         if bits % 8 != 0 || held != bits / 8 {
             return Err(format!(
                 "tensor `{name}` is {dtype:?} {shape:?}, which takes {bits} bits, but its offsets {begin}..{end} hold {held} bytes"
             ));
         }
         let (Some(start), Some(end)) = (begin.checked_add(header), end.checked_add(header)) else {
-            return Err(format!(
-                "tensor `{name}` has the impossible offsets {begin}..{end}"
-            ));
+            return Err(format!("tensor `{name}` has the impossible offsets {begin}..{end}"));
         };
-        Ok(HeaderTensor {
-            name,
-            dtype,
-            shape,
-            bytes: start..end,
-        })
+        Ok(HeaderTensor { name, dtype, shape, bytes: start..end })
     }
 }
 
@@ -213,16 +169,11 @@ impl<'de> Visitor<'de> for RawHeaderVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawHeader, A::Error> {
-        let mut header = RawHeader {
-            tensors: Vec::new(),
-            metadata: BTreeMap::new(),
-        };
+        let mut header = RawHeader { tensors: Vec::new(), metadata: BTreeMap::new() };
         let mut seen = BTreeSet::new();
         while let Some(name) = map.next_key::<String>()? {
             if !seen.insert(name.clone()) {
-                return Err(de::Error::custom(format!(
-                    "tensor `{name}` is described twice"
-                )));
+                return Err(de::Error::custom(format!("tensor `{name}` is described twice")));
             }
             if name == "__metadata__" {
                 header.metadata = map.next_value()?;

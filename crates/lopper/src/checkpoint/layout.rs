@@ -12,26 +12,38 @@ pub(super) const SINGLE: &str = "model.safetensors";
 /// The file that says which shard holds which tensor.
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 
+/// Endings of files that hold weights, which a copy with other weights must not carry along.
+const WEIGHT_ENDINGS: [&str; 12] = [
+    ".safetensors",
+    ".bin",
+    ".gguf",
+    ".ggml",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".h5",
+    ".msgpack",
+    ".onnx",
+    ".tflite",
+    ".index.json",
+];
+
+/// Whether a file of this name holds weights, or says which file does.
+pub(super) fn is_weights(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    WEIGHT_ENDINGS.iter().any(|ending| lower.ends_with(ending))
+}
+
 /// Which of the two layouts `dir` has. As in transformers, a single file goes before an index.
 pub(super) fn is_sharded(dir: &Path) -> Result<bool> {
     let fault = |problem: &str, hint: &str| {
-        Err(Error::Checkpoint {
-            path: dir.to_owned(),
-            problem: problem.into(),
-            hint: Some(hint.into()),
-        })
+        Err(Error::Checkpoint { path: dir.to_owned(), problem: problem.into(), hint: Some(hint.into()) })
     };
     if dir.is_file() {
-        return fault(
-            "this is a file",
-            "give the directory that holds config.json and the weights",
-        );
+        return fault("this is a file", "give the directory that holds config.json and the weights");
     }
     if !dir.is_dir() {
-        return fault(
-            "there is no such directory",
-            "give a directory, or a model on the Hub as owner/name",
-        );
+        return fault("there is no such directory", "give a directory, or a model on the Hub as owner/name");
     }
     if dir.join(SINGLE).is_file() {
         return Ok(false);
@@ -47,29 +59,18 @@ pub(super) fn is_sharded(dir: &Path) -> Result<bool> {
 fn without_weights(dir: &Path) -> Result<(String, &'static str)> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(Error::io("list", dir))? {
-        names.push(
-            entry
-                .map_err(Error::io("list", dir))?
-                .file_name()
-                .to_string_lossy()
-                .into_owned(),
-        );
+        names.push(entry.map_err(Error::io("list", dir))?.file_name().to_string_lossy().into_owned());
     }
     names.sort();
-    let ending = |ending: &str| {
-        names
-            .iter()
-            .find(|name| name.to_ascii_lowercase().ends_with(ending))
-    };
-    let convert =
-        "load it with transformers and call save_pretrained(dir, safe_serialization=True)";
+    let ending = |ending: &str| names.iter().find(|name| name.to_ascii_lowercase().ends_with(ending));
+    let convert = "load it with transformers and call save_pretrained(dir, safe_serialization=True)";
     let known = [
         (
             ".gguf",
             "a GGUF file, which is quantised for inference",
             "prune the checkpoint it was made from, then convert the result to GGUF",
         ),
-        ("pytorch_model.bin", "PyTorch weights", convert),
+        (".bin", "PyTorch weights", convert),
         (".bin.index.json", "PyTorch weights", convert),
         (".pth", "PyTorch weights", convert),
         (".h5", "TensorFlow weights", convert),
@@ -97,21 +98,16 @@ pub(super) fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let fault = |problem| Error::Checkpoint {
-        path: path.to_owned(),
-        problem,
-        hint: Some("fetch the file again".into()),
-    };
+    let fault =
+        |problem| Error::Checkpoint { path: path.to_owned(), problem, hint: Some("fetch the file again".into()) };
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    let index: Index = serde_json::from_slice(&bytes)
-        .map_err(|error| fault(format!("not a safetensors index: {error}")))?;
+    let index: Index =
+        serde_json::from_slice(&bytes).map_err(|error| fault(format!("not a safetensors index: {error}")))?;
     if index.weight_map.is_empty() {
         return Err(fault("the index names no tensor".into()));
     }
     for (name, file) in &index.weight_map {
-        let inside = Path::new(file)
-            .file_name()
-            .is_some_and(|last| last == file.as_str());
+        let inside = Path::new(file).file_name().is_some_and(|last| last == file.as_str());
         if !inside {
             return Err(fault(format!(
                 "tensor `{name}` is said to be in `{file}`, which is not a file of this directory"

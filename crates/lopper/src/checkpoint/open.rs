@@ -56,27 +56,13 @@ impl Checkpoint {
     /// and the shards contradict each other; [`Error::Io`] when a file cannot be read.
     pub fn open(dir: &Path) -> Result<Self> {
         let sharded = is_sharded(dir)?;
-        let index = if sharded {
-            Some(read_index(&dir.join(INDEX))?)
-        } else {
-            None
-        };
+        let index = if sharded { Some(read_index(&dir.join(INDEX))?) } else { None };
         let files: Vec<String> = match &index {
-            Some(index) => index
-                .values()
-                .cloned()
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .collect(),
+            Some(index) => index.values().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
             None => vec![SINGLE.to_owned()],
         };
-        let mut checkpoint = Self {
-            dir: dir.to_owned(),
-            shards: Vec::new(),
-            infos: Vec::new(),
-            tensors: BTreeMap::new(),
-            sharded,
-        };
+        let mut checkpoint =
+            Self { dir: dir.to_owned(), shards: Vec::new(), infos: Vec::new(), tensors: BTreeMap::new(), sharded };
         for file in &files {
             check_present(dir, file)?;
             let (shard, info) = Shard::open(dir, file)?;
@@ -95,16 +81,10 @@ impl Checkpoint {
                 bytes: tensor.bytes.clone(),
             };
             if let Some(other) = self.tensors.insert(tensor.name.clone(), entry) {
-                let problem = format!(
-                    "tensor `{}` is also in {}",
-                    tensor.name, self.infos[other.shard].file
-                );
-                let hint = Some("one of the two files is left over from another save; write the checkpoint anew".into());
-                return Err(Error::Checkpoint {
-                    path: shard.path,
-                    problem,
-                    hint,
-                });
+                let problem = format!("tensor `{}` is also in {}", tensor.name, self.infos[other.shard].file);
+                let hint =
+                    Some("one of the two files is left over from another save; write the checkpoint anew".into());
+                return Err(Error::Checkpoint { path: shard.path, problem, hint });
             }
         }
         self.shards.push(shard);
@@ -115,22 +95,13 @@ impl Checkpoint {
     /// Every tensor of the index must be in the shard that the index names.
     fn check_index(&self, index: &BTreeMap<String, String>) -> Result<()> {
         for (name, file) in index {
-            let found = self
-                .tensors
-                .get(name)
-                .map(|info| &self.infos[info.shard].file);
+            let found = self.tensors.get(name).map(|info| &self.infos[info.shard].file);
             if found != Some(file) {
-                let place = found.map_or_else(
-                    || "no shard has it".into(),
-                    |other| format!("it is in {other}"),
-                );
+                let place = found.map_or_else(|| "no shard has it".into(), |other| format!("it is in {other}"));
                 return Err(Error::Checkpoint {
                     path: self.dir.join(INDEX),
                     problem: format!("the index puts tensor `{name}` in {file}, but {place}"),
-                    hint: Some(
-                        "the index and the shards come from different saves; fetch both again"
-                            .into(),
-                    ),
+                    hint: Some("the index and the shards come from different saves; fetch both again".into()),
                 });
             }
         }
@@ -154,10 +125,7 @@ impl Checkpoint {
 
     /// Bytes of all tensors together.
     pub fn total_bytes(&self) -> u64 {
-        self.tensors
-            .values()
-            .map(|info| info.bytes.len() as u64)
-            .sum()
+        self.tensors.values().map(|info| info.bytes.len() as u64).sum()
     }
 
     /// The files, sorted by name.
@@ -176,17 +144,11 @@ impl Checkpoint {
     /// [`Error::Checkpoint`] when it is missing or not JSON.
     pub fn config_json(&self) -> Result<serde_json::Value> {
         let path = self.dir.join("config.json");
-        let fault = |problem: String, hint: &str| Error::Checkpoint {
-            path: path.clone(),
-            problem,
-            hint: Some(hint.into()),
-        };
+        let fault =
+            |problem: String, hint: &str| Error::Checkpoint { path: path.clone(), problem, hint: Some(hint.into()) };
         let bytes = match std::fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(fault(
-                    "missing".into(),
-                    "copy config.json from the model's page into the directory",
-                ));
+                return Err(fault("missing".into(), "copy config.json from the model's page into the directory"));
             }
             other => other.map_err(Error::io("read", &path))?,
         };

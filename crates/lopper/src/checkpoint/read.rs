@@ -26,11 +26,7 @@ impl Checkpoint {
         let (info, storage) = self.require_float(name)?;
         let mut values = vec![0.0; info.elements()];
         storage.decode(self.bytes(name)?, &mut values);
-        Ok(Tensor::from_vec(
-            values,
-            info.shape.as_slice(),
-            &Device::Cpu,
-        )?)
+        Ok(Tensor::from_vec(values, info.shape.as_slice(), &Device::Cpu)?)
     }
 
     /// Rows `rows` of the first dimension, f32 on the CPU: shape `[rows.len(), …]`.
@@ -41,22 +37,12 @@ impl Checkpoint {
         let (info, storage) = self.require_float(name)?;
         let (count, width) = self.rows_of(name, info)?;
         if rows.start > rows.end || rows.end > count {
-            return Err(self.fault(
-                info,
-                format!("tensor `{name}` has {count} rows; rows {rows:?} were asked for"),
-            ));
+            return Err(self.fault(info, format!("tensor `{name}` has {count} rows; rows {rows:?} were asked for")));
         }
         let mut values = vec![0.0; rows.len() * width];
         let bytes = width * storage.size();
-        storage.decode(
-            &self.bytes(name)?[rows.start * bytes..rows.end * bytes],
-            &mut values,
-        );
-        Ok(Tensor::from_vec(
-            values,
-            with_rows(info, rows.len()),
-            &Device::Cpu,
-        )?)
+        storage.decode(&self.bytes(name)?[rows.start * bytes..rows.end * bytes], &mut values);
+        Ok(Tensor::from_vec(values, with_rows(info, rows.len()), &Device::Cpu)?)
     }
 
     /// The rows `ids` of the first dimension, in that order, f32 on the CPU: shape `[ids.len(), …]`.
@@ -67,10 +53,7 @@ impl Checkpoint {
         let (info, storage) = self.require_float(name)?;
         let (count, width) = self.rows_of(name, info)?;
         if let Some(id) = ids.iter().find(|&&id| id as usize >= count) {
-            return Err(self.fault(
-                info,
-                format!("tensor `{name}` has {count} rows; row {id} was asked for"),
-            ));
+            return Err(self.fault(info, format!("tensor `{name}` has {count} rows; row {id} was asked for")));
         }
         let mut values = vec![0.0; ids.len() * width];
         let stored = self.bytes(name)?;
@@ -78,11 +61,7 @@ impl Checkpoint {
         for (row, &id) in values.chunks_mut(width.max(1)).zip(ids) {
             storage.decode(&stored[id as usize * bytes..][..bytes], row);
         }
-        Ok(Tensor::from_vec(
-            values,
-            with_rows(info, ids.len()),
-            &Device::Cpu,
-        )?)
+        Ok(Tensor::from_vec(values, with_rows(info, ids.len()), &Device::Cpu)?)
     }
 
     /// Checks that a tensor holds no NaN and no infinity.
@@ -95,10 +74,7 @@ impl Checkpoint {
             None => Ok(()),
             Some(position) => Err(self.fault(
                 info,
-                format!(
-                    "tensor `{name}` holds a NaN or an infinity at {:?}",
-                    coordinates(position, &info.shape)
-                ),
+                format!("tensor `{name}` holds a NaN or an infinity at {:?}", coordinates(position, &info.shape)),
             )),
         }
     }
@@ -114,16 +90,17 @@ impl Checkpoint {
         self.info(name).ok_or_else(|| Error::Checkpoint {
             path: self.dir().to_owned(),
             problem: format!("there is no tensor `{name}`"),
-            hint: self
-                .similar(name)
-                .map(|other| format!("there is `{other}`")),
+            hint: self.similar(name).map(|other| format!("there is `{other}`")),
         })
     }
 
     fn require_float(&self, name: &str) -> Result<(&TensorInfo, StorageDtype)> {
         let info = self.require(name)?;
         let storage = info.storage().ok_or_else(|| {
-            let mut error = self.fault(info, format!("tensor `{name}` is stored as {:?}; only F32, F16 and BF16 can be used as weights", info.dtype));
+            let mut error = self.fault(
+                info,
+                format!("tensor `{name}` is stored as {:?}; only F32, F16 and BF16 can be used as weights", info.dtype),
+            );
             if let Error::Checkpoint { hint, .. } = &mut error {
                 *hint = Some("a quantised checkpoint cannot be pruned; start from the one it was made from".into());
             }
@@ -141,18 +118,13 @@ impl Checkpoint {
     }
 
     fn fault(&self, info: &TensorInfo, problem: String) -> Error {
-        Error::Checkpoint {
-            path: self.shards[info.shard].path.clone(),
-            problem,
-            hint: None,
-        }
+        Error::Checkpoint { path: self.shards[info.shard].path.clone(), problem, hint: None }
     }
 
     /// A tensor whose name ends as `name` does: most wrong names differ by a prefix.
     fn similar(&self, name: &str) -> Option<&str> {
         let tail = name.split_once('.').map_or(name, |(_, tail)| tail);
-        self.names()
-            .find(|other| other.ends_with(tail) || name.ends_with(other))
+        self.names().find(|other| other.ends_with(tail) || name.ends_with(other))
     }
 }
 

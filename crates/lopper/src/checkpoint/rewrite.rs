@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Storage, Tensor};
 
 use super::dtype::StorageDtype;
-use super::layout::INDEX;
+use super::layout::{INDEX, is_weights};
 use super::open::{Checkpoint, TensorInfo};
 use super::read::coordinates;
 use super::staging::{Staging, create_sized};
@@ -22,21 +22,6 @@ use crate::{Error, Result};
 const PIECE: usize = 4 << 20;
 /// Bytes of an untouched run that are copied at once.
 const STRIDE: usize = 16 << 20;
-/// Endings of files that hold weights, which a copy with other weights must not carry along.
-const WEIGHT_ENDINGS: [&str; 12] = [
-    ".safetensors",
-    ".bin",
-    ".gguf",
-    ".ggml",
-    ".pt",
-    ".pth",
-    ".ckpt",
-    ".h5",
-    ".msgpack",
-    ".onnx",
-    ".tflite",
-    ".index.json",
-];
 
 /// An output being written. Dropped before [`Rewrite::finish`], it leaves nothing behind.
 #[derive(Debug)]
@@ -57,10 +42,7 @@ struct OutputShard {
 
 impl OutputShard {
     fn write_at(&mut self, offset: usize, bytes: &[u8]) -> Result<()> {
-        let written = self
-            .file
-            .seek(SeekFrom::Start(offset as u64))
-            .and_then(|_| self.file.write_all(bytes));
+        let written = self.file.seek(SeekFrom::Start(offset as u64)).and_then(|_| self.file.write_all(bytes));
         written.map_err(Error::io("write", &self.path))
     }
 }
@@ -76,19 +58,11 @@ impl<'a> Rewrite<'a> {
         let weights: u64 = source.shards().iter().map(|shard| shard.size).sum();
         let others = companions(source)?;
         staging.check_space(weights + others.iter().map(|(_, size)| size).sum::<u64>())?;
-        let mut rewrite = Self {
-            source,
-            shards: Vec::new(),
-            replaced: BTreeSet::new(),
-            added: BTreeSet::new(),
-            staging,
-        };
+        let mut rewrite =
+            Self { source, shards: Vec::new(), replaced: BTreeSet::new(), added: BTreeSet::new(), staging };
         for (info, mapped) in source.shards().iter().zip(&source.shards) {
             let path = rewrite.staging.path(&info.file);
-            let mut shard = OutputShard {
-                file: create_sized(&path, info.size)?,
-                path,
-            };
+            let mut shard = OutputShard { file: create_sized(&path, info.size)?, path };
             shard.write_at(0, &mapped.bytes()[..info.header.length])?;
             rewrite.shards.push(shard);
         }
@@ -104,14 +78,9 @@ impl<'a> Rewrite<'a> {
     pub fn put(&mut self, name: &str, tensor: &Tensor) -> Result<()> {
         let info = self.source.require(name)?;
         let storage = self.check(name, info, tensor)?;
-        let tensor = tensor
-            .to_device(&Device::Cpu)?
-            .to_dtype(DType::F32)?
-            .contiguous()?;
+        let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?;
         let (held, layout) = tensor.storage_and_layout();
-        let Storage::Cpu(held) = &*held else {
-            unreachable_device(name)?
-        };
+        let Storage::Cpu(held) = &*held else { unreachable_device(name)? };
         let values = &held.as_slice::<f32>()?[layout.start_offset()..][..info.elements()];
         // Until all of it is written the tensor counts as untouched, and `finish` would restore it.
         self.replaced.remove(name);
@@ -120,13 +89,7 @@ impl<'a> Rewrite<'a> {
         Ok(())
     }
 
-    fn write_values(
-        &mut self,
-        name: &str,
-        info: &TensorInfo,
-        storage: StorageDtype,
-        values: &[f32],
-    ) -> Result<()> {
+    fn write_values(&mut self, name: &str, info: &TensorInfo, storage: StorageDtype, values: &[f32]) -> Result<()> {
         let mut bytes = vec![0; values.len().min(PIECE) * storage.size()];
         for (piece, values) in values.chunks(PIECE).enumerate() {
             let bytes = &mut bytes[..values.len() * storage.size()];
@@ -139,8 +102,7 @@ impl<'a> Rewrite<'a> {
                 );
                 return Err(self.fault(info, problem));
             }
-            self.shards[info.shard]
-                .write_at(info.bytes.start + piece * PIECE * storage.size(), bytes)?;
+            self.shards[info.shard].write_at(info.bytes.start + piece * PIECE * storage.size(), bytes)?;
         }
         Ok(())
     }
@@ -149,21 +111,11 @@ impl<'a> Rewrite<'a> {
         if tensor.dims() != info.shape {
             return Err(self.fault(
                 info,
-                format!(
-                    "tensor `{name}` has the shape {:?}, its replacement {:?}",
-                    info.shape,
-                    tensor.dims()
-                ),
+                format!("tensor `{name}` has the shape {:?}, its replacement {:?}", info.shape, tensor.dims()),
             ));
         }
         info.storage().ok_or_else(|| {
-            self.fault(
-                info,
-                format!(
-                    "tensor `{name}` is stored as {:?}, which cannot be replaced",
-                    info.dtype
-                ),
-            )
+            self.fault(info, format!("tensor `{name}` is stored as {:?}, which cannot be replaced", info.dtype))
         })
     }
 
@@ -177,11 +129,7 @@ impl<'a> Rewrite<'a> {
             let problem = format!(
                 "`{name}` cannot be added to a checkpoint: it must be a plain name, and not that of a weight file"
             );
-            return Err(Error::Checkpoint {
-                path: self.staging.path(""),
-                problem,
-                hint: None,
-            });
+            return Err(Error::Checkpoint { path: self.staging.path(""), problem, hint: None });
         }
         self.staging.write(name, bytes)?;
         self.added.insert(name.to_owned());
@@ -200,11 +148,7 @@ impl<'a> Rewrite<'a> {
             file.sync_all().map_err(Error::io("flush", path))?;
         }
         for (path, _) in companions(self.source)? {
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if !self.added.contains(&name) {
                 self.staging.copy(&path, &name)?;
             }
@@ -241,14 +185,7 @@ impl<'a> Rewrite<'a> {
     }
 
     fn fault(&self, info: &TensorInfo, problem: String) -> Error {
-        Error::Checkpoint {
-            path: self
-                .source
-                .dir()
-                .join(&self.source.shards()[info.shard].file),
-            problem,
-            hint: None,
-        }
+        Error::Checkpoint { path: self.source.dir().join(&self.source.shards()[info.shard].file), problem, hint: None }
     }
 }
 
@@ -257,18 +194,12 @@ fn unreachable_device<T>(name: &str) -> Result<T> {
     Err(candle_core::Error::Msg(format!("tensor `{name}` could not be moved to the CPU")).into())
 }
 
-fn is_weights(name: &str) -> bool {
-    let lower = name.to_ascii_lowercase();
-    WEIGHT_ENDINGS.iter().any(|ending| lower.ends_with(ending))
-}
-
 /// Files beside the weights that belong to the model, with their sizes: configuration, tokenizer, licence, code. Hidden
 /// files, directories and other copies of the weights do not; the index does when there is one.
 fn companions(source: &Checkpoint) -> Result<Vec<(PathBuf, u64)>> {
     let dir = source.dir();
-    let entries = fs::read_dir(dir)
-        .and_then(Iterator::collect::<io::Result<Vec<_>>>)
-        .map_err(Error::io("list", dir))?;
+    let entries =
+        fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(Error::io("list", dir))?;
     let mut files = Vec::new();
     for entry in entries {
         let name = entry.file_name().to_string_lossy().into_owned();

@@ -44,11 +44,7 @@ impl Shard {
             path: path.clone(),
             problem,
         })?;
-        let info = ShardInfo {
-            file: file.to_owned(),
-            size: map.len() as u64,
-            header,
-        };
+        let info = ShardInfo { file: file.to_owned(), size: map.len() as u64, header };
         Ok((Self { path, map }, info))
     }
 
@@ -64,11 +60,7 @@ impl Shard {
             // SAFETY: `DontNeed` on a read-only map of a file drops clean pages, and the next access reads the same
             // bytes from the file: no slice into the map changes its contents. The range is inside the map.
             let advised = unsafe {
-                self.map.unchecked_advise_range(
-                    memmap2::UncheckedAdvice::DontNeed,
-                    range.start,
-                    range.len(),
-                )
+                self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
             };
             // Advice may be refused, which costs memory and nothing else.
             drop(advised);

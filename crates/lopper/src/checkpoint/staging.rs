@@ -22,24 +22,12 @@ impl Staging {
         let out = resolve(out)?;
         let input = fs::canonicalize(input).map_err(Error::io("resolve", input))?;
         if out.starts_with(&input) {
-            let problem = if out == input {
-                "the output is the input"
-            } else {
-                "the output is inside the input"
-            };
-            return Err(refuse(
-                &out,
-                problem,
-                "choose a directory outside of it; the input is never changed",
-            ));
+            let problem = if out == input { "the output is the input" } else { "the output is inside the input" };
+            return Err(refuse(&out, problem, "choose a directory outside of it; the input is never changed"));
         }
         check_vacant(&out)?;
         let temporary = create_beside(&out)?;
-        Ok(Self {
-            temporary,
-            out,
-            committed: false,
-        })
+        Ok(Self { temporary, out, committed: false })
     }
 
     /// Where the file `name` is while the directory is unfinished.
@@ -53,11 +41,7 @@ impl Staging {
         {
             let disk = rustix::fs::statvfs(&self.temporary)
                 .map_err(|error| Error::io("measure the free space at", &self.out)(error.into()))?;
-            compare_space(
-                needed,
-                disk.f_bavail.saturating_mul(disk.f_frsize),
-                &self.out,
-            )?;
+            compare_space(needed, disk.f_bavail.saturating_mul(disk.f_frsize), &self.out)?;
         }
         #[cfg(not(unix))]
         let _ = needed;
@@ -68,9 +52,7 @@ impl Staging {
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path(name);
         let mut file = File::create(&path).map_err(Error::io("create", &path))?;
-        file.write_all(bytes)
-            .and_then(|()| file.sync_all())
-            .map_err(Error::io("write", &path))
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io("write", &path))
     }
 
     /// Copies a whole file from elsewhere and waits until it is on the disk.
@@ -78,9 +60,7 @@ impl Staging {
         let path = self.path(name);
         let mut source = File::open(from).map_err(Error::io("open", from))?;
         let mut file = File::create(&path).map_err(Error::io("create", &path))?;
-        io::copy(&mut source, &mut file)
-            .and_then(|_| file.sync_all())
-            .map_err(Error::io("write", &path))
+        io::copy(&mut source, &mut file).and_then(|_| file.sync_all()).map_err(Error::io("write", &path))
     }
 
     /// Gives the directory its name. It may meanwhile have been created, empty, by someone else.
@@ -90,8 +70,7 @@ impl Staging {
         if self.out.is_dir() {
             fs::remove_dir(&self.out).map_err(Error::io("replace", &self.out))?;
         }
-        fs::rename(&self.temporary, &self.out)
-            .map_err(Error::io("move the finished output to", &self.out))?;
+        fs::rename(&self.temporary, &self.out).map_err(Error::io("move the finished output to", &self.out))?;
         self.committed = true;
         self.out.parent().map_or(Ok(()), sync_directory)
     }
@@ -109,14 +88,11 @@ impl Drop for Staging {
 /// Creates a file of `size` bytes, with its space taken from the disk now, so that a long run does not end on a full one.
 pub(super) fn create_sized(path: &Path, size: u64) -> Result<File> {
     let file = File::create(path).map_err(Error::io("create", path))?;
-    file.set_len(size)
-        .map_err(Error::io("reserve space for", path))?;
+    file.set_len(size).map_err(Error::io("reserve space for", path))?;
     #[cfg(target_os = "linux")]
     match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size.max(1)) {
         // File systems without the operation find out when they write.
-        Ok(())
-        | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) =>
-            {}
+        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => {}
         Err(error) => return Err(Error::io("reserve space for", path)(error.into())),
     }
     Ok(file)
@@ -134,24 +110,12 @@ fn resolve(out: &Path) -> Result<PathBuf> {
             "give a path that ends in the name of the output",
         ));
     };
-    let parent = out
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !parent.is_dir() {
-        let problem = format!(
-            "the output's parent, {}, is not a directory",
-            parent.display()
-        );
-        return Err(refuse(
-            out,
-            &problem,
-            "create it first, or choose another place",
-        ));
+        let problem = format!("the output's parent, {}, is not a directory", parent.display());
+        return Err(refuse(out, &problem, "create it first, or choose another place"));
     }
-    Ok(fs::canonicalize(parent)
-        .map_err(Error::io("resolve", parent))?
-        .join(name))
+    Ok(fs::canonicalize(parent).map_err(Error::io("resolve", parent))?.join(name))
 }
 
 /// The output may be absent or an empty directory.
@@ -160,17 +124,9 @@ fn check_vacant(out: &Path) -> Result<()> {
         return Ok(());
     };
     if !metadata.is_dir() {
-        return Err(refuse(
-            out,
-            "the output exists and is not a directory",
-            "choose another name",
-        ));
+        return Err(refuse(out, "the output exists and is not a directory", "choose another name"));
     }
-    if fs::read_dir(out)
-        .map_err(Error::io("list", out))?
-        .next()
-        .is_some()
-    {
+    if fs::read_dir(out).map_err(Error::io("list", out))?.next().is_some() {
         return Err(refuse(
             out,
             "the output exists and is not empty",
@@ -182,19 +138,14 @@ fn check_vacant(out: &Path) -> Result<()> {
 
 /// A new hidden directory beside `out`. Another host may use the same process number on a shared disk.
 fn create_beside(out: &Path) -> Result<PathBuf> {
-    let name = out
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut attempt = 0_u32;
     loop {
-        let temporary =
-            out.with_file_name(format!(".{name}.partial-{}-{attempt}", std::process::id()));
+        let temporary = out.with_file_name(format!(".{name}.partial-{}-{attempt}", std::process::id()));
         match fs::create_dir(&temporary) {
             Ok(()) => return Ok(temporary),
             Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < 1000 => {
-                attempt += 1
+                attempt += 1;
             }
             Err(error) => return Err(Error::io("create", temporary)(error)),
         }
@@ -204,9 +155,7 @@ fn create_beside(out: &Path) -> Result<PathBuf> {
 /// Makes the names in a directory durable.
 fn sync_directory(dir: &Path) -> Result<()> {
     #[cfg(unix)]
-    File::open(dir)
-        .and_then(|handle| handle.sync_all())
-        .map_err(Error::io("flush", dir))?;
+    File::open(dir).and_then(|handle| handle.sync_all()).map_err(Error::io("flush", dir))?;
     #[cfg(not(unix))]
     let _ = dir;
     Ok(())
@@ -226,14 +175,11 @@ fn compare_space(needed: u64, available: u64, out: &Path) -> Result<()> {
 }
 
 fn refuse(path: &Path, problem: &str, hint: &str) -> Error {
-    Error::Checkpoint {
-        path: path.to_owned(),
-        problem: problem.into(),
-        hint: Some(hint.into()),
-    }
+    Error::Checkpoint { path: path.to_owned(), problem: problem.into(), hint: Some(hint.into()) }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
@@ -242,15 +188,8 @@ mod tests {
         let out = Path::new("out");
         assert!(compare_space(10, 10, out).is_ok());
         let error = compare_space(2_000_001, 1_999_999, out).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "cannot write out: the output needs 3 MB and the disk has 1 MB left"
-        );
-        assert!(
-            error
-                .hint()
-                .is_some_and(|hint| hint.contains("free some space"))
-        );
+        assert_eq!(error.to_string(), "cannot write out: the output needs 3 MB and the disk has 1 MB left");
+        assert!(error.hint().is_some_and(|hint| hint.contains("free some space")));
         assert!(error.is_machine());
     }
 }

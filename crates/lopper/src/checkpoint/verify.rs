@@ -9,11 +9,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// [`Error::Checkpoint`] naming the first tensor that differs.
-pub fn verify_untouched(
-    source: &Checkpoint,
-    out: &Checkpoint,
-    replaced: &BTreeSet<String>,
-) -> Result<()> {
+pub fn verify_untouched(source: &Checkpoint, out: &Checkpoint, replaced: &BTreeSet<String>) -> Result<()> {
     let fault = |problem| Error::Checkpoint {
         path: out.dir().to_owned(),
         problem,
@@ -34,9 +30,7 @@ pub fn verify_untouched(
         }
         if !replaced.contains(name) {
             if source.bytes(name)? != out.bytes(name)? {
-                return Err(fault(format!(
-                    "tensor `{name}` was not to be touched and differs from the input"
-                )));
+                return Err(fault(format!("tensor `{name}` was not to be touched and differs from the input")));
             }
             source.release(name);
             out.release(name);

@@ -18,10 +18,7 @@ pub struct Document {
 /// # Errors
 /// [`Error::Text`] when the file is empty or not UTF-8, or a line has no text; [`Error::Io`] when it cannot be read.
 pub fn read_documents(path: &Path) -> Result<Vec<Document>> {
-    Ok(read_text(path)?
-        .into_iter()
-        .map(|text| Document { text })
-        .collect())
+    Ok(read_text(path)?.into_iter().map(|text| Document { text }).collect())
 }
 
 /// As [`read_documents`], the bare texts.
@@ -30,16 +27,14 @@ pub fn read_documents(path: &Path) -> Result<Vec<Document>> {
 /// As [`read_documents`].
 pub fn read_text(path: &Path) -> Result<Vec<String>> {
     let contents = read_utf8(path)?;
-    let extension = path
-        .extension()
-        .map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+    let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
     match extension.as_deref() {
         Some("jsonl" | "ndjson" | "json") => json_lines(path, &contents),
         _ => Ok(vec![contents]),
     }
 }
 
-/// Reads a file of the WikiText raw release as the perplexity convention of GPTQ, `SparseGPT` and Wanda has it:
+/// Reads a file of the `WikiText` raw release as the perplexity convention of GPTQ, `SparseGPT` and Wanda has it:
 /// row = line + "\n", rows of nothing but spaces are "", and the text is the rows joined by "\n\n".
 ///
 /// # Errors
@@ -55,11 +50,7 @@ fn wikitext(contents: &str) -> String {
 
 /// The row of the data set for one line of the file.
 fn row(line: &str) -> String {
-    if line.trim().is_empty() {
-        String::new()
-    } else {
-        format!("{line}\n")
-    }
+    if line.trim().is_empty() { String::new() } else { format!("{line}\n") }
 }
 
 /// The whole file, without a byte order mark.
@@ -73,22 +64,12 @@ fn read_utf8(path: &Path) -> Result<String> {
         return Err(fault("this is UTF-16".into(), "convert the file to UTF-8"));
     }
     if bytes.starts_with(&[0x1f, 0x8b]) {
-        return Err(fault(
-            "this is compressed by gzip".into(),
-            "unpack the file first",
-        ));
+        return Err(fault("this is compressed by gzip".into(), "unpack the file first"));
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        let line = bytes[..error.valid_up_to()]
-            .iter()
-            .filter(|&&byte| byte == b'\n')
-            .count()
-            + 1;
-        fault(
-            format!("line {line}: not UTF-8 (byte {})", error.valid_up_to()),
-            "convert the file to UTF-8",
-        )
+        let line = bytes[..error.valid_up_to()].split(|&byte| byte == b'\n').count();
+        fault(format!("line {line}: not UTF-8 (byte {})", error.valid_up_to()), "convert the file to UTF-8")
     })?;
     if text.trim().is_empty() {
         return Err(fault(
@@ -100,49 +81,30 @@ fn read_utf8(path: &Path) -> Result<String> {
 }
 
 fn json_lines(path: &Path, contents: &str) -> Result<Vec<String>> {
-    let lines = contents
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty());
+    let lines = contents.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
-        .map(|(index, line)| {
-            text_field(line).map_err(|(problem, hint)| line_fault(path, index + 1, &problem, hint))
-        })
+        .map(|(index, line)| text_field(line).map_err(|(problem, hint)| line_fault(path, index + 1, &problem, hint)))
         .collect()
 }
 
 fn line_fault(path: &Path, line: usize, problem: &str, hint: &str) -> Error {
-    Error::Text {
-        problem: format!("{}: line {line}: {problem}", path.display()),
-        hint: Some(hint.into()),
-    }
+    Error::Text { problem: format!("{}: line {line}: {problem}", path.display()), hint: Some(hint.into()) }
 }
 
 /// The string field `text` of one line, or what is wrong and what to try.
 fn text_field(line: &str) -> Result<String, (String, &'static str)> {
-    let value: Value = serde_json::from_str(line).map_err(|error| {
-        (
-            format!("not JSON: {error}"),
-            "each line must be one whole JSON object",
-        )
-    })?;
+    let value: Value = serde_json::from_str(line)
+        .map_err(|error| (format!("not JSON: {error}"), "each line must be one whole JSON object"))?;
     let Value::Object(mut fields) = value else {
-        return Err((
-            "not a JSON object".into(),
-            "each line must look like {\"text\": \"…\"}",
-        ));
+        return Err(("not a JSON object".into(), "each line must look like {\"text\": \"…\"}"));
     };
     let names: Vec<String> = fields.keys().map(|name| format!("`{name}`")).collect();
     match fields.remove("text") {
         Some(Value::String(text)) => Ok(text),
-        Some(_) => Err((
-            "the field `text` is not a string".into(),
-            "each line must look like {\"text\": \"…\"}",
-        )),
-        None => Err((
-            format!("no field `text` (there is {})", names.join(", ")),
-            "rename the field that holds the text",
-        )),
+        Some(_) => Err(("the field `text` is not a string".into(), "each line must look like {\"text\": \"…\"}")),
+        None => {
+            Err((format!("no field `text` (there is {})", names.join(", ")), "rename the field that holds the text"))
+        }
     }
 }
 
@@ -153,9 +115,6 @@ mod tests {
     #[test]
     fn rows_keep_their_line_end_and_empty_rows_stay_empty() {
         // Python: rows = ["", " = A = \n", "", "text\n"]; "\n\n".join(rows)
-        assert_eq!(
-            wikitext(" \n = A = \n\ntext\n"),
-            "\n\n = A = \n\n\n\n\ntext\n"
-        );
+        assert_eq!(wikitext(" \n = A = \n\ntext\n"), "\n\n = A = \n\n\n\n\ntext\n");
     }
 }

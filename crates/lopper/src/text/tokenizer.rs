@@ -25,10 +25,7 @@ impl Tokenizer {
         let path = dir.join("tokenizer.json");
         if !path.is_file() {
             let problem = format!("{}: there is no tokenizer.json", dir.display());
-            return Err(Error::Text {
-                problem,
-                hint: Some(conversion(dir)),
-            });
+            return Err(Error::Text { problem, hint: Some(conversion(dir)) });
         }
         let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
         Self::parse(&bytes, &path.display().to_string())
@@ -43,27 +40,21 @@ impl Tokenizer {
     }
 
     fn parse(bytes: &[u8], origin: &str) -> Result<Self> {
-        let fault = |error: tokenizers::Error| {
-            Error::Text {
+        let fault = |error: tokenizers::Error| Error::Text {
             problem: format!("{origin}: not a tokenizer this program can run: {error}"),
-            hint: Some("fetch the file again, or write it anew with AutoTokenizer.from_pretrained(dir).save_pretrained(dir)".into()),
-        }
+            hint: Some(
+                "fetch the file again, or write it anew with AutoTokenizer.from_pretrained(dir).save_pretrained(dir)"
+                    .into(),
+            ),
         };
         let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(fault)?;
         inner.with_truncation(None).map_err(fault)?;
         inner.with_padding(None);
         let vocabulary = inner.get_vocab(true);
         let Some(max_id) = vocabulary.values().copied().max() else {
-            return Err(Error::Text {
-                problem: format!("{origin}: the vocabulary is empty"),
-                hint: None,
-            });
+            return Err(Error::Text { problem: format!("{origin}: the vocabulary is empty"), hint: None });
         };
-        Ok(Self {
-            inner,
-            vocab_size: vocabulary.len(),
-            max_id,
-        })
+        Ok(Self { inner, vocab_size: vocabulary.len(), max_id })
     }
 
     /// Token ids of a text; `add_special` adds what the tokenizer puts around a text, such as a BOS token.
@@ -71,13 +62,10 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Text`] when the tokenizer has no token for some of the text.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
-        let encoding = self
-            .inner
-            .encode_fast(text, add_special)
-            .map_err(|error| Error::Text {
-                problem: format!("the tokenizer cannot encode this text: {error}"),
-                hint: None,
-            })?;
+        let encoding = self.inner.encode_fast(text, add_special).map_err(|error| Error::Text {
+            problem: format!("the tokenizer cannot encode this text: {error}"),
+            hint: None,
+        })?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -86,12 +74,10 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Text`] when the tokenizer cannot put the tokens together.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
-        self.inner
-            .decode(ids, skip_special)
-            .map_err(|error| Error::Text {
-                problem: format!("the tokenizer cannot decode these tokens: {error}"),
-                hint: None,
-            })
+        self.inner.decode(ids, skip_special).map_err(|error| Error::Text {
+            problem: format!("the tokenizer cannot decode these tokens: {error}"),
+            hint: None,
+        })
     }
 
     /// The id of a token as the vocabulary spells it.
@@ -126,9 +112,9 @@ fn conversion(dir: &Path) -> String {
         .into_iter()
         .find(|name| dir.join(name).is_file());
     match other {
-        Some(name) => format!(
-            "convert {name} with AutoTokenizer.from_pretrained(dir, use_fast=True).save_pretrained(dir)"
-        ),
+        Some(name) => {
+            format!("convert {name} with AutoTokenizer.from_pretrained(dir, use_fast=True).save_pretrained(dir)")
+        }
         None => "copy the tokenizer.json of the model into the directory".into(),
     }
 }
