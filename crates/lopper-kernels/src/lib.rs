@@ -1,1 +1,42 @@
-//! Fused CPU kernels for pruning and reconstruction, on plain slices.
+//! Fused CPU kernels for pruning and reconstruction of transformers, on plain slices.
+//!
+//! Every function takes row-major slices and knows no tensor type. Three properties hold for all of them:
+//!
+//! * **Run-time dispatch.** A plain build carries each kernel for AVX-512, for AVX2 with FMA and for the baseline, and picks the widest
+//!   that the CPU has ([`dispatch::Tier`]). The tiers agree within rounding, not to the bit.
+//! * **Same bits for any number of threads.** Work is split over output elements only and every reduction has a fixed order, so a
+//!   result depends on the CPU's tier and on the inputs, never on the rayon pool it ran in.
+//! * **No state.** Precision and every constant are arguments. Threads keep scratch memory between calls, nothing else.
+//!
+//! Parallelism is the current rayon pool's; calls may be nested inside rayon tasks. Slice lengths that contradict each other are
+//! bugs of the caller and panic with a message.
+
+mod adamw;
+mod attention;
+mod attention_backward;
+pub mod dispatch;
+mod elementwise;
+mod gemm;
+mod gemm_bf16;
+mod glu;
+mod half_precision;
+mod lanes;
+mod loss;
+mod math;
+mod norm;
+mod packed;
+mod rotary;
+mod scratch;
+mod tile;
+
+pub use adamw::{AdamWStep, adamw};
+pub use attention::{AttentionShape, attention};
+pub use attention_backward::attention_backward;
+pub use elementwise::{add_assign, add_bias, apply_mask, column_squares, column_sums, multiply_assign};
+pub use gemm::{Precision, View, matmul};
+pub use gemm_bf16::bf16_is_native;
+pub use glu::{gated_silu, gated_silu_backward};
+pub use half_precision::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
+pub use loss::{cross_entropy, cross_entropy_backward, squared_error, squared_error_backward};
+pub use norm::{rms_norm, rms_norm_backward};
+pub use rotary::rotate;

@@ -2,8 +2,22 @@
 //!
 //! Modules are the stages of a run; a file imports only from stages below its own.
 
+pub mod autograd;
+pub mod calibration;
 pub mod checkpoint;
+pub mod device;
 pub mod error;
+pub mod evaluation;
+pub mod linalg;
+pub mod method;
+pub mod model;
+pub mod plan;
+pub mod progress;
+pub mod prune;
+pub mod reconstruction;
+pub mod report;
+pub mod schedule;
+pub mod sparsity;
 pub mod text;
 
 pub use error::{Error, Result};

@@ -337,6 +337,24 @@ fn an_abandoned_rewrite_leaves_nothing() {
 }
 
 #[test]
+fn an_output_can_be_opened_before_it_is_published() {
+    let dir = directory();
+    let source = Checkpoint::open(&write_single(&dir.path().join("in"), &safetensors(&model("F32")))).unwrap();
+    let out = dir.path().join("out");
+    let mut rewrite = Rewrite::begin(&source, &out).unwrap();
+    rewrite.put("norm.weight", &ramp(&[5])).unwrap();
+    let unpublished = Checkpoint::open(rewrite.complete().unwrap()).unwrap();
+    assert_eq!(values(&unpublished.tensor_f32("norm.weight").unwrap()), values(&ramp(&[5])));
+    verify_untouched(&source, &unpublished, &BTreeSet::from(["norm.weight".to_owned()])).unwrap();
+    assert!(!out.exists());
+    // A replacement that fails after completion does not get into the output half-written.
+    let bad = Tensor::new(&[1.0, f32::NAN, 1.0, 1.0, 1.0], &Device::Cpu).unwrap();
+    assert!(rewrite.put("norm.weight", &bad).is_err());
+    rewrite.publish().unwrap();
+    verify_untouched(&source, &Checkpoint::open(&out).unwrap(), &BTreeSet::new()).unwrap();
+}
+
+#[test]
 fn an_empty_output_directory_is_used_and_a_filled_one_kept() {
     let dir = directory();
     let source = Checkpoint::open(&write_single(&dir.path().join("in"), &safetensors(&model("F32")))).unwrap();

@@ -31,6 +31,8 @@ pub struct Rewrite<'a> {
     shards: Vec<OutputShard>,
     replaced: BTreeSet<String>,
     added: BTreeSet<String>,
+    /// Whether the directory holds all that it is to hold.
+    complete: bool,
     staging: Staging,
 }
 
@@ -58,8 +60,8 @@ impl<'a> Rewrite<'a> {
         let weights: u64 = source.shards().iter().map(|shard| shard.size).sum();
         let others = companions(source)?;
         staging.check_space(weights + others.iter().map(|(_, size)| size).sum::<u64>())?;
-        let mut rewrite =
-            Self { source, shards: Vec::new(), replaced: BTreeSet::new(), added: BTreeSet::new(), staging };
+        let (replaced, added) = (BTreeSet::new(), BTreeSet::new());
+        let mut rewrite = Self { source, shards: Vec::new(), replaced, added, complete: false, staging };
         for (info, mapped) in source.shards().iter().zip(&source.shards) {
             let path = rewrite.staging.path(&info.file);
             let mut shard = OutputShard { file: create_sized(&path, info.size)?, path };
@@ -82,8 +84,9 @@ impl<'a> Rewrite<'a> {
         let (held, layout) = tensor.storage_and_layout();
         let Storage::Cpu(held) = &*held else { unreachable_device(name)? };
         let values = &held.as_slice::<f32>()?[layout.start_offset()..][..info.elements()];
-        // Until all of it is written the tensor counts as untouched, and `finish` would restore it.
+        // Until all of it is written the tensor counts as untouched, and `complete` would restore it.
         self.replaced.remove(name);
+        self.complete = false;
         self.write_values(name, info, storage, values)?;
         self.replaced.insert(name.to_owned());
         Ok(())
@@ -136,15 +139,16 @@ impl<'a> Rewrite<'a> {
         Ok(())
     }
 
-    /// Copies what was not replaced, waits until all is on the disk, and moves the directory to its destination.
+    /// Copies what was not replaced and waits until all is on the disk. Returns the temporary directory, which can now
+    /// be opened as a checkpoint.
     ///
     /// # Errors
-    /// [`Error::Io`]; the unfinished output is then removed.
-    pub fn finish(mut self) -> Result<()> {
+    /// [`Error::Io`].
+    pub fn complete(&mut self) -> Result<&Path> {
         for shard in 0..self.shards.len() {
             self.copy_untouched(shard)?;
         }
-        for OutputShard { path, file } in self.shards.drain(..) {
+        for OutputShard { path, file } in &self.shards {
             file.sync_all().map_err(Error::io("flush", path))?;
         }
         for (path, _) in companions(self.source)? {
@@ -153,7 +157,29 @@ impl<'a> Rewrite<'a> {
                 self.staging.copy(&path, &name)?;
             }
         }
-        self.staging.commit()
+        self.complete = true;
+        Ok(self.staging.directory())
+    }
+
+    /// Moves the directory to its destination in one step, after [`Rewrite::complete`] if that is still to be done.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the unfinished output is then removed.
+    pub fn publish(mut self) -> Result<()> {
+        if !self.complete {
+            self.complete()?;
+        }
+        let Self { shards, staging, .. } = self;
+        drop(shards);
+        staging.commit()
+    }
+
+    /// [`Rewrite::complete`], then [`Rewrite::publish`].
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the unfinished output is then removed.
+    pub fn finish(self) -> Result<()> {
+        self.publish()
     }
 
     /// Copies every run of untouched tensors of one shard.

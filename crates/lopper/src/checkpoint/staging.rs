@@ -30,6 +30,11 @@ impl Staging {
         Ok(Self { temporary, out, committed: false })
     }
 
+    /// The directory while it is unfinished.
+    pub fn directory(&self) -> &Path {
+        &self.temporary
+    }
+
     /// Where the file `name` is while the directory is unfinished.
     pub fn path(&self, name: &str) -> PathBuf {
         self.temporary.join(name)

@@ -1,7 +1,9 @@
 //! Text in, tokens out: files of calibration and evaluation text, and the model's own tokenizer.
 
+mod builtin;
 mod corpus;
 mod tokenizer;
 
+pub use builtin::builtin_text;
 pub use corpus::{Document, read_documents, read_text, read_wikitext};
 pub use tokenizer::Tokenizer;

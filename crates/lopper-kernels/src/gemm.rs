@@ -1,0 +1,139 @@
+//! Matrix products: f32 by the `gemm` crate, bf16 by [`crate::gemm_bf16`].
+//!
+//! `gemm` splits its work into tiles of the output, accumulates each element in one task along k in blocks whose size depends on the
+//! shape only, and keeps skinny products on one thread, so its results do not depend on the number of threads (tested here).
+
+use crate::gemm_bf16;
+
+/// What the operands of a product are rounded to. Sums are f32 either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Operands as they are.
+    F32,
+    /// Both operands rounded to bf16 (nearest even), as automatic mixed precision does.
+    Bf16,
+}
+
+/// A matrix of logical shape `[rows, cols]` inside a slice.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// Element (r, c) is at `r·leading + c`, or at `c·leading + r` if `transposed`.
+    pub data: &'a [f32],
+    /// Logical rows.
+    pub rows: usize,
+    /// Logical columns.
+    pub cols: usize,
+    /// Distance between stored rows.
+    pub leading: usize,
+    /// Whether the stored rows are the logical columns.
+    pub transposed: bool,
+}
+
+impl<'a> View<'a> {
+    /// A contiguous row-major `[rows, cols]` matrix.
+    ///
+    /// # Panics
+    ///
+    /// If `data` is too short.
+    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        Self::strided(data, rows, cols, cols)
+    }
+
+    /// A row-major `[rows, cols]` matrix whose rows start `leading` apart.
+    ///
+    /// # Panics
+    ///
+    /// If `data` is too short or rows overlap.
+    pub fn strided(data: &'a [f32], rows: usize, cols: usize, leading: usize) -> Self {
+        let view = Self { data, rows, cols, leading, transposed: false };
+        view.check("View");
+        view
+    }
+
+    /// The transposed matrix, on the same data.
+    #[must_use]
+    pub fn t(self) -> Self {
+        Self { rows: self.cols, cols: self.rows, transposed: !self.transposed, ..self }
+    }
+
+    /// Distances between neighbours along a column and along a row.
+    pub(crate) fn strides(&self) -> (usize, usize) {
+        if self.transposed { (1, self.leading) } else { (self.leading, 1) }
+    }
+
+    fn check(&self, kernel: &str) {
+        let (rows, cols) = if self.transposed { (self.cols, self.rows) } else { (self.rows, self.cols) };
+        check_extent(kernel, self.data.len(), rows, cols, self.leading);
+    }
+}
+
+/// `out[m, n] = a · b`, or `out +=` that if `accumulate`; `out` is row-major with rows `out_leading` apart.
+///
+/// # Panics
+///
+/// If the shapes contradict each other or a slice is too short for its shape.
+pub fn matmul(out: &mut [f32], out_leading: usize, accumulate: bool, a: View, b: View, precision: Precision) {
+    let (m, n) = (a.rows, b.cols);
+    assert_eq!(a.cols, b.rows, "matmul: [{}, {}] · [{}, {}]", a.rows, a.cols, b.rows, b.cols);
+    a.check("matmul: left operand");
+    b.check("matmul: right operand");
+    check_extent("matmul: out", out.len(), m, n, out_leading);
+    if m == 0 || n == 0 {
+        return;
+    }
+    if a.cols == 0 {
+        if !accumulate {
+            (0..m).for_each(|row| out[row * out_leading..][..n].fill(0.0));
+        }
+        return;
+    }
+    match precision {
+        Precision::F32 => single(out, out_leading, accumulate, a, b),
+        Precision::Bf16 => gemm_bf16::multiply(out, out_leading, accumulate, a, b),
+    }
+}
+
+/// The f32 product of checked operands.
+pub(crate) fn single(out: &mut [f32], out_leading: usize, accumulate: bool, a: View, b: View) {
+    let (a_row, a_col) = a.strides();
+    let (b_row, b_col) = b.strides();
+    let (a_row, a_col, b_row, b_col) = (a_row as isize, a_col as isize, b_row as isize, b_col as isize);
+    // SAFETY: `matmul` checked that every element of the three matrices lies inside its slice, rows of `out` do not overlap, and `out`
+    // is borrowed mutably, so it aliases neither operand.
+    unsafe {
+        gemm::gemm(
+            a.rows,
+            b.cols,
+            a.cols,
+            out.as_mut_ptr(),
+            1,
+            out_leading as isize,
+            accumulate,
+            a.data.as_ptr(),
+            a_col,
+            a_row,
+            b.data.as_ptr(),
+            b_col,
+            b_row,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::Rayon(0),
+        );
+    }
+}
+
+/// Asserts that `rows` rows of `cols`, `leading` apart, neither overlap nor leave a slice of `length`.
+fn check_extent(kernel: &str, length: usize, rows: usize, cols: usize, leading: usize) {
+    if rows == 0 || cols == 0 {
+        return;
+    }
+    assert!(rows == 1 || leading >= cols, "{kernel}: rows of {cols} overlap at a distance of {leading}");
+    let extent = (rows - 1).checked_mul(leading).and_then(|start| start.checked_add(cols));
+    assert!(
+        extent.is_some_and(|extent| extent <= length),
+        "{kernel}: [{rows}, {cols}] at a distance of {leading} in {length} elements"
+    );
+}

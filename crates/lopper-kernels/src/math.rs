@@ -1,0 +1,45 @@
+//! Scalar functions written so that loops over them vectorise in every tier.
+#![allow(clippy::inline_always, reason = "they have to be compiled inside the caller's target features")]
+
+/// `a·b + c`, fused where that is one instruction.
+#[inline(always)]
+pub(crate) fn mul_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// eˣ to about 2 units in the last place on [−87, 88]; arguments outside are clamped to it, and NaN stays NaN.
+///
+/// x = n·ln 2 + r with |r| ≤ ½ ln 2; eʳ by a polynomial of degree 7 (Moshier's Cephes coefficients), and n is added to the exponent.
+/// Adding 1.5·2²³ rounds to the nearest integer and leaves it in the low bits, which needs no rounding instruction.
+#[inline(always)]
+pub(crate) fn exp<const FUSED: bool>(x: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0;
+    // written as comparisons, since `f32::max` would turn NaN into a number
+    let x = if x < -87.0 { -87.0 } else { x };
+    let x = if x > 88.0 { 88.0 } else { x };
+    let shifted = mul_add::<FUSED>(x, std::f32::consts::LOG2_E, ROUND);
+    let n = shifted - ROUND;
+    let r = mul_add::<FUSED>(-n, 0.693_359_4, x); // ln 2 in two parts: this one is exact in 9 bits
+    let r = mul_add::<FUSED>(n, 2.121_944_4e-4, r);
+    let p = mul_add::<FUSED>(1.987_569_1e-4, r, 1.398_199_9e-3);
+    let p = mul_add::<FUSED>(p, r, 8.333_452e-3);
+    let p = mul_add::<FUSED>(p, r, 4.166_579_6e-2);
+    let p = mul_add::<FUSED>(p, r, 0.166_666_66);
+    let p = mul_add::<FUSED>(p, r, 0.5);
+    let y = mul_add::<FUSED>(p, r * r, r) + 1.0;
+    f32::from_bits(y.to_bits().wrapping_add(shifted.to_bits() << 23))
+}
+
+/// Σ aᵢ·bᵢ over two slices of one length, in 32 partial sums.
+#[inline(always)]
+pub(crate) fn dot<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0f32; 32];
+    let (left, right) = (a.chunks_exact(32), b.chunks_exact(32));
+    let tail: f32 = left.remainder().iter().zip(right.remainder()).map(|(x, y)| x * y).sum();
+    for (x, y) in left.zip(right) {
+        for i in 0..32 {
+            sums[i] = mul_add::<FUSED>(x[i], y[i], sums[i]);
+        }
+    }
+    sums.iter().sum::<f32>() + tail
+}

@@ -1,0 +1,133 @@
+//! Root-mean-square normalisation and its gradient.
+//!
+//! h = x · r · w with r = (mean(x²) + ε)^(−½) per row. B. Zhang and R. Sennrich, "Root Mean Square Layer Normalization", 2019,
+//! arXiv:1910.07467, eq. 4. Backward, with g = ∂L/∂h: ∂L/∂x = r·g·w − x·r³·mean(g·w·x) and ∂L/∂w = Σ_rows g·x·r.
+
+use crate::dispatch::{simd, tier};
+use crate::elementwise::{STRIPE, check_rows};
+use crate::math::{dot, mul_add};
+use rayon::prelude::*;
+
+/// Rows per parallel task.
+const ROWS: usize = 16;
+
+simd! {
+    fn normalise_row(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> f32 {
+        let inverse = 1.0 / (dot::<FUSED>(x, x) / x.len() as f32 + eps).sqrt();
+        for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
+            *out = x * inverse * weight;
+        }
+        inverse
+    }
+    fn input_gradient_row(d_out: &[f32], x: &[f32], weight: &[f32], inverse: f32, dx: &mut [f32], accumulate: bool) {
+        let n = x.len();
+        let (d_out, weight, dx) = (&d_out[..n], &weight[..n], &mut dx[..n]);
+        let whole = n / 16 * 16;
+        let mut sums = [0f32; 16];
+        for start in (0..whole).step_by(16) {
+            for i in 0..16 {
+                sums[i] = mul_add::<FUSED>(d_out[start + i] * weight[start + i], x[start + i], sums[i]);
+            }
+        }
+        for i in whole..n {
+            sums[0] += d_out[i] * weight[i] * x[i];
+        }
+        let pull = sums.iter().sum::<f32>() * inverse * inverse * inverse / n as f32;
+        if accumulate {
+            for i in 0..n {
+                dx[i] += d_out[i] * weight[i] * inverse - x[i] * pull;
+            }
+        } else {
+            for i in 0..n {
+                dx[i] = d_out[i] * weight[i] * inverse - x[i] * pull;
+            }
+        }
+    }
+    fn weight_gradient_row(d_out: &[f32], x: &[f32], inverse: f32, sums: &mut [f64]) {
+        for ((sum, d_out), x) in sums.iter_mut().zip(d_out).zip(x) {
+            *sum += f64::from(d_out * x * inverse);
+        }
+    }
+}
+
+/// `out[r, :] = x[r, :] · inverse_rms[r] · weight`, and `inverse_rms[r] = (mean(x[r, :]²) + eps)^(−½)`.
+///
+/// `x` and `out` are `[rows, n]`, `weight` is `[n]`, `inverse_rms` is `[rows]`.
+///
+/// # Panics
+///
+/// If the lengths contradict each other.
+pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32], inverse_rms: &mut [f32]) {
+    let n = weight.len();
+    check_lengths("rms_norm", x.len(), n, inverse_rms.len());
+    assert_eq!(out.len(), x.len(), "rms_norm: out and x differ in length");
+    if x.is_empty() {
+        return;
+    }
+    let tier = tier();
+    let tasks = out.par_chunks_mut(n * ROWS).zip(inverse_rms.par_chunks_mut(ROWS)).zip(x.par_chunks(n * ROWS));
+    tasks.for_each(|((out, inverse_rms), x)| {
+        for ((out, x), inverse) in out.chunks_mut(n).zip(x.chunks(n)).zip(inverse_rms) {
+            *inverse = normalise_row(tier, x, weight, eps, out);
+        }
+    });
+}
+
+/// Gradients of [`rms_norm`] from `d_out` `[rows, n]` and what the forward pass saved.
+///
+/// `dx` `[rows, n]` is overwritten, or added to if `accumulate`; `d_weight` `[n]` is always added to.
+///
+/// # Panics
+///
+/// If the lengths contradict each other.
+pub fn rms_norm_backward(
+    d_out: &[f32],
+    x: &[f32],
+    weight: &[f32],
+    inverse_rms: &[f32],
+    dx: Option<&mut [f32]>,
+    accumulate: bool,
+    d_weight: Option<&mut [f32]>,
+) {
+    let n = weight.len();
+    check_lengths("rms_norm_backward", x.len(), n, inverse_rms.len());
+    assert_eq!(d_out.len(), x.len(), "rms_norm_backward: d_out and x differ in length");
+    if let Some(dx) = dx {
+        assert_eq!(dx.len(), x.len(), "rms_norm_backward: dx and x differ in length");
+        input_gradient(d_out, x, weight, inverse_rms, dx, accumulate);
+    }
+    if let Some(d_weight) = d_weight {
+        assert_eq!(d_weight.len(), n, "rms_norm_backward: d_weight and weight differ in length");
+        weight_gradient(d_out, x, inverse_rms, d_weight);
+    }
+}
+
+fn input_gradient(d_out: &[f32], x: &[f32], weight: &[f32], inverse_rms: &[f32], dx: &mut [f32], accumulate: bool) {
+    if x.is_empty() {
+        return;
+    }
+    let (tier, n) = (tier(), weight.len());
+    let inputs = d_out.par_chunks(n * ROWS).zip(x.par_chunks(n * ROWS)).zip(inverse_rms.par_chunks(ROWS));
+    dx.par_chunks_mut(n * ROWS).zip(inputs).for_each(|(dx, ((d_out, x), inverse_rms))| {
+        let rows = dx.chunks_mut(n).zip(d_out.chunks(n)).zip(x.chunks(n)).zip(inverse_rms);
+        rows.for_each(|(((dx, d_out), x), inverse)| {
+            input_gradient_row(tier, d_out, x, weight, *inverse, dx, accumulate)
+        });
+    });
+}
+
+fn weight_gradient(d_out: &[f32], x: &[f32], inverse_rms: &[f32], d_weight: &mut [f32]) {
+    let (tier, n) = (tier(), d_weight.len());
+    d_weight.par_chunks_mut(STRIPE).enumerate().for_each(|(stripe, d_weight)| {
+        let (start, mut sums) = (stripe * STRIPE, [0f64; STRIPE]);
+        for ((d_out, x), inverse) in d_out.chunks_exact(n).zip(x.chunks_exact(n)).zip(inverse_rms) {
+            weight_gradient_row(tier, &d_out[start..], &x[start..], *inverse, &mut sums[..d_weight.len()]);
+        }
+        d_weight.iter_mut().zip(sums).for_each(|(d_weight, sum)| *d_weight = (f64::from(*d_weight) + sum) as f32);
+    });
+}
+
+fn check_lengths(kernel: &str, length: usize, n: usize, rows: usize) {
+    check_rows(kernel, length, n);
+    assert_eq!(length, n * rows, "{kernel}: x is not [inverse_rms.len(), weight.len()]");
+}

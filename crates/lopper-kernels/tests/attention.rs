@@ -1,0 +1,161 @@
+//! Attention against a naive f64 reference, and its gradient against central differences of that reference.
+
+mod reference;
+
+use lopper_kernels::{AttentionShape, attention, attention_backward};
+use reference::{assert_close, assert_threads_agree, assert_tiers_agree, inner, random, slope, to_f64};
+
+/// (output, log-sum-exp) in f64.
+fn naive(shape: &AttentionShape, q: &[f64], k: &[f64], v: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let (d, group) = (shape.head_dim, shape.heads / shape.kv_heads);
+    let (mut out, mut saved) = (vec![0.0; q.len()], vec![0.0; q.len() / d]);
+    for pair in shape.offsets.windows(2) {
+        for t in pair[0]..pair[1] {
+            let first = shape.window.map_or(pair[0], |window| pair[0].max((t + 1).saturating_sub(window)));
+            for head in 0..shape.heads {
+                let entry = t * shape.heads + head;
+                let key = |s: usize| (s * shape.kv_heads + head / group) * d;
+                let query = &q[entry * d..][..d];
+                let scores: Vec<f64> =
+                    (first..=t).map(|s| f64::from(shape.scale) * inner(query, &k[key(s)..][..d])).collect();
+                let largest = scores.iter().copied().fold(f64::MIN, f64::max);
+                let sum: f64 = scores.iter().map(|score| (score - largest).exp()).sum();
+                saved[entry] = largest + sum.ln();
+                for (s, score) in (first..=t).zip(scores) {
+                    let p = (score - saved[entry]).exp();
+                    (0..d).for_each(|i| out[entry * d + i] += p * v[key(s) + i]);
+                }
+            }
+        }
+    }
+    (out, saved)
+}
+
+struct Inputs {
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    d_out: Vec<f32>,
+}
+
+fn inputs(shape: &AttentionShape) -> Inputs {
+    let tokens = shape.offsets[shape.offsets.len() - 1];
+    let (wide, narrow) = (tokens * shape.heads * shape.head_dim, tokens * shape.kv_heads * shape.head_dim);
+    Inputs { q: random(wide, 1), k: random(narrow, 2), v: random(narrow, 3), d_out: random(wide, 4) }
+}
+
+fn forward(shape: &AttentionShape, x: &Inputs) -> (Vec<f32>, Vec<f32>) {
+    let (mut out, mut saved) = (vec![f32::NAN; x.q.len()], vec![f32::NAN; x.q.len() / shape.head_dim]);
+    attention(shape, &x.q, &x.k, &x.v, &mut out, &mut saved);
+    (out, saved)
+}
+
+fn backward(shape: &AttentionShape, x: &Inputs) -> [Vec<f32>; 3] {
+    let (out, saved) = forward(shape, x);
+    let (mut dq, mut dk, mut dv) = (vec![f32::NAN; x.q.len()], vec![f32::NAN; x.k.len()], vec![f32::NAN; x.k.len()]);
+    attention_backward(shape, &x.q, &x.k, &x.v, &out, &saved, &x.d_out, &mut dq, &mut dk, &mut dv);
+    [dq, dk, dv]
+}
+
+const RAGGED: &[usize] = &[0, 1, 1, 6, 55, 185];
+
+/// Ragged batches with every kind of head width, grouping and window.
+fn shapes() -> Vec<AttentionShape<'static>> {
+    let shape = |heads, kv_heads, head_dim: usize, window, offsets| AttentionShape {
+        offsets,
+        heads,
+        kv_heads,
+        head_dim,
+        scale: 1.0 / (head_dim as f32).sqrt(),
+        window,
+    };
+    vec![
+        shape(1, 1, 1, None, RAGGED),
+        shape(2, 1, 5, None, RAGGED),
+        shape(3, 3, 8, Some(1), RAGGED),
+        shape(4, 2, 17, Some(7), RAGGED),
+        shape(2, 1, 33, Some(64), RAGGED),
+        shape(6, 2, 64, None, RAGGED),
+        shape(2, 2, 80, Some(70), RAGGED),
+        shape(2, 1, 96, None, &[0, 130]),
+        shape(2, 1, 128, Some(1000), &[0, 3, 100]),
+        shape(1, 1, 256, None, &[0, 65, 129]),
+        shape(1, 1, 4, Some(3), &[0, 300]),
+        shape(1, 1, 4, None, &[0]),
+        shape(1, 1, 4, None, &[0, 0]),
+    ]
+}
+
+#[test]
+fn forward_agrees_with_f64() {
+    for shape in shapes() {
+        let x = inputs(&shape);
+        let (out, saved) = forward(&shape, &x);
+        let (expected, expected_saved) = naive(&shape, &to_f64(&x.q), &to_f64(&x.k), &to_f64(&x.v));
+        assert_close(&format!("{shape:?} out"), &out, &expected, 2e-6);
+        assert_close(&format!("{shape:?} log_sum_exp"), &saved, &expected_saved, 1e-6);
+    }
+}
+
+#[test]
+fn backward_agrees_with_differences_of_f64() {
+    for shape in shapes() {
+        let x = inputs(&shape);
+        let gradients = backward(&shape, &x);
+        let operands = [to_f64(&x.q), to_f64(&x.k), to_f64(&x.v)];
+        let d_out = to_f64(&x.d_out);
+        for (which, gradient) in gradients.iter().enumerate() {
+            assert!(gradient.iter().all(|x| x.is_finite()), "{shape:?}: gradient {which} was not all written");
+            // a stride coprime to the layout visits every sequence, head and entry within a head
+            for i in (0..gradient.len()).step_by(gradient.len() / 24 + 1) {
+                let expected = slope(&operands[which], i, |moved| {
+                    let mut all = [&operands[0][..], &operands[1][..], &operands[2][..]];
+                    all[which] = moved;
+                    inner(&naive(&shape, all[0], all[1], all[2]).0, &d_out)
+                });
+                assert_close(&format!("{shape:?} gradient {which} at {i}"), &gradient[i..=i], &[expected], 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn large_scores_do_not_overflow() {
+    let shape = AttentionShape { offsets: &[0, 70], heads: 1, kv_heads: 1, head_dim: 16, scale: 30.0, window: None };
+    let x = inputs(&shape);
+    let (out, saved) = forward(&shape, &x);
+    let (expected, expected_saved) = naive(&shape, &to_f64(&x.q), &to_f64(&x.k), &to_f64(&x.v));
+    assert_close("out", &out, &expected, 1e-4);
+    // the error of an f32 score, times 30
+    assert_close("log_sum_exp", &saved, &expected_saved, 1e-5);
+}
+
+#[test]
+fn tiers_agree() {
+    for shape in shapes() {
+        let x = inputs(&shape);
+        assert_tiers_agree(&format!("{shape:?} forward"), 4e-6, || {
+            let (out, saved) = forward(&shape, &x);
+            [out, saved].concat()
+        });
+        assert_tiers_agree(&format!("{shape:?} backward"), 1e-5, || backward(&shape, &x).concat());
+    }
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    for shape in shapes() {
+        let x = inputs(&shape);
+        assert_threads_agree(&format!("{shape:?}"), || {
+            let (out, saved) = forward(&shape, &x);
+            [&[out, saved][..], &backward(&shape, &x)].concat().concat()
+        });
+    }
+}
+
+#[test]
+#[should_panic(expected = "kv_heads must divide heads")]
+fn heads_that_do_not_group_panic() {
+    let shape = AttentionShape { offsets: &[0, 1], heads: 3, kv_heads: 2, head_dim: 1, scale: 1.0, window: None };
+    attention(&shape, &[0.0; 3], &[0.0; 2], &[0.0; 2], &mut [0.0; 3], &mut [0.0; 3]);
+}

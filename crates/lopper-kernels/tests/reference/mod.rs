@@ -1,0 +1,67 @@
+//! What the tests of all kernels share: seeded numbers, comparisons, tiers and thread pools.
+#![allow(dead_code, reason = "each test file uses some of it")]
+
+use lopper_kernels::dispatch::{Tier, with_tier};
+
+/// Normal-looking numbers in about ±3, from a seed.
+pub fn random(length: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut uniform = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f64 / f64::from(1u32 << 24) - 0.5
+    };
+    (0..length).map(|_| ((uniform() + uniform() + uniform()) * 2.0) as f32).collect()
+}
+
+/// Asserts |actual − expected| ≤ tolerance · max(1, |expected|) everywhere.
+#[track_caller]
+pub fn assert_close(what: &str, actual: &[f32], expected: &[f64], tolerance: f64) {
+    assert_eq!(actual.len(), expected.len(), "{what}: lengths");
+    for (i, (a, e)) in actual.iter().zip(expected).enumerate() {
+        let error = (f64::from(*a) - e).abs();
+        assert!(error <= tolerance * e.abs().max(1.0), "{what}[{i}]: {a} instead of {e}, off by {error:e}");
+    }
+}
+
+pub fn to_f64(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|x| f64::from(*x)).collect()
+}
+
+/// Runs `call` once per tier of this CPU and asserts that the results agree within `tolerance` (see [`assert_close`]).
+#[track_caller]
+pub fn assert_tiers_agree(what: &str, tolerance: f64, call: impl Fn() -> Vec<f32>) {
+    let portable = to_f64(&with_tier(Tier::Portable, &call));
+    for tier in Tier::available() {
+        assert_close(&format!("{what} on {tier:?}"), &with_tier(tier, &call), &portable, tolerance);
+    }
+}
+
+/// Runs `call` in pools of 1, 2 and 3 threads and asserts the same bits.
+#[track_caller]
+pub fn assert_threads_agree(what: &str, call: impl Fn() -> Vec<f32> + Sync) {
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(&call).into_iter().map(f32::to_bits).collect::<Vec<_>>()
+    };
+    let one = run(1);
+    for threads in [2, 3] {
+        assert!(one == run(threads), "{what}: {threads} threads give other bits than one");
+    }
+}
+
+/// Central difference of `loss` along entry `i` of `x`.
+pub fn slope(x: &[f64], i: usize, loss: impl Fn(&[f64]) -> f64) -> f64 {
+    let step = 1e-5;
+    let mut moved = x.to_vec();
+    moved[i] = x[i] + step;
+    let above = loss(&moved);
+    moved[i] = x[i] - step;
+    (above - loss(&moved)) / (2.0 * step)
+}
+
+/// Σ aᵢ·bᵢ.
+pub fn inner(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}

@@ -1,0 +1,12 @@
+//! The differentiable ops. Each file holds one: the fused way on the CPU, and the same in candle's ops for every other device.
+
+mod attention;
+mod embedding;
+mod gated_silu;
+mod linear;
+mod loss;
+mod rms_norm;
+mod rotary;
+
+pub use attention::AttentionLayout;
+pub use rotary::RotaryTable;

@@ -1,0 +1,146 @@
+//! Hidden states of the calibration sequences at one depth of the model, in a compact dtype.
+
+use candle_core::{Device, Tensor};
+use lopper_kernels::{bf16_to_f32, f32_to_bf16};
+
+use crate::autograd::read;
+use crate::error::Result;
+use crate::model::{Decoder, Sequences};
+
+/// How hidden states are held in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HiddenDtype {
+    /// 4 bytes per number.
+    F32,
+    /// 2 bytes per number, 8 bits of precision.
+    Bf16,
+}
+
+#[derive(Clone)]
+enum Stored {
+    F32(Vec<f32>),
+    Bf16(Vec<u16>),
+}
+
+/// Hidden states of every sequence, each [tokens, hidden].
+#[derive(Clone)]
+pub struct HiddenStates {
+    hidden: usize,
+    dtype: HiddenDtype,
+    device: Device,
+    sequences: Vec<Stored>,
+}
+
+impl HiddenStates {
+    /// The embeddings of token sequences: the states before the first block.
+    ///
+    /// # Errors
+    /// If an id is beyond the vocabulary.
+    pub fn embed(decoder: &Decoder, sequences: &[Vec<u32>], dtype: HiddenDtype) -> Result<Self> {
+        let mut states =
+            Self { hidden: decoder.spec().hidden, dtype, device: decoder.device().clone(), sequences: Vec::new() };
+        for ids in sequences {
+            let stored = states.store(&decoder.embed(ids)?)?;
+            states.sequences.push(stored);
+        }
+        Ok(states)
+    }
+
+    /// Number of sequences.
+    pub fn len(&self) -> usize {
+        self.sequences.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.sequences.is_empty()
+    }
+
+    /// The sequences with these indices, one after the other: [tokens, hidden] f32.
+    ///
+    /// # Errors
+    /// If memory is short.
+    pub fn batch(&self, indices: &[usize]) -> Result<(Tensor, Sequences)> {
+        let lengths = indices.iter().map(|&i| self.sequences[i].len() / self.hidden);
+        let layout = Sequences::new(lengths);
+        let mut data = vec![0.0; layout.tokens() * self.hidden];
+        for (range, &i) in layout.ranges().zip(indices) {
+            self.sequences[i].load(&mut data[range.start * self.hidden..range.end * self.hidden]);
+        }
+        Ok((Tensor::from_vec(data, (layout.tokens(), self.hidden), &Device::Cpu)?.to_device(&self.device)?, layout))
+    }
+
+    /// Replaces the sequences with these indices by the rows of `states`.
+    ///
+    /// # Errors
+    /// If the rows are not as many as the sequences have.
+    pub fn set(&mut self, indices: &[usize], layout: &Sequences, states: &Tensor) -> Result<()> {
+        for (range, &i) in layout.ranges().zip(indices) {
+            self.sequences[i] = self.store(&states.narrow(0, range.start, range.len())?)?;
+        }
+        Ok(())
+    }
+
+    /// Moves every sequence through `f`, `batch` sequences at a time.
+    ///
+    /// # Errors
+    /// Those of `f`.
+    pub fn advance(
+        &mut self,
+        batch: usize,
+        mut f: impl FnMut(&Tensor, &Sequences, &[usize]) -> Result<Tensor>,
+    ) -> Result<()> {
+        for indices in batches(self.len(), batch) {
+            let (states, layout) = self.batch(&indices)?;
+            let states = f(&states, &layout, &indices)?;
+            self.set(&indices, &layout, &states)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.sequences.iter().map(Stored::bytes).sum()
+    }
+
+    fn store(&self, states: &Tensor) -> Result<Stored> {
+        let states = states.to_device(&Device::Cpu)?.contiguous()?;
+        Ok(read([&states], |[states]| match self.dtype {
+            HiddenDtype::F32 => Stored::F32(states.to_vec()),
+            HiddenDtype::Bf16 => {
+                let mut half = vec![0; states.len()];
+                f32_to_bf16(states, &mut half);
+                Stored::Bf16(half)
+            }
+        })?)
+    }
+}
+
+impl Stored {
+    fn len(&self) -> usize {
+        match self {
+            Self::F32(data) => data.len(),
+            Self::Bf16(data) => data.len(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::F32(data) => 4 * data.len(),
+            Self::Bf16(data) => 2 * data.len(),
+        }
+    }
+
+    fn load(&self, out: &mut [f32]) {
+        match self {
+            Self::F32(data) => out.copy_from_slice(data),
+            Self::Bf16(data) => bf16_to_f32(data, out),
+        }
+    }
+}
+
+/// Consecutive groups of at most `size` indices below `count`.
+pub fn batches(count: usize, size: usize) -> impl Iterator<Item = Vec<usize>> {
+    (0..count).step_by(size).map(move |start| (start..(start + size).min(count)).collect())
+}

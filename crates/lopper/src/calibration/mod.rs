@@ -1,0 +1,9 @@
+//! Calibration: which tokens, their hidden states on the way through the model, and what linear layers see of them.
+
+mod hidden_states;
+mod sampling;
+mod statistics;
+
+pub use hidden_states::{HiddenDtype, HiddenStates, batches};
+pub use sampling::{Sampling, draw_windows, shuffle};
+pub use statistics::{InputStatistics, Needs, StatisticsTap};

@@ -1,0 +1,100 @@
+//! What linear layers see of the calibration data: column norms or a Gram matrix, streamed.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Result, Tensor};
+use lopper_kernels::column_squares;
+
+use crate::autograd::read;
+use crate::linalg::Gram;
+use crate::model::{LinearRole, Tap};
+
+/// What a method wants to know of a layer's inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Needs {
+    /// Only the weight: no calibration runs.
+    Nothing,
+    /// `Σ x_j²` of each input.
+    ColumnNorms,
+    /// `XᵀX`.
+    Gram,
+}
+
+/// Statistics of the inputs X [tokens, d_in] of a linear layer.
+#[derive(Clone, Debug)]
+pub struct InputStatistics {
+    /// How many rows X has.
+    pub tokens: usize,
+    /// `Σ x_j²` [d_in]; zeros where nothing was asked for.
+    pub squares: Vec<f64>,
+    /// `XᵀX`, where asked for.
+    pub gram: Option<Gram>,
+}
+
+impl InputStatistics {
+    /// Of no input yet.
+    pub fn new(d_in: usize, needs: Needs) -> Self {
+        let gram = (needs == Needs::Gram).then(|| Gram::new(d_in));
+        Self { tokens: 0, squares: vec![0.0; d_in], gram }
+    }
+
+    /// Of inputs that no method asked about.
+    pub fn unseen(d_in: usize) -> Self {
+        Self::new(d_in, Needs::Nothing)
+    }
+
+    /// Adds rows [tokens, d_in].
+    pub fn add(&mut self, x: &[f32]) {
+        self.tokens += x.len() / self.squares.len();
+        match &mut self.gram {
+            Some(gram) => gram.add(x),
+            None => column_squares(x, self.squares.len(), &mut self.squares),
+        }
+    }
+
+    /// Call when all rows are in.
+    fn finish(&mut self) {
+        if let Some(gram) = &mut self.gram {
+            gram.shrink();
+            self.squares = gram.diagonal();
+        }
+    }
+}
+
+/// Collects statistics during forward passes. Layers that read one input share one set.
+pub struct StatisticsTap {
+    needs: Needs,
+    /// Rows of a batch that count; the ones after them are held out.
+    rows: usize,
+    collected: BTreeMap<LinearRole, InputStatistics>,
+}
+
+impl StatisticsTap {
+    /// Of no input yet.
+    pub fn new(needs: Needs) -> Self {
+        Self { needs, rows: usize::MAX, collected: BTreeMap::new() }
+    }
+
+    /// From now on only the first `rows` rows of each input count.
+    pub fn limit(&mut self, rows: usize) {
+        self.rows = rows;
+    }
+
+    /// The statistics by the first layer that reads an input.
+    pub fn finish(mut self) -> BTreeMap<LinearRole, InputStatistics> {
+        self.collected.values_mut().for_each(InputStatistics::finish);
+        self.collected
+    }
+}
+
+impl Tap for StatisticsTap {
+    fn linear_input(&mut self, roles: &[LinearRole], input: &Tensor) -> Result<()> {
+        if self.needs == Needs::Nothing || self.rows == 0 {
+            return Ok(());
+        }
+        let (tokens, d_in) = input.dims2()?;
+        let statistics = self.collected.entry(roles[0]).or_insert_with(|| InputStatistics::new(d_in, self.needs));
+        let input = input.narrow(0, 0, self.rows.min(tokens))?.to_device(&Device::Cpu)?.contiguous()?;
+        read([&input], |[input]| statistics.add(input))
+    }
+}

@@ -1,0 +1,7 @@
+//! What a model is worth: perplexity.
+
+mod perplexity;
+mod texts;
+
+pub use perplexity::{Perplexity, Windows, perplexity};
+pub use texts::{ScoredText, open_tokenizer, tokenize};

@@ -1,0 +1,125 @@
+//! The Gram matrix `G = XᵀX` of a stream of inputs, in triangular form.
+
+use faer::linalg::matmul::triangular::{BlockStructure, matmul};
+use faer::{Accum, MatMut, MatRef, Par};
+use rayon::prelude::*;
+
+/// Rows of X multiplied in f32 at a time, before the sum moves to f64.
+const ROWS: usize = 4096;
+
+/// `G = XᵀX` [n, n]; products in f32 over at most 4096 rows, their sums in f64. Only the lower triangle is kept, packed by rows.
+#[derive(Clone, Debug)]
+pub struct Gram {
+    n: usize,
+    packed: Vec<f64>,
+    /// Sum of the chunk at hand, [n, n]; reused.
+    chunk: Vec<f32>,
+}
+
+impl Gram {
+    /// Of no rows yet.
+    pub fn new(n: usize) -> Self {
+        Self { n, packed: vec![0.0; n * (n + 1) / 2], chunk: Vec::new() }
+    }
+
+    /// Number of inputs.
+    pub fn order(&self) -> usize {
+        self.n
+    }
+
+    /// Adds the rows of x [rows, n].
+    pub fn add(&mut self, x: &[f32]) {
+        let n = self.n;
+        self.chunk.resize(n * n, 0.0);
+        for x in x.chunks(ROWS * n) {
+            let x = MatRef::from_row_major_slice(x, x.len() / n, n);
+            let lower = MatMut::from_row_major_slice_mut(&mut self.chunk, n, n);
+            let (triangle, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
+            matmul(lower, triangle, Accum::Replace, x.transpose(), full, x, full, 1.0, Par::rayon(0));
+            let chunk = &self.chunk;
+            rows_of(&mut self.packed, n).into_par_iter().with_min_len(64).for_each(|(i, sums)| {
+                for (sum, &product) in sums.iter_mut().zip(&chunk[i * n..]) {
+                    *sum += f64::from(product);
+                }
+            });
+        }
+    }
+
+    /// Frees the space that [`Gram::add`] works in.
+    pub fn shrink(&mut self) {
+        self.chunk = Vec::new();
+    }
+
+    /// `Σ x_j²` of each input.
+    pub fn diagonal(&self) -> Vec<f64> {
+        (0..self.n).map(|i| self.packed[i * (i + 1) / 2 + i]).collect()
+    }
+
+    /// The full symmetric matrix [n, n] with `damping` added to the diagonal, as f32.
+    pub fn damped(&self, damping: f64) -> Vec<f32> {
+        let n = self.n;
+        let mut full = vec![0.0; n * n];
+        full.par_chunks_mut(n).enumerate().for_each(|(i, row)| {
+            for (j, value) in row.iter_mut().enumerate() {
+                let (low, high) = (i.min(j), i.max(j));
+                let entry = self.packed[high * (high + 1) / 2 + low];
+                *value = (entry + if i == j { damping } else { 0.0 }) as f32;
+            }
+        });
+        full
+    }
+
+    /// The mean of the diagonal.
+    pub fn mean_diagonal(&self) -> f64 {
+        self.diagonal().iter().sum::<f64>() / self.n.max(1) as f64
+    }
+}
+
+/// The rows of a packed lower triangle.
+fn rows_of(packed: &mut [f64], n: usize) -> Vec<(usize, &mut [f64])> {
+    let mut rest = packed;
+    (0..n)
+        .map(|i| {
+            let (row, tail) = std::mem::take(&mut rest).split_at_mut(i + 1);
+            rest = tail;
+            (i, row)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Gram;
+
+    #[test]
+    fn equals_the_definition() {
+        let (rows, n) = (9000, 13);
+        let x: Vec<f32> = (0..rows * n).map(|i| ((i * 7919) % 1009) as f32 / 1009.0 - 0.3).collect();
+        let mut gram = Gram::new(n);
+        for part in x.chunks(n * 5000) {
+            gram.add(part);
+        }
+        let full = gram.damped(0.5);
+        for i in 0..n {
+            for j in 0..n {
+                let exact: f64 = (0..rows).map(|t| f64::from(x[t * n + i]) * f64::from(x[t * n + j])).sum();
+                let exact = exact + if i == j { 0.5 } else { 0.0 };
+                assert!((f64::from(full[i * n + j]) - exact).abs() < 1e-5 * exact.abs().max(1.0), "{i} {j}");
+            }
+        }
+    }
+
+    #[test]
+    fn is_the_same_for_any_number_of_threads() {
+        let x: Vec<f32> = (0..300 * 97).map(|i| ((i * 31) % 101) as f32 - 50.0).collect();
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            pool.install(|| {
+                let mut gram = Gram::new(97);
+                gram.add(&x);
+                gram.damped(0.0)
+            })
+        };
+        assert_eq!(run(1), run(3));
+    }
+}

@@ -1,0 +1,271 @@
+//! A checkpoint as a decoder: its blocks, embedding and head, each loaded when asked for.
+
+use candle_core::{Device, Result as TensorResult, Tensor};
+use lopper_kernels::Precision;
+use rayon::prelude::*;
+
+use super::attention::Attention;
+use super::block::Block;
+use super::families::{describe, names};
+use super::linear::{Linear, LinearId, LinearRole, Norm, Part};
+use super::mlp::Mlp;
+use super::spec::DecoderSpec;
+use crate::autograd::{AttentionLayout, RotaryTable, Tape, read};
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+
+/// Rows of the head multiplied at a time.
+const HEAD_ROWS: usize = 8192;
+/// Tokens multiplied with the head at a time.
+const HEAD_TOKENS: usize = 512;
+
+/// A decoder whose weights stay in the checkpoint until they are loaded.
+pub struct Decoder {
+    checkpoint: Checkpoint,
+    spec: DecoderSpec,
+    device: Device,
+}
+
+impl Decoder {
+    /// Reads config.json and checks that every tensor it implies is there with the right shape.
+    ///
+    /// # Errors
+    /// If the family is unknown, or a tensor is missing or of another shape.
+    pub fn open(checkpoint: Checkpoint, device: Device) -> Result<Self> {
+        let spec = describe(&checkpoint.dir().join("config.json"), &checkpoint.config_json()?)?;
+        let decoder = Self { checkpoint, spec, device };
+        for (name, shape) in decoder.expected() {
+            decoder.check(&name, &shape)?;
+        }
+        Ok(decoder)
+    }
+
+    /// What config.json says.
+    pub fn spec(&self) -> &DecoderSpec {
+        &self.spec
+    }
+
+    /// Where the weights come from.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// Where tensors are loaded to.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Name of the weight of a linear layer.
+    pub fn weight_name(id: LinearId) -> String {
+        names::linear(id, "weight")
+    }
+
+    /// Name of the bias of a linear layer.
+    pub fn bias_name(id: LinearId) -> String {
+        names::linear(id, "bias")
+    }
+
+    /// Name of the weight of the norm of one half of a block.
+    pub fn norm_name(block: usize, part: Part) -> String {
+        names::norm(block, part)
+    }
+
+    /// Name and shape of every tensor of the model.
+    fn expected(&self) -> Vec<(String, Vec<usize>)> {
+        let spec = &self.spec;
+        let mut expected = vec![
+            (names::EMBEDDING.into(), vec![spec.vocabulary, spec.hidden]),
+            (names::FINAL_NORM.into(), vec![spec.hidden]),
+        ];
+        if !spec.tied_embeddings {
+            expected.push((names::HEAD.into(), vec![spec.vocabulary, spec.hidden]));
+        }
+        for block in 0..spec.blocks {
+            expected.extend([Part::Attention, Part::Mlp].map(|part| (names::norm(block, part), vec![spec.hidden])));
+            for role in LinearRole::ALL {
+                let (id, (d_out, d_in)) = (LinearId { block, role }, spec.shape(role));
+                expected.push((Self::weight_name(id), vec![d_out, d_in]));
+                if spec.has_bias(role) {
+                    expected.push((Self::bias_name(id), vec![d_out]));
+                }
+            }
+        }
+        expected
+    }
+
+    fn check(&self, name: &str, shape: &[usize]) -> Result<()> {
+        let problem = match self.checkpoint.info(name) {
+            None => format!("tensor {name:?} is missing, which config.json of a {} model asks for", self.spec.family),
+            Some(info) if info.shape != shape => {
+                format!("tensor {name:?} has shape {:?}, config.json says {shape:?}", info.shape)
+            }
+            Some(info) if info.storage().is_none() => {
+                format!("tensor {name:?} has dtype {:?}; only F32, F16 and BF16 weights can be pruned", info.dtype)
+            }
+            Some(_) => return Ok(()),
+        };
+        let hint = Some("quantised or partial checkpoints cannot be pruned: use the original one".into());
+        Err(Error::Checkpoint { path: self.checkpoint.dir().into(), problem, hint })
+    }
+
+    /// Reads every weight once and fails at the first NaN or infinity.
+    ///
+    /// # Errors
+    /// Naming the tensor and the place.
+    pub fn check_finite(&self) -> Result<()> {
+        self.expected().iter().try_for_each(|(name, _)| {
+            self.checkpoint.check_finite(name)?;
+            self.checkpoint.release(name);
+            Ok(())
+        })
+    }
+
+    fn load(&self, name: &str) -> Result<Tensor> {
+        let tensor = self.checkpoint.tensor_f32(name)?.to_device(&self.device)?;
+        self.checkpoint.release(name);
+        Ok(tensor)
+    }
+
+    fn load_linear(&self, block: usize, role: LinearRole) -> Result<Linear> {
+        let id = LinearId { block, role };
+        let bias = self.spec.has_bias(role).then(|| self.load(&Self::bias_name(id))).transpose()?;
+        Ok(Linear { weight: self.load(&Self::weight_name(id))?, bias })
+    }
+
+    fn load_norm(&self, name: &str) -> Result<Norm> {
+        Ok(Norm { weight: self.load(name)?, epsilon: self.spec.norm_epsilon })
+    }
+
+    /// Loads block `index` as f32.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or memory is short.
+    pub fn load_block(&self, index: usize) -> Result<Block> {
+        let linear = |role| self.load_linear(index, role);
+        let spec = &self.spec.attention;
+        let layout = AttentionLayout {
+            heads: spec.heads,
+            kv_heads: spec.kv_heads,
+            head_dim: spec.head_dim,
+            scale: (spec.head_dim as f32).sqrt().recip(),
+            window: spec.windows[index],
+        };
+        let attention = Attention {
+            norm: self.load_norm(&names::norm(index, Part::Attention))?,
+            query: linear(LinearRole::Query)?,
+            key: linear(LinearRole::Key)?,
+            value: linear(LinearRole::Value)?,
+            output: linear(LinearRole::Output)?,
+            layout,
+        };
+        let mlp = Mlp {
+            norm: self.load_norm(&names::norm(index, Part::Mlp))?,
+            gate: linear(LinearRole::Gate)?,
+            up: linear(LinearRole::Up)?,
+            down: linear(LinearRole::Down)?,
+        };
+        Ok(Block { attention, mlp })
+    }
+
+    /// Angles for sequences of up to `length` tokens.
+    ///
+    /// # Errors
+    /// If memory is short.
+    pub fn rotary(&self, length: usize) -> Result<RotaryTable> {
+        Ok(self.spec.rotary.table(length, &self.device)?)
+    }
+
+    /// Embeds token ids → [tokens, hidden].
+    ///
+    /// # Errors
+    /// If an id is beyond the vocabulary.
+    pub fn embed(&self, ids: &[u32]) -> Result<Tensor> {
+        Ok(self.checkpoint.gather_rows_f32(names::EMBEDDING, ids)?.to_device(&self.device)?)
+    }
+
+    /// The final norm and the head.
+    ///
+    /// # Errors
+    /// If the norm cannot be read.
+    pub fn head(&self) -> Result<Head<'_>> {
+        Ok(Head { decoder: self, norm: self.load_norm(names::FINAL_NORM)? })
+    }
+}
+
+/// Final norm and head: from hidden states to next-token log-likelihoods, slice of the vocabulary by slice.
+pub struct Head<'a> {
+    decoder: &'a Decoder,
+    norm: Norm,
+}
+
+impl Head<'_> {
+    fn rows(&self, start: usize) -> Result<Tensor> {
+        let spec = &self.decoder.spec;
+        let name = if spec.tied_embeddings { names::EMBEDDING } else { names::HEAD };
+        let rows = self.decoder.checkpoint.rows_f32(name, start..(start + HEAD_ROWS).min(spec.vocabulary))?;
+        Ok(rows.to_device(&self.decoder.device)?)
+    }
+
+    /// All logits; hidden [tokens, hidden] → [tokens, vocabulary]. For short inputs: nothing is streamed.
+    ///
+    /// # Errors
+    /// If the head cannot be read, or memory is short.
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        let normed = self.norm.forward(&mut Tape::inference(Precision::F32), &hidden.into())?;
+        let slices = (0..self.decoder.spec.vocabulary).step_by(HEAD_ROWS).map(|start| {
+            Ok(Tape::inference(Precision::F32).linear(&normed, &self.rows(start)?.into(), None, None)?.tensor().clone())
+        });
+        Ok(Tensor::cat(&slices.collect::<Result<Vec<_>>>()?, 1)?)
+    }
+
+    /// `−log p(target)` of each token of `hidden` [tokens, hidden], in f64 over slices of the vocabulary.
+    ///
+    /// # Errors
+    /// If the head cannot be read, or memory is short.
+    pub fn negative_log_likelihood(&self, hidden: &Tensor, targets: &[u32], precision: Precision) -> Result<Vec<f64>> {
+        let normed = self.norm.forward(&mut Tape::inference(precision), &hidden.into())?;
+        let mut running = vec![Likelihood::default(); targets.len()];
+        for start in (0..self.decoder.spec.vocabulary).step_by(HEAD_ROWS) {
+            let rows = self.rows(start)?.into();
+            for first in (0..targets.len()).step_by(HEAD_TOKENS) {
+                let count = HEAD_TOKENS.min(targets.len() - first);
+                let tokens = normed.tensor().narrow(0, first, count)?.contiguous()?.into();
+                let logits = Tape::inference(precision).linear(&tokens, &rows, None, None)?;
+                accumulate(logits.tensor(), start, &targets[first..], &mut running[first..first + count])?;
+            }
+        }
+        Ok(running.into_iter().map(|token| token.log_sum_exp - token.target).collect())
+    }
+}
+
+/// What is known of a token's distribution after some slices of the vocabulary.
+#[derive(Clone, Copy)]
+struct Likelihood {
+    log_sum_exp: f64,
+    target: f64,
+}
+
+impl Default for Likelihood {
+    fn default() -> Self {
+        Self { log_sum_exp: f64::NEG_INFINITY, target: f64::NAN }
+    }
+}
+
+/// Adds a slice of the vocabulary beginning at `start`; logits [tokens, slice].
+fn accumulate(logits: &Tensor, start: usize, targets: &[u32], running: &mut [Likelihood]) -> TensorResult<()> {
+    let classes = logits.dim(1)?;
+    let logits = logits.to_device(&Device::Cpu)?;
+    read([&logits], |[logits]| {
+        running.par_iter_mut().zip(logits.par_chunks(classes)).zip(targets).for_each(|((token, logits), &target)| {
+            let mut nll = [0.0];
+            lopper_kernels::cross_entropy(logits, classes, &[0], &mut nll);
+            let slice = f64::from(nll[0]) + f64::from(logits[0]);
+            let (low, high) =
+                if slice < token.log_sum_exp { (slice, token.log_sum_exp) } else { (token.log_sum_exp, slice) };
+            token.log_sum_exp = high + (low - high).exp().ln_1p();
+            if let Some(&logit) = (target as usize).checked_sub(start).and_then(|i| logits.get(i)) {
+                token.target = f64::from(logit);
+            }
+        });
+    })
+}

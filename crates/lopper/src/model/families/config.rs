@@ -1,0 +1,171 @@
+//! Typed access to config.json, and the parts that families share.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::model::rotary::{RotaryScaling, RotarySpec};
+use crate::model::spec::{AttentionSpec, DecoderSpec, MlpSpec};
+
+/// A config.json. `null` counts as absent.
+pub struct Config<'a> {
+    path: PathBuf,
+    json: &'a Value,
+}
+
+impl<'a> Config<'a> {
+    pub fn new(path: &Path, json: &'a Value) -> Result<Self> {
+        let config = Self { path: path.into(), json };
+        if json.is_object() { Ok(config) } else { Err(config.wrong("is not a JSON object")) }
+    }
+
+    /// An error about this file.
+    pub fn wrong(&self, problem: impl Into<String>) -> Error {
+        Error::Checkpoint { path: self.path.clone(), problem: problem.into(), hint: None }
+    }
+
+    fn get(&self, key: &str) -> Option<&'a Value> {
+        self.json.get(key).filter(|value| !value.is_null())
+    }
+
+    pub fn text(&self, key: &str) -> Result<&'a str> {
+        self.get(key).and_then(Value::as_str).ok_or_else(|| self.wrong(format!("{key:?} is missing or no string")))
+    }
+
+    pub fn size_or(&self, key: &str, default: usize) -> Result<usize> {
+        let Some(value) = self.get(key) else { return Ok(default) };
+        match value.as_u64() {
+            Some(size) if size > 0 && size < 1 << 32 => Ok(size as usize),
+            _ => Err(self.wrong(format!("{key:?} is {value}, not a positive integer"))),
+        }
+    }
+
+    pub fn size(&self, key: &str) -> Result<usize> {
+        match self.size_or(key, 0)? {
+            0 => Err(self.wrong(format!("{key:?} is missing"))),
+            size => Ok(size),
+        }
+    }
+
+    pub fn flag_or(&self, key: &str, default: bool) -> Result<bool> {
+        self.get(key).map_or(Ok(default), |value| {
+            value.as_bool().ok_or_else(|| self.wrong(format!("{key:?} is {value}, not true or false")))
+        })
+    }
+
+    pub fn number_or(&self, key: &str, default: f64) -> Result<f64> {
+        self.get(key).map_or(Ok(default), |value| {
+            value.as_f64().ok_or_else(|| self.wrong(format!("{key:?} is {value}, not a number")))
+        })
+    }
+
+    fn number(&self, key: &str) -> Result<f64> {
+        match self.number_or(key, f64::NAN)? {
+            missing if missing.is_nan() => Err(self.wrong(format!("{key:?} is missing"))),
+            number => Ok(number),
+        }
+    }
+
+    /// `layer_types[block]`, where it is given.
+    pub fn layer_type(&self, block: usize) -> Option<&'a str> {
+        self.get("layer_types")?.get(block)?.as_str()
+    }
+
+    /// The decoder as far as llama-like families agree.
+    pub fn decoder(&self, family: &'static str) -> Result<DecoderSpec> {
+        let activation = self.get("hidden_act").and_then(Value::as_str).unwrap_or("silu");
+        if activation != "silu" && activation != "swish" {
+            return Err(
+                self.wrong(format!("\"hidden_act\" is {activation:?}; only \"silu\" is supported for {family}"))
+            );
+        }
+        let (hidden, heads) = (self.size("hidden_size")?, self.size("num_attention_heads")?);
+        let kv_heads = self.size_or("num_key_value_heads", heads)?;
+        if !heads.is_multiple_of(kv_heads) {
+            return Err(self.wrong(format!("{heads} attention heads cannot share {kv_heads} key-value heads")));
+        }
+        let head_dim = self.size_or("head_dim", hidden / heads)?;
+        let (blocks, max_positions) = (self.size("num_hidden_layers")?, self.size_or("max_position_embeddings", 2048)?);
+        Ok(DecoderSpec {
+            family,
+            vocabulary: self.size("vocab_size")?,
+            hidden,
+            blocks,
+            attention: AttentionSpec {
+                heads,
+                kv_heads,
+                head_dim,
+                windows: vec![None; blocks],
+                input_bias: false,
+                output_bias: false,
+            },
+            mlp: MlpSpec { intermediate: self.size("intermediate_size")?, bias: false },
+            norm_epsilon: self.number_or("rms_norm_eps", 1e-6)? as f32,
+            rotary: self.rotary(head_dim, max_positions)?,
+            tied_embeddings: self.flag_or("tie_word_embeddings", false)?,
+            max_positions,
+        })
+    }
+
+    /// Position embedding, from `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling` (before).
+    fn rotary(&self, head_dim: usize, max_positions: usize) -> Result<RotarySpec> {
+        let empty = Value::Object(serde_json::Map::new());
+        let scaling = self.get("rope_parameters").or_else(|| self.get("rope_scaling")).unwrap_or(&empty);
+        let scaling = Config::new(&self.path, scaling)?;
+        let theta = scaling.number_or("rope_theta", self.number_or("rope_theta", 10_000.0)?)?;
+        let partial = scaling.number_or("partial_rotary_factor", self.number_or("partial_rotary_factor", 1.0)?)?;
+        let dim = (head_dim as f64 * partial) as usize;
+        if dim == 0 || !dim.is_multiple_of(2) || theta.is_nan() || theta <= 1.0 {
+            return Err(
+                self.wrong(format!("rotary embedding of {dim} entries per head with base {theta} makes no sense"))
+            );
+        }
+        Ok(RotarySpec { theta, dim, scaling: self.rotary_scaling(&scaling, max_positions)? })
+    }
+
+    fn rotary_scaling(&self, scaling: &Config, max_positions: usize) -> Result<RotaryScaling> {
+        let kind = scaling.text("rope_type").or_else(|_| scaling.text("type")).unwrap_or("default");
+        let original_positions = scaling.size_or("original_max_position_embeddings", max_positions)?;
+        Ok(match kind {
+            "default" => RotaryScaling::Default,
+            "linear" => RotaryScaling::Linear { factor: scaling.number("factor")? },
+            // transformers stretches beyond the configured maximum here, whatever the original one
+            "dynamic" => {
+                RotaryScaling::Dynamic { factor: scaling.number("factor")?, original_positions: max_positions }
+            }
+            "llama3" => RotaryScaling::Llama3 {
+                factor: scaling.number("factor")?,
+                low_frequency_factor: scaling.number("low_freq_factor")?,
+                high_frequency_factor: scaling.number("high_freq_factor")?,
+                original_positions,
+            },
+            "yarn" => yarn(scaling, original_positions)?,
+            other => {
+                return Err(self.wrong(format!(
+                    "rotary scaling {other:?} is not supported; known: default, linear, dynamic, llama3, yarn"
+                )));
+            }
+        })
+    }
+}
+
+/// YaRN with the defaults of its paper; `mscale` and `mscale_all_dim` as `DeepSeek` models use them.
+fn yarn(scaling: &Config, original_positions: usize) -> Result<RotaryScaling> {
+    let factor = scaling.number("factor")?;
+    let temperature = |weight: f64| if factor <= 1.0 { 1.0 } else { 0.1 * weight * factor.ln() + 1.0 };
+    let (mscale, mscale_all) = (scaling.number_or("mscale", 0.0)?, scaling.number_or("mscale_all_dim", 0.0)?);
+    let default = if mscale != 0.0 && mscale_all != 0.0 {
+        temperature(mscale) / temperature(mscale_all)
+    } else {
+        temperature(1.0)
+    };
+    Ok(RotaryScaling::Yarn {
+        factor,
+        beta_fast: scaling.number_or("beta_fast", 32.0)?,
+        beta_slow: scaling.number_or("beta_slow", 1.0)?,
+        attention_factor: scaling.number_or("attention_factor", default)?,
+        truncate: scaling.flag_or("truncate", true)?,
+        original_positions,
+    })
+}

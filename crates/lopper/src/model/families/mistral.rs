@@ -1,0 +1,12 @@
+//! Mistral (Jiang et al. 2023, arXiv 2310.06825): Llama with a sliding window.
+
+use super::config::Config;
+use crate::error::Result;
+use crate::model::spec::DecoderSpec;
+
+pub fn spec(config: &Config) -> Result<DecoderSpec> {
+    let mut spec = config.decoder("mistral")?;
+    let window = Some(config.size_or("sliding_window", usize::MAX)?).filter(|&window| window != usize::MAX);
+    spec.attention.windows = vec![window; spec.blocks];
+    Ok(spec)
+}

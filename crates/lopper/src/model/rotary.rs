@@ -1,0 +1,140 @@
+//! Angles of rotary position embeddings, with the scalings of Hugging Face checkpoints.
+//!
+//! Angles are products in f32 as transformers takes them, so that long positions round alike.
+
+use candle_core::{Device, Result, Tensor};
+
+use crate::autograd::RotaryTable;
+
+/// How a model turns positions into angles.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RotarySpec {
+    /// Base of the geometric sequence of frequencies.
+    pub theta: f64,
+    /// How many entries of each head are rotated.
+    pub dim: usize,
+    /// Change for sequences longer than those trained on.
+    pub scaling: RotaryScaling,
+}
+
+/// Known changes of the frequencies.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RotaryScaling {
+    /// None.
+    Default,
+    /// Positions divided by a factor (Chen et al. 2023, arXiv 2306.15595).
+    Linear {
+        /// The divisor.
+        factor: f64,
+    },
+    /// A larger base for sequences longer than trained on ("dynamic NTK").
+    Dynamic {
+        /// How fast the base grows.
+        factor: f64,
+        /// Length trained on.
+        original_positions: usize,
+    },
+    /// Low frequencies divided, high ones kept, a ramp between (Llama 3.1).
+    Llama3 {
+        /// The divisor.
+        factor: f64,
+        /// Wavelengths above `original / low` are divided.
+        low_frequency_factor: f64,
+        /// Wavelengths below `original / high` are kept.
+        high_frequency_factor: f64,
+        /// Length trained on.
+        original_positions: usize,
+    },
+    /// The same idea by number of rotations, and a temperature (Peng et al. 2023, arXiv 2309.00071).
+    Yarn {
+        /// The divisor.
+        factor: f64,
+        /// Rotations above which frequencies are kept.
+        beta_fast: f64,
+        /// Rotations below which they are divided.
+        beta_slow: f64,
+        /// Factor of cosine and sine.
+        attention_factor: f64,
+        /// Whether the ramp's ends are rounded outwards.
+        truncate: bool,
+        /// Length trained on.
+        original_positions: usize,
+    },
+}
+
+impl RotarySpec {
+    /// Cosines and sines of positions 0..length; some scalings depend on `length`, the longest sequence at hand.
+    ///
+    /// # Errors
+    /// If the device has no memory left.
+    pub fn table(&self, length: usize, device: &Device) -> Result<RotaryTable> {
+        let (frequencies, scale) = self.frequencies(length);
+        let half = frequencies.len();
+        let angles = || (0..length).flat_map(|t| frequencies.iter().map(move |&f| f64::from(t as f32 * f)));
+        let cos: Vec<f32> = angles().map(|angle| (angle.cos() as f32) * scale).collect();
+        let sin: Vec<f32> = angles().map(|angle| (angle.sin() as f32) * scale).collect();
+        Ok(RotaryTable {
+            cos: Tensor::from_vec(cos, (length, half), device)?,
+            sin: Tensor::from_vec(sin, (length, half), device)?,
+        })
+    }
+
+    /// Frequencies [dim / 2] and the factor of cosine and sine.
+    pub fn frequencies(&self, length: usize) -> (Vec<f32>, f32) {
+        let plain = |theta: f64| (0..self.dim / 2).map(move |i| theta.powf(2.0 * i as f64 / self.dim as f64));
+        let inverse = |theta: f64| plain(theta).map(|f| 1.0 / f).collect::<Vec<f64>>();
+        let mut attention = 1.0;
+        let frequencies = match self.scaling {
+            RotaryScaling::Default => inverse(self.theta),
+            RotaryScaling::Linear { factor } => plain(self.theta).map(|f| 1.0 / f / factor).collect(),
+            RotaryScaling::Dynamic { factor, original_positions } => {
+                let stretch =
+                    factor * length.max(original_positions) as f64 / original_positions as f64 - (factor - 1.0);
+                inverse(self.theta * stretch.powf(self.dim as f64 / (self.dim as f64 - 2.0)))
+            }
+            RotaryScaling::Llama3 { factor, low_frequency_factor, high_frequency_factor, original_positions } => {
+                let ramp =
+                    |f| llama3(f, factor, [low_frequency_factor, high_frequency_factor], original_positions as f64);
+                inverse(self.theta).into_iter().map(ramp).collect()
+            }
+            RotaryScaling::Yarn { factor, beta_fast, beta_slow, attention_factor, truncate, original_positions } => {
+                attention = attention_factor;
+                let [low, high] = self.yarn_range([beta_fast, beta_slow], truncate, original_positions as f64);
+                let kept = |i: usize| 1.0 - ((i as f64 - low) / (high - low)).clamp(0.0, 1.0);
+                inverse(self.theta)
+                    .into_iter()
+                    .enumerate()
+                    .map(|(i, f)| f / factor * (1.0 - kept(i)) + f * kept(i))
+                    .collect()
+            }
+        };
+        (frequencies.into_iter().map(|f| f as f32).collect(), attention as f32)
+    }
+
+    /// Indices between which YaRN goes from kept to divided (arXiv 2309.00071, §3.2).
+    fn yarn_range(&self, betas: [f64; 2], truncate: bool, original: f64) -> [f64; 2] {
+        let index = |rotations: f64| {
+            self.dim as f64 * (original / (rotations * std::f64::consts::TAU)).ln() / (2.0 * self.theta.ln())
+        };
+        let [mut low, mut high] = betas.map(index);
+        if truncate {
+            (low, high) = (low.floor(), high.ceil());
+        }
+        low = low.max(0.0);
+        high = high.min(self.dim as f64 - 1.0);
+        [low, if low == high { high + 0.001 } else { high }]
+    }
+}
+
+/// Llama 3.1's ramp between kept and divided frequencies.
+fn llama3(frequency: f64, factor: f64, [low, high]: [f64; 2], original: f64) -> f64 {
+    let wavelength = std::f64::consts::TAU / frequency;
+    if wavelength < original / high {
+        frequency
+    } else if wavelength > original / low {
+        frequency / factor
+    } else {
+        let smooth = (original / wavelength - low) / (high - low);
+        (1.0 - smooth) * frequency / factor + smooth * frequency
+    }
+}

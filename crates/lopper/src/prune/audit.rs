@@ -1,0 +1,39 @@
+//! The last word before success: the files written are reopened, and every promise about them is checked.
+
+use candle_core::Device;
+
+use super::compress::Record;
+use crate::autograd::read;
+use crate::checkpoint::verify_untouched;
+use crate::error::{Error, Result};
+use crate::model::Decoder;
+use crate::sparsity::Pattern;
+
+/// Checks that each pruned matrix has the zeros its pattern asks for, that every tensor written anew is finite, and that
+/// every other byte is the source's. Returns the number of zeros in the pruned matrices.
+///
+/// # Errors
+/// Naming the tensor that breaks a promise.
+pub(super) fn audit(source: &Decoder, written: &Decoder, pattern: &Pattern, record: &Record) -> Result<usize> {
+    let out = written.checkpoint();
+    verify_untouched(source.checkpoint(), out, &record.replaced)?;
+    for name in &record.replaced {
+        out.check_finite(name)?;
+    }
+    let mut zeros = 0;
+    for facts in &record.matrices {
+        let weight = out.tensor_f32(&facts.name)?.to_device(&Device::Cpu)?;
+        let violation = read([&weight], |[weight]| {
+            zeros += weight.iter().filter(|&&w| w == 0.0).count();
+            pattern.violation(weight, facts.shape[1])
+        })?;
+        out.release(&facts.name);
+        if let Some(violation) = violation {
+            return Err(Error::Numeric {
+                problem: format!("audit: {} does not obey the pattern {pattern}: {violation}", facts.name),
+                hint: Some("this is a defect of lopper; nothing was written".into()),
+            });
+        }
+    }
+    Ok(zeros)
+}

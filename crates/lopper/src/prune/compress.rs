@@ -1,0 +1,300 @@
+//! Block by block: statistics, masks, compensation, reconstruction, and the hidden states moved on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::autograd::{RotaryTable, Tape};
+use crate::calibration::{HiddenStates, InputStatistics, Needs, StatisticsTap};
+use crate::checkpoint::Rewrite;
+use crate::error::{Error, Result};
+use crate::method::{LayerProblem, SelectThenRepair, relative_error, to_vec};
+use crate::model::{Block, Decoder, LinearId, LinearRole, NoTap, Part, Tap};
+use crate::plan::{Inputs, Plan};
+use crate::progress::Event;
+use crate::reconstruction::{Settings, Window, WindowData, reconstruct};
+use crate::report::{MatrixFacts, Stage, WindowFacts};
+use crate::schedule::{Schedule, Step};
+use crate::sparsity::Mask;
+
+use super::job::Job;
+
+/// Tokens per forward pass: enough to fill the kernels, few enough for the caches.
+const BATCH_TOKENS: usize = 2048;
+
+/// What was done.
+#[derive(Default)]
+pub(super) struct Record {
+    pub matrices: Vec<MatrixFacts>,
+    pub windows: Vec<WindowFacts>,
+    /// Names of the tensors written anew.
+    pub replaced: BTreeSet<String>,
+}
+
+/// Prunes every block by `plan` and writes it.
+pub(super) fn compress(job: &mut Job, plan: &Plan, decoder: &Decoder, rewrite: &mut Rewrite) -> Result<Record> {
+    let schedule = Schedule::new(plan)?;
+    let mut run = Compression::new(job, plan, decoder, &schedule)?;
+    let blocks = decoder.spec().blocks;
+    let stage = format!("pruning {blocks} blocks");
+    run.job.observer.event(Event::Stage { name: &stage });
+    for index in 0..blocks {
+        let mut state = BlockState::load(decoder, index)?;
+        for step in &schedule.steps {
+            match step {
+                Step::Prune(parts) => run.prune(&mut state, parts)?,
+                Step::Reconstruct(part) => run.reconstruct(&mut state, *part)?,
+                Step::Advance(part) => run.advance(&mut state, *part)?,
+            }
+        }
+        run.store(state, rewrite)?;
+        run.job.observer.event(Event::Progress((index + 1) as f64 / blocks as f64));
+    }
+    Ok(run.record)
+}
+
+/// A block on the way.
+struct BlockState {
+    index: usize,
+    dense: Block,
+    pruned: Block,
+    masks: BTreeMap<LinearRole, Mask>,
+    statistics: BTreeMap<LinearRole, InputStatistics>,
+}
+
+impl BlockState {
+    fn load(decoder: &Decoder, index: usize) -> Result<Self> {
+        let dense = decoder.load_block(index)?;
+        let pruned = dense.clone();
+        Ok(Self { index, dense, pruned, masks: BTreeMap::new(), statistics: BTreeMap::new() })
+    }
+
+    /// What the inputs of this layer were; layers that read one input share it.
+    fn inputs_of(&self, role: LinearRole) -> Option<&InputStatistics> {
+        let first = match role {
+            LinearRole::Key | LinearRole::Value => LinearRole::Query,
+            LinearRole::Up => LinearRole::Gate,
+            other => other,
+        };
+        self.statistics.get(&first)
+    }
+}
+
+/// Hidden states between the steps of a block.
+struct Streams {
+    /// What statistics and windows read.
+    inputs: HiddenStates,
+    /// The dense model's, when `inputs` are the pruned one's; they run ahead as targets.
+    dense: Option<HiddenStates>,
+    /// What the dense half at hand makes of `inputs`, when those are the dense model's.
+    next: Option<HiddenStates>,
+}
+
+struct Compression<'j, 'o> {
+    job: &'j mut Job<'o>,
+    plan: &'j Plan,
+    decoder: &'j Decoder,
+    method: SelectThenRepair,
+    needs: Needs,
+    streams: Option<Streams>,
+    rotary: RotaryTable,
+    record: Record,
+}
+
+impl<'j, 'o> Compression<'j, 'o> {
+    fn new(job: &'j mut Job<'o>, plan: &'j Plan, decoder: &'j Decoder, schedule: &Schedule) -> Result<Self> {
+        let embed = |job: &Job| HiddenStates::embed(decoder, &job.samples, plan.compute.hidden_states);
+        let streams = schedule.calibrates.then(|| {
+            let inputs = embed(job)?;
+            let dense = schedule.dense_stream.then(|| inputs.clone());
+            Ok::<_, Error>(Streams { inputs, dense, next: None })
+        });
+        let rotary = decoder.rotary(plan.calibration_seqlen(decoder.spec()))?;
+        Ok(Self {
+            method: plan.method()?,
+            streams: streams.transpose()?,
+            needs: schedule.needs,
+            job,
+            plan,
+            decoder,
+            rotary,
+            record: Record::default(),
+        })
+    }
+
+    /// Sequences per forward pass.
+    fn batch(&self) -> usize {
+        (BATCH_TOKENS / self.plan.calibration_seqlen(self.decoder.spec())).max(1)
+    }
+
+    fn prune(&mut self, state: &mut BlockState, parts: &[Part]) -> Result<()> {
+        if let Some(streams) = self.streams.take() {
+            self.streams = Some(self.calibrate(streams, state, parts)?);
+        }
+        for role in LinearRole::ALL.into_iter().filter(|role| parts.contains(&role.part())) {
+            self.prune_layer(state, role)?;
+        }
+        Ok(())
+    }
+
+    /// Shows the dense weights of `parts` the inputs at hand.
+    fn calibrate(&mut self, mut streams: Streams, state: &mut BlockState, parts: &[Part]) -> Result<Streams> {
+        let keep_outputs = self.plan.calibration.inputs == Inputs::Dense;
+        if self.needs == Needs::Nothing && !keep_outputs {
+            return Ok(streams);
+        }
+        let (batch, precision, train) =
+            (self.batch(), self.plan.compute.dtype.precision(), self.plan.calibration.samples);
+        let mut tap = StatisticsTap::new(self.needs);
+        let mut next = keep_outputs.then(|| streams.inputs.clone());
+        let rotary = &self.rotary;
+        self.job.timings.measure(Stage::Calibrate, || {
+            for indices in crate::calibration::batches(streams.inputs.len(), batch) {
+                let (x, sequences) = streams.inputs.batch(&indices)?;
+                let counted = indices.iter().filter(|&&index| index < train).count();
+                tap.limit(sequences.offsets()[counted]);
+                let mut y = x.into();
+                for &part in parts {
+                    y = state.dense.forward_part(
+                        part,
+                        &mut Tape::inference(precision),
+                        &y,
+                        &sequences,
+                        rotary,
+                        &mut tap as &mut dyn Tap,
+                    )?;
+                }
+                if let Some(next) = &mut next {
+                    next.set(&indices, &sequences, y.tensor())?;
+                }
+            }
+            Ok::<_, Error>(())
+        })?;
+        state.statistics.extend(tap.finish());
+        streams.next = next;
+        Ok(streams)
+    }
+
+    fn prune_layer(&mut self, state: &mut BlockState, role: LinearRole) -> Result<()> {
+        let (d_out, d_in) = self.decoder.spec().shape(role);
+        let name = Decoder::weight_name(LinearId { block: state.index, role });
+        let weight = to_vec(&state.dense.linear(role).weight)?;
+        let unseen = InputStatistics::unseen(d_in);
+        let inputs = state.inputs_of(role).unwrap_or(&unseen);
+        let seed = self.plan.calibration.seed
+            ^ ((state.index * LinearRole::ALL.len() + role as usize) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let problem = LayerProblem { weight: &weight, columns: d_in, inputs, pattern: &self.job.pattern, seed };
+        let method = &self.method;
+        let solution = self.job.timings.measure(Stage::Solve, || method.solve(&problem));
+        if let Some(warning) = &solution.facts.warning {
+            self.job.warn(format!("{name}: {warning}"));
+        }
+        let facts = MatrixFacts {
+            name,
+            block: state.index,
+            role,
+            shape: [d_out, d_in],
+            pattern: self.job.pattern.to_string(),
+            sparsity: solution.mask.pruned() as f64 / weight.len() as f64,
+            solution: solution.facts,
+            error_reconstructed: None,
+        };
+        self.record.matrices.push(facts);
+        state.pruned.linear_mut(role).weight =
+            candle_core::Tensor::from_vec(solution.weight, (d_out, d_in), self.decoder.device())?;
+        state.masks.insert(role, solution.mask);
+        Ok(())
+    }
+
+    fn reconstruct(&mut self, state: &mut BlockState, part: Part) -> Result<()> {
+        let Some(mut streams) = self.streams.take() else { return Ok(()) };
+        if let Some(dense) = &mut streams.dense {
+            self.move_through(&state.dense, part, dense)?;
+        }
+        let Some(targets) = streams.dense.as_ref().or(streams.next.as_ref()) else { return Ok(()) };
+        let data = WindowData { inputs: &streams.inputs, targets, train: self.plan.calibration.samples };
+        let mut window = Window { block: &mut state.pruned, parts: &[part], masks: &state.masks, rotary: &self.rotary };
+        let settings = self.settings(state.index, part);
+        let outcome = self.job.timings.measure(Stage::Reconstruct, || reconstruct(&mut window, &data, &settings))?;
+        if outcome.restored > 0 {
+            self.job.warn(format!(
+                "block {} {part:?}: training made held-out error worse and was undone {} times",
+                state.index, outcome.restored
+            ));
+        }
+        self.record.windows.push(WindowFacts { block: state.index, part, outcome });
+        self.streams = Some(streams);
+        self.record_errors(state, part)
+    }
+
+    fn settings(&self, block: usize, part: Part) -> Settings {
+        let plan = &self.plan.reconstruction;
+        Settings {
+            epochs: plan.epochs,
+            batch: plan.batch,
+            learning_rate: plan.learning_rate,
+            warm_up: plan.warm_up,
+            weight_decay: plan.weight_decay,
+            train_norms: plan.train_norms,
+            precision: self.plan.compute.dtype.precision(),
+            seed: self.plan.calibration.seed.wrapping_add(((2 * block + part as usize) as u64) << 32),
+        }
+    }
+
+    /// What reconstruction did to the error of each matrix on the inputs it was pruned with.
+    fn record_errors(&mut self, state: &BlockState, part: Part) -> Result<()> {
+        for facts in
+            self.record.matrices.iter_mut().filter(|facts| facts.block == state.index && facts.role.part() == part)
+        {
+            let Some(gram) = state.inputs_of(facts.role).and_then(|inputs| inputs.gram.as_ref()) else { continue };
+            let [dense, pruned] = [&state.dense, &state.pruned].map(|block| to_vec(&block.linear(facts.role).weight));
+            facts.error_reconstructed = Some(relative_error(&dense?, &pruned?, gram));
+        }
+        Ok(())
+    }
+
+    /// Rounds the half to what the files will hold, and moves the hidden states through it.
+    fn advance(&mut self, state: &mut BlockState, part: Part) -> Result<()> {
+        let Some(mut streams) = self.streams.take() else { return Ok(()) };
+        match streams.next.take() {
+            Some(next) => streams.inputs = next,
+            None => self.move_through(&state.pruned, part, &mut streams.inputs)?,
+        }
+        self.streams = Some(streams);
+        Ok(())
+    }
+
+    fn move_through(&mut self, block: &Block, part: Part, states: &mut HiddenStates) -> Result<()> {
+        let (batch, precision, rotary) = (self.batch(), self.plan.compute.dtype.precision(), &self.rotary);
+        self.job.timings.measure(Stage::Advance, || {
+            states.advance(batch, |x, sequences, _| {
+                let y = block.forward_part(
+                    part,
+                    &mut Tape::inference(precision),
+                    &x.into(),
+                    sequences,
+                    rotary,
+                    &mut NoTap,
+                )?;
+                Ok(y.tensor().clone())
+            })
+        })
+    }
+
+    /// Writes what was pruned, and what was trained beside it.
+    fn store(&mut self, state: BlockState, rewrite: &mut Rewrite) -> Result<()> {
+        let trained = !self.record.windows.is_empty();
+        let mut tensors = Vec::new();
+        for role in LinearRole::ALL {
+            let (id, linear) = (LinearId { block: state.index, role }, state.pruned.linear(role));
+            tensors.push((Decoder::weight_name(id), &linear.weight));
+            tensors.extend(linear.bias.as_ref().filter(|_| trained).map(|bias| (Decoder::bias_name(id), bias)));
+        }
+        for part in [Part::Attention, Part::Mlp] {
+            tensors.extend(trained.then(|| (Decoder::norm_name(state.index, part), &state.pruned.norm(part).weight)));
+        }
+        self.job
+            .timings
+            .measure(Stage::Write, || tensors.iter().try_for_each(|(name, tensor)| rewrite.put(name, tensor)))?;
+        self.record.replaced.extend(tensors.into_iter().map(|(name, _)| name));
+        Ok(())
+    }
+}

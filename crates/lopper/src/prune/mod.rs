@@ -1,0 +1,141 @@
+//! The run, from top to bottom: open and check everything, prune and repair block by block, write, reopen, audit, score.
+
+mod audit;
+mod compress;
+mod job;
+
+use std::path::Path;
+use std::time::Instant;
+
+use crate::checkpoint::{Checkpoint, Rewrite};
+use crate::error::{Error, Result};
+use crate::model::Decoder;
+use crate::plan::{Granularity, Plan};
+use crate::progress::{Event, Observer};
+use crate::report::{ModelFacts, Report, Rung, Stage, peak_memory};
+use compress::{Record, compress};
+use job::Job;
+
+/// Prunes and repairs the checkpoint in `model` as `plan` says and writes the result to `out`, which must not exist yet.
+/// Until everything is written, reopened and audited, `out` does not appear; the input is only read.
+///
+/// # Errors
+/// Whatever is wrong with plan, model or texts, before anything is computed; later only if the machine fails.
+pub fn prune(plan: &Plan, model: &Path, out: &Path, observer: &mut (dyn Observer + Send)) -> Result<Report> {
+    in_pool(plan.compute.threads, || {
+        let started = Instant::now();
+        let mut job = Job::open(plan, model, observer)?;
+        let decoder = Decoder::open(Checkpoint::open(model)?, job.device.clone())?;
+        let mut rewrite = Rewrite::begin(decoder.checkpoint(), out)?;
+        let mut evaluation = vec![job.evaluate("dense", &decoder)?];
+        for (name, plan) in lower_rungs(plan) {
+            evaluation.push(rung(&mut job, name, &plan, &decoder, out)?);
+        }
+        let record = compress(&mut job, plan, &decoder, &mut rewrite)?;
+        let (scores, zeros) = finish(&mut job, plan, &decoder, &mut rewrite, &record)?;
+        evaluation.push(scores);
+        let report = report(job, plan, &decoder, (record, zeros, evaluation), started)?;
+        rewrite.add_file("report.json", &json(&report)?)?;
+        rewrite.add_file("plan.toml", report.plan.to_toml()?.as_bytes())?;
+        rewrite.publish()?;
+        Ok(report)
+    })
+}
+
+/// Completes the files, reopens them, checks every promise, and scores them. Returns scores and zeros.
+fn finish(
+    job: &mut Job,
+    plan: &Plan,
+    decoder: &Decoder,
+    rewrite: &mut Rewrite,
+    record: &Record,
+) -> Result<(Rung, usize)> {
+    job.observer.event(Event::Stage { name: "writing and checking the files" });
+    let device = job.device.clone();
+    let (written, zeros) = job.timings.measure(Stage::Write, || {
+        let written = Decoder::open(Checkpoint::open(rewrite.complete()?)?, device)?;
+        let zeros = audit::audit(decoder, &written, &job.pattern, record)?;
+        Ok::<_, Error>((written, zeros))
+    })?;
+    Ok((job.evaluate(rung_name(plan), &written)?, zeros))
+}
+
+/// A model repaired less than the plan says, scored and thrown away.
+fn rung(job: &mut Job, name: &str, plan: &Plan, decoder: &Decoder, out: &Path) -> Result<Rung> {
+    let mut beside = out.as_os_str().to_owned();
+    beside.push(format!(".{name}"));
+    let mut rewrite = Rewrite::begin(decoder.checkpoint(), Path::new(&beside))?;
+    compress(job, plan, decoder, &mut rewrite)?;
+    let written = Decoder::open(Checkpoint::open(rewrite.complete()?)?, job.device.clone())?;
+    job.evaluate(name, &written)
+}
+
+/// The plans that do less, from least to most.
+fn lower_rungs(plan: &Plan) -> Vec<(&'static str, Plan)> {
+    let mut compensated = plan.clone();
+    compensated.reconstruction.granularity = Granularity::None;
+    let mut pruned = compensated.clone();
+    pruned.pruning.compensation = "none".into();
+    let mut rungs = Vec::new();
+    if plan.evaluation.ladder {
+        rungs.extend([pruned, compensated].map(|lower| (rung_name(&lower), lower)));
+        rungs.dedup_by_key(|(name, _)| *name);
+        rungs.retain(|(name, _)| *name != rung_name(plan));
+    }
+    rungs
+}
+
+/// What a model is called that is made by this plan.
+fn rung_name(plan: &Plan) -> &'static str {
+    match (plan.reconstruction.granularity, plan.pruning.compensation.as_str()) {
+        (Granularity::Submodule, _) => "reconstructed",
+        (Granularity::None, "none") => "pruned",
+        (Granularity::None, _) => "compensated",
+    }
+}
+
+fn report(
+    job: Job,
+    plan: &Plan,
+    decoder: &Decoder,
+    (record, zeros, evaluation): (Record, usize, Vec<Rung>),
+    started: Instant,
+) -> Result<Report> {
+    let checkpoint = decoder.checkpoint();
+    let model = ModelFacts {
+        path: plan.model.clone(),
+        family: decoder.spec().family,
+        prunable: record.matrices.iter().map(|facts| facts.shape[0] * facts.shape[1]).sum(),
+        zeros,
+        bytes: checkpoint.total_bytes(),
+        fingerprint: checkpoint.fingerprint()?,
+    };
+    Ok(Report {
+        version: env!("CARGO_PKG_VERSION"),
+        plan: job.resolved_plan(plan, decoder),
+        model,
+        evaluation,
+        matrices: record.matrices,
+        windows: record.windows,
+        timings: job.timings,
+        seconds: started.elapsed().as_secs_f64(),
+        peak_memory: peak_memory(),
+        warnings: job.warnings,
+    })
+}
+
+fn json(report: &Report) -> Result<Vec<u8>> {
+    serde_json::to_vec_pretty(report)
+        .map_err(|error| Error::Numeric { problem: format!("the report has no JSON form: {error}"), hint: None })
+}
+
+/// Runs `f` with so many worker threads; the machine's number of cores if absent.
+///
+/// # Errors
+/// If the threads cannot be started, or those of `f`.
+pub fn in_pool<R: Send>(threads: Option<usize>, f: impl FnOnce() -> Result<R> + Send) -> Result<R> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build();
+    let pool = pool
+        .map_err(|error| Error::Plan { problem: format!("cannot start {threads:?} threads: {error}"), hint: None })?;
+    pool.install(f)
+}

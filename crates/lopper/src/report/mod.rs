@@ -1,0 +1,117 @@
+//! What a run did: facts per matrix and window, scores, timings, versions. Written as `report.json` beside the model.
+
+mod memory;
+mod timings;
+
+use serde::Serialize;
+
+use crate::evaluation::Perplexity;
+use crate::method::SolutionFacts;
+use crate::model::{LinearRole, Part};
+use crate::plan::Plan;
+use crate::reconstruction::Outcome;
+
+pub use memory::peak_memory;
+pub use timings::{Stage, Timings};
+
+/// Everything worth knowing about a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Version of this program.
+    pub version: &'static str,
+    /// The run as data, defaults filled in.
+    pub plan: Plan,
+    /// What was pruned.
+    pub model: ModelFacts,
+    /// Perplexities, from dense to final.
+    pub evaluation: Vec<Rung>,
+    /// Facts of each pruned matrix, in the order of the model.
+    pub matrices: Vec<MatrixFacts>,
+    /// Facts of each trained window.
+    pub windows: Vec<WindowFacts>,
+    /// Seconds by stage.
+    pub timings: Timings,
+    /// Seconds of the whole run.
+    pub seconds: f64,
+    /// Largest resident set of the process, in bytes, where the system tells.
+    pub peak_memory: Option<u64>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// The input of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct ModelFacts {
+    /// Directory of the checkpoint.
+    pub path: String,
+    /// Family.
+    pub family: &'static str,
+    /// Weights in the matrices that were pruned.
+    pub prunable: usize,
+    /// How many of those are zero in the files written.
+    pub zeros: usize,
+    /// Bytes of all tensors.
+    pub bytes: u64,
+    /// BLAKE3 of config and weights.
+    pub fingerprint: String,
+}
+
+impl ModelFacts {
+    /// Share of zeros in the pruned matrices.
+    pub fn sparsity(&self) -> f64 {
+        self.zeros as f64 / self.prunable.max(1) as f64
+    }
+}
+
+/// A model on the way from dense to final, and its scores.
+#[derive(Clone, Debug, Serialize)]
+pub struct Rung {
+    /// `dense`, `pruned`, `compensated`, `reconstructed`.
+    pub name: String,
+    /// Scores by text, in the order of the plan.
+    pub texts: Vec<TextScore>,
+}
+
+/// The score of a text.
+#[derive(Clone, Debug, Serialize)]
+pub struct TextScore {
+    /// File, or what the text is.
+    pub text: String,
+    /// Perplexity with its windows.
+    #[serde(flatten)]
+    pub score: Perplexity,
+}
+
+/// What happened to a matrix.
+#[derive(Clone, Debug, Serialize)]
+pub struct MatrixFacts {
+    /// Name of the tensor.
+    pub name: String,
+    /// Block.
+    pub block: usize,
+    /// Place in the block.
+    pub role: LinearRole,
+    /// [d_out, d_in]
+    pub shape: [usize; 2],
+    /// Pattern asked for, for people.
+    pub pattern: String,
+    /// Share of zeros.
+    pub sparsity: f64,
+    /// Errors, damping, iterations.
+    #[serde(flatten)]
+    pub solution: SolutionFacts,
+    /// `‖(W − Ŵ)Xᵀ‖² / ‖WXᵀ‖²` after reconstruction, on the inputs the matrix was pruned with.
+    pub error_reconstructed: Option<f64>,
+}
+
+/// What happened to a window.
+#[derive(Clone, Debug, Serialize)]
+pub struct WindowFacts {
+    /// Block.
+    pub block: usize,
+    /// Half of the block.
+    pub part: Part,
+    /// Losses and learning rate.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}

@@ -1,0 +1,72 @@
+//! Seconds by stage.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+/// A stage of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Reading, checking, tokenising.
+    Open,
+    /// Forward passes for statistics.
+    Calibrate,
+    /// Criteria and compensation.
+    Solve,
+    /// Training of windows.
+    Reconstruct,
+    /// Forward passes that move hidden states on.
+    Advance,
+    /// Writing and checking files.
+    Write,
+    /// Perplexity.
+    Evaluate,
+}
+
+/// Seconds by stage.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Timings {
+    open: f64,
+    calibrate: f64,
+    solve: f64,
+    reconstruct: f64,
+    advance: f64,
+    write: f64,
+    evaluate: f64,
+}
+
+impl Timings {
+    /// Runs `f` on the account of `stage`.
+    pub fn measure<R>(&mut self, stage: Stage, f: impl FnOnce() -> R) -> R {
+        let started = Instant::now();
+        let result = f();
+        *self.account(stage) += started.elapsed().as_secs_f64();
+        result
+    }
+
+    /// Name and seconds of each stage.
+    pub fn stages(&self) -> [(&'static str, f64); 7] {
+        let Self { open, calibrate, solve, reconstruct, advance, write, evaluate } = *self;
+        [
+            ("open", open),
+            ("calibrate", calibrate),
+            ("solve", solve),
+            ("reconstruct", reconstruct),
+            ("advance", advance),
+            ("write", write),
+            ("evaluate", evaluate),
+        ]
+    }
+
+    fn account(&mut self, stage: Stage) -> &mut f64 {
+        match stage {
+            Stage::Open => &mut self.open,
+            Stage::Calibrate => &mut self.calibrate,
+            Stage::Solve => &mut self.solve,
+            Stage::Reconstruct => &mut self.reconstruct,
+            Stage::Advance => &mut self.advance,
+            Stage::Write => &mut self.write,
+            Stage::Evaluate => &mut self.evaluate,
+        }
+    }
+}

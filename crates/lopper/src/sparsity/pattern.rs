@@ -1,0 +1,171 @@
+//! How many weights are kept, and among which.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+
+/// Among which weights an unstructured criterion compares its scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Each output row by itself.
+    Row,
+    /// The whole matrix.
+    Matrix,
+}
+
+/// Which weights of a matrix may be non-zero. A value of this type is valid.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pattern {
+    /// `⌊sparsity · n⌋` of the n weights of each scope are pruned.
+    Unstructured {
+        /// Share of pruned weights, in [0, 1).
+        sparsity: f64,
+        /// Where scores are compared.
+        scope: Scope,
+    },
+    /// `keep` of each `of` consecutive inputs are kept.
+    NofM {
+        /// N, at least 1 and less than M.
+        keep: usize,
+        /// M, at most 32.
+        of: usize,
+    },
+}
+
+/// The largest group of an N:M pattern.
+const LARGEST_GROUP: usize = 32;
+
+impl Pattern {
+    /// An unstructured pattern.
+    ///
+    /// # Errors
+    /// If `sparsity` is outside [0, 1).
+    pub fn unstructured(sparsity: f64, scope: Scope) -> Result<Self> {
+        if (0.0..1.0).contains(&sparsity) {
+            return Ok(Self::Unstructured { sparsity, scope });
+        }
+        Err(Error::Plan {
+            problem: format!("sparsity {sparsity} is outside [0, 1)"),
+            hint: Some("sparsity is the share of weights to prune: 0.5 prunes half of them".into()),
+        })
+    }
+
+    /// An N:M pattern.
+    ///
+    /// # Errors
+    /// Unless 1 ≤ N < M ≤ 32.
+    pub fn n_of_m(keep: usize, of: usize) -> Result<Self> {
+        if keep >= 1 && keep < of && of <= LARGEST_GROUP {
+            return Ok(Self::NofM { keep, of });
+        }
+        Err(Error::Plan {
+            problem: format!("pattern {keep}:{of} is not N:M with 1 ≤ N < M ≤ {LARGEST_GROUP}"),
+            hint: Some("2:4 keeps two of each four consecutive inputs".into()),
+        })
+    }
+
+    /// Share of weights that a matrix with rows of `d_in` loses.
+    pub fn sparsity(&self) -> f64 {
+        match *self {
+            Self::Unstructured { sparsity, .. } => sparsity,
+            Self::NofM { keep, of } => 1.0 - keep as f64 / of as f64,
+        }
+    }
+
+    /// How many of `n` weights of one scope are pruned. The product is taken as exact when it is within rounding of an integer.
+    pub fn pruned_of(sparsity: f64, n: usize) -> usize {
+        (sparsity * n as f64 + 1e-9).floor() as usize
+    }
+
+    /// Whether rows of `d_in` inputs can obey this pattern.
+    pub fn fits(&self, d_in: usize) -> bool {
+        match *self {
+            Self::Unstructured { .. } => true,
+            Self::NofM { of, .. } => d_in.is_multiple_of(of),
+        }
+    }
+
+    /// Checks that `weight` [rows, columns] has all the zeros this pattern asks for. Says where it has not.
+    pub fn violation(&self, weight: &[f32], columns: usize) -> Option<String> {
+        let zeros = |part: &[f32]| part.iter().filter(|&&w| w == 0.0).count();
+        match *self {
+            Self::Unstructured { sparsity, scope: Scope::Matrix } => {
+                let (have, want) = (zeros(weight), Self::pruned_of(sparsity, weight.len()));
+                (have < want).then(|| format!("{have} zeros, {want} asked"))
+            }
+            Self::Unstructured { sparsity, scope: Scope::Row } => {
+                let want = Self::pruned_of(sparsity, columns);
+                let row = weight.chunks_exact(columns).position(|row| zeros(row) < want)?;
+                Some(format!("row {row} has fewer than {want} zeros"))
+            }
+            Self::NofM { keep, of } => {
+                let group = weight.chunks_exact(of).position(|group| zeros(group) < of - keep)?;
+                Some(format!(
+                    "group {} of row {} keeps more than {keep} of {of}",
+                    group % (columns / of),
+                    group / (columns / of)
+                ))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Unstructured { sparsity, .. } => write!(f, "{}%", (sparsity * 1e4).round() / 1e2),
+            Self::NofM { keep, of } => write!(f, "{keep}:{of}"),
+        }
+    }
+}
+
+/// `N:M`, as in `2:4`.
+impl FromStr for Pattern {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let parts = text.split_once(':').and_then(|(n, m)| Some((n.trim().parse().ok()?, m.trim().parse().ok()?)));
+        let (keep, of) = parts.ok_or_else(|| Error::Plan {
+            problem: format!("pattern {text:?} is not of the form N:M"),
+            hint: Some("for example 2:4; for unstructured pruning give a sparsity instead".into()),
+        })?;
+        Self::n_of_m(keep, of)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Pattern, Scope};
+
+    #[test]
+    fn refuses_what_makes_no_sense() {
+        for sparsity in [-0.1, 1.0, f64::NAN, f64::INFINITY] {
+            assert!(Pattern::unstructured(sparsity, Scope::Row).is_err());
+        }
+        for text in ["4:4", "0:4", "5:4", "2", "a:b", "2:64", "2:4:8"] {
+            assert!(text.parse::<Pattern>().is_err(), "{text}");
+        }
+        assert_eq!("2:4".parse::<Pattern>().expect("valid"), Pattern::NofM { keep: 2, of: 4 });
+    }
+
+    #[test]
+    fn counts_are_exact() {
+        assert_eq!(Pattern::pruned_of(0.7, 10), 7);
+        assert_eq!(Pattern::pruned_of(0.29, 100), 29);
+        assert_eq!(Pattern::pruned_of(0.5, 7), 3);
+        assert_eq!(Pattern::pruned_of(0.0, 7), 0);
+    }
+
+    #[test]
+    fn finds_the_row_that_keeps_too_much() {
+        let half = Pattern::unstructured(0.5, Scope::Row).expect("valid");
+        assert_eq!(half.violation(&[0.0, 1.0, 1.0, 0.0], 2), None);
+        assert!(half.violation(&[0.0, 0.0, 1.0, 1.0], 2).expect("violated").contains("row 1"));
+        let whole = Pattern::unstructured(0.5, Scope::Matrix).expect("valid");
+        assert_eq!(whole.violation(&[0.0, 0.0, 1.0, 1.0], 2), None);
+        let groups = Pattern::n_of_m(1, 2).expect("valid");
+        assert!(groups.violation(&[0.0, 1.0, 1.0, 1.0], 4).expect("violated").contains("group 1 of row 0"));
+    }
+}

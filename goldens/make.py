@@ -1,0 +1,44 @@
+"""Regenerate every golden: `python goldens/make.py` (the real models need arguments, see README.md)."""
+
+import argparse
+from pathlib import Path
+
+import torch
+from transformers.utils import logging
+
+import adamw
+import compensation
+import criteria
+import elementwise
+import layer_problem
+import llama
+import mistral
+import qwen2
+import real_models
+import rotary
+import sparsegpt
+import window
+
+GOLDENS = (
+    llama, mistral, qwen2, window, adamw, layer_problem, criteria, sparsegpt, compensation, rotary, elementwise,
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    real_models.add_arguments(parser, required=False)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)  # the same bytes on every run
+    logging.disable_progress_bar()
+    for golden in GOLDENS:
+        print(golden.__doc__.splitlines()[0])
+        golden.write()
+    if all((arguments.smollm2, arguments.stories260k, arguments.wikitext2)):
+        print(real_models.__doc__.splitlines()[0])
+        real_models.write(arguments)
+    else:
+        print("fixtures/real_models.json: left as it is (give --smollm2, --stories260k and --wikitext2)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""fixtures/window/{block,attention,mlp}.safetensors: gradients of one window of block 1 of fixtures/llama.
+
+    loss = mean over all elements of (window(x) - target)²,  x [2, 24, hidden], each sequence at positions 0..23
+    block      the decoder block
+    attention  x + attention(norm(x))
+    mlp        x + mlp(norm(x))
+Each file: x, target, output, loss [1], grad.x, and grad.<name of the parameter inside the block>; all f32.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from fixtures import FIXTURES, generator, save_tensors
+from tiny_checkpoint import load
+
+BATCH, LENGTH = 2, 24
+
+
+def windows(block: nn.Module, rotary: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
+    """The three windows as functions of x [batch, T, hidden]."""
+    positions = torch.arange(LENGTH)[None]
+    mask = torch.full((LENGTH, LENGTH), float("-inf")).triu(1)[None, None]
+
+    def attention(x: Tensor) -> Tensor:
+        output, _ = block.self_attn(
+            hidden_states=block.input_layernorm(x), attention_mask=mask, position_embeddings=rotary(x, positions)
+        )
+        return x + output
+
+    def mlp(x: Tensor) -> Tensor:
+        return x + block.mlp(block.post_attention_layernorm(x))
+
+    def whole(x: Tensor) -> Tensor:
+        return block(x, attention_mask=mask, position_embeddings=rotary(x, positions))
+
+    return {"block": whole, "attention": attention, "mlp": mlp}
+
+
+def golden(block: nn.Module, window: Callable[[Tensor], Tensor], x: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """Output, loss and every gradient of one window."""
+    block.zero_grad(set_to_none=True)
+    x = x.clone().requires_grad_()
+    output = window(x)
+    loss = nn.functional.mse_loss(output, target)
+    loss.backward()
+    gradients = {f"grad.{name}": p.grad for name, p in block.named_parameters() if p.grad is not None}
+    return {"x": x, "target": target, "output": output, "loss": loss.reshape(1), "grad.x": x.grad} | gradients
+
+
+def write() -> None:
+    model = load(FIXTURES / "llama", FIXTURES / "llama")
+    source = generator(5)
+    shape = (BATCH, LENGTH, model.config.hidden_size)
+    x = torch.randn(shape, generator=source)
+    target = x + torch.randn(shape, generator=source)
+    block = model.model.layers[1]
+    for name, window in windows(block, model.model.rotary_emb).items():
+        save_tensors(FIXTURES / "window" / f"{name}.safetensors", golden(block, window, x, target))
+
+
+if __name__ == "__main__":
+    write()
