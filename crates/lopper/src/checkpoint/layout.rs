@@ -12,6 +12,28 @@ pub(super) const SINGLE: &str = "model.safetensors";
 /// The file that says which shard holds which tensor.
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 
+/// Endings of files that hold weights, which a copy with other weights must not carry along.
+const WEIGHT_ENDINGS: [&str; 12] = [
+    ".safetensors",
+    ".bin",
+    ".gguf",
+    ".ggml",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".h5",
+    ".msgpack",
+    ".onnx",
+    ".tflite",
+    ".index.json",
+];
+
+/// Whether a file of this name holds weights, or says which file does.
+pub(super) fn is_weights(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    WEIGHT_ENDINGS.iter().any(|ending| lower.ends_with(ending))
+}
+
 /// Which of the two layouts `dir` has. As in transformers, a single file goes before an index.
 pub(super) fn is_sharded(dir: &Path) -> Result<bool> {
     let fault = |problem: &str, hint: &str| {
@@ -48,7 +70,7 @@ fn without_weights(dir: &Path) -> Result<(String, &'static str)> {
             "a GGUF file, which is quantised for inference",
             "prune the checkpoint it was made from, then convert the result to GGUF",
         ),
-        ("pytorch_model.bin", "PyTorch weights", convert),
+        (".bin", "PyTorch weights", convert),
         (".bin.index.json", "PyTorch weights", convert),
         (".pth", "PyTorch weights", convert),
         (".h5", "TensorFlow weights", convert),

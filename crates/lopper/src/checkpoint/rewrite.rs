@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Storage, Tensor};
 
 use super::dtype::StorageDtype;
-use super::layout::INDEX;
+use super::layout::{INDEX, is_weights};
 use super::open::{Checkpoint, TensorInfo};
 use super::read::coordinates;
 use super::staging::{Staging, create_sized};
@@ -22,21 +22,6 @@ use crate::{Error, Result};
 const PIECE: usize = 4 << 20;
 /// Bytes of an untouched run that are copied at once.
 const STRIDE: usize = 16 << 20;
-/// Endings of files that hold weights, which a copy with other weights must not carry along.
-const WEIGHT_ENDINGS: [&str; 12] = [
-    ".safetensors",
-    ".bin",
-    ".gguf",
-    ".ggml",
-    ".pt",
-    ".pth",
-    ".ckpt",
-    ".h5",
-    ".msgpack",
-    ".onnx",
-    ".tflite",
-    ".index.json",
-];
 
 /// An output being written. Dropped before [`Rewrite::finish`], it leaves nothing behind.
 #[derive(Debug)]
@@ -46,6 +31,8 @@ pub struct Rewrite<'a> {
     shards: Vec<OutputShard>,
     replaced: BTreeSet<String>,
     added: BTreeSet<String>,
+    /// Whether the directory holds all that it is to hold.
+    complete: bool,
     staging: Staging,
 }
 
@@ -73,8 +60,8 @@ impl<'a> Rewrite<'a> {
         let weights: u64 = source.shards().iter().map(|shard| shard.size).sum();
         let others = companions(source)?;
         staging.check_space(weights + others.iter().map(|(_, size)| size).sum::<u64>())?;
-        let mut rewrite =
-            Self { source, shards: Vec::new(), replaced: BTreeSet::new(), added: BTreeSet::new(), staging };
+        let (replaced, added) = (BTreeSet::new(), BTreeSet::new());
+        let mut rewrite = Self { source, shards: Vec::new(), replaced, added, complete: false, staging };
         for (info, mapped) in source.shards().iter().zip(&source.shards) {
             let path = rewrite.staging.path(&info.file);
             let mut shard = OutputShard { file: create_sized(&path, info.size)?, path };
@@ -97,8 +84,9 @@ impl<'a> Rewrite<'a> {
         let (held, layout) = tensor.storage_and_layout();
         let Storage::Cpu(held) = &*held else { unreachable_device(name)? };
         let values = &held.as_slice::<f32>()?[layout.start_offset()..][..info.elements()];
-        // Until all of it is written the tensor counts as untouched, and `finish` would restore it.
+        // Until all of it is written the tensor counts as untouched, and `complete` would restore it.
         self.replaced.remove(name);
+        self.complete = false;
         self.write_values(name, info, storage, values)?;
         self.replaced.insert(name.to_owned());
         Ok(())
@@ -169,14 +157,18 @@ impl<'a> Rewrite<'a> {
                 self.staging.copy(&path, &name)?;
             }
         }
+        self.complete = true;
         Ok(self.staging.directory())
     }
 
-    /// Moves the directory to its destination, after [`Rewrite::complete`].
+    /// Moves the directory to its destination in one step, after [`Rewrite::complete`] if that is still to be done.
     ///
     /// # Errors
     /// [`Error::Io`]; the unfinished output is then removed.
-    pub fn publish(self) -> Result<()> {
+    pub fn publish(mut self) -> Result<()> {
+        if !self.complete {
+            self.complete()?;
+        }
         let Self { shards, staging, .. } = self;
         drop(shards);
         staging.commit()
@@ -186,8 +178,7 @@ impl<'a> Rewrite<'a> {
     ///
     /// # Errors
     /// [`Error::Io`]; the unfinished output is then removed.
-    pub fn finish(mut self) -> Result<()> {
-        self.complete()?;
+    pub fn finish(self) -> Result<()> {
         self.publish()
     }
 
@@ -227,11 +218,6 @@ impl<'a> Rewrite<'a> {
 /// A tensor moved to the CPU that is not there.
 fn unreachable_device<T>(name: &str) -> Result<T> {
     Err(candle_core::Error::Msg(format!("tensor `{name}` could not be moved to the CPU")).into())
-}
-
-fn is_weights(name: &str) -> bool {
-    let lower = name.to_ascii_lowercase();
-    WEIGHT_ENDINGS.iter().any(|ending| lower.ends_with(ending))
 }
 
 /// Files beside the weights that belong to the model, with their sizes: configuration, tokenizer, licence, code. Hidden

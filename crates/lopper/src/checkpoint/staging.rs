@@ -149,7 +149,9 @@ fn create_beside(out: &Path) -> Result<PathBuf> {
         let temporary = out.with_file_name(format!(".{name}.partial-{}-{attempt}", std::process::id()));
         match fs::create_dir(&temporary) {
             Ok(()) => return Ok(temporary),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < 1000 => attempt += 1,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < 1000 => {
+                attempt += 1;
+            }
             Err(error) => return Err(Error::io("create", temporary)(error)),
         }
     }
@@ -182,6 +184,7 @@ fn refuse(path: &Path, problem: &str, hint: &str) -> Error {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 

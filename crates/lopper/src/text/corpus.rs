@@ -34,7 +34,7 @@ pub fn read_text(path: &Path) -> Result<Vec<String>> {
     }
 }
 
-/// Reads a file of the WikiText raw release as the perplexity convention of GPTQ, `SparseGPT` and Wanda has it:
+/// Reads a file of the `WikiText` raw release as the perplexity convention of GPTQ, `SparseGPT` and Wanda has it:
 /// row = line + "\n", rows of nothing but spaces are "", and the text is the rows joined by "\n\n".
 ///
 /// # Errors
@@ -68,7 +68,7 @@ fn read_utf8(path: &Path) -> Result<String> {
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        let line = bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
+        let line = bytes[..error.valid_up_to()].split(|&byte| byte == b'\n').count();
         fault(format!("line {line}: not UTF-8 (byte {})", error.valid_up_to()), "convert the file to UTF-8")
     })?;
     if text.trim().is_empty() {

@@ -1,0 +1,179 @@
+//! Fetches a revision into the cache: configuration, tokenizer and documentation, then the weights.
+//!
+//! A file is written as `blobs/.<etag>.part`, resumed where an earlier attempt stopped, and gets its name only when size
+//! and SHA-256 (where the Hub gives it) agree: an interrupted download never leaves a file that looks whole.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use ureq::Body;
+use ureq::http::{Response, StatusCode};
+
+use super::cache::RepositoryCache;
+use super::client::{Client, FileFacts};
+use super::part::Part;
+use super::{ModelId, Transfer};
+use crate::checkpoint::layout::{INDEX, SINGLE, is_weights, read_index};
+use crate::{Error, Result};
+
+/// Attempts at a file before the connection counts as broken.
+const ATTEMPTS: usize = 4;
+/// Bytes between two reports of progress.
+pub(super) const STRIDE: usize = 1 << 20;
+
+/// Everything that the downloads of one revision share.
+struct Session<'a> {
+    client: &'a Client,
+    cache: &'a RepositoryCache,
+    id: &'a ModelId,
+    commit: String,
+    progress: &'a mut dyn FnMut(Transfer),
+}
+
+/// Fetches what the cache lacks of a revision and returns its snapshot.
+pub(super) fn snapshot(
+    client: &Client,
+    cache: &RepositoryCache,
+    id: &ModelId,
+    progress: &mut dyn FnMut(Transfer),
+) -> Result<PathBuf> {
+    let revision = client.revision(id)?;
+    if revision.sha.is_empty() || !revision.sha.chars().all(|letter| letter.is_ascii_hexdigit()) {
+        return Err(hub(format!("the Hub names the impossible commit `{}` for {}", revision.sha, id.repository), None));
+    }
+    let files: BTreeSet<String> = revision.siblings.into_iter().map(|sibling| sibling.rfilename).collect();
+    cache.prepare(&revision.sha)?;
+    let mut session = Session { client, cache, id, commit: revision.sha, progress };
+    for file in files.iter().filter(|file| is_companion(file)) {
+        session.fetch(file)?;
+    }
+    session.fetch_weights(&files)?;
+    cache.remember(&id.revision, &session.commit)?;
+    Ok(cache.snapshot(&session.commit))
+}
+
+/// Whether a file belongs to the model and holds no weights: configuration, tokenizer, code, licence, model card.
+fn is_companion(file: &str) -> bool {
+    let endings = [".json", ".jinja", ".txt", ".model", ".tiktoken", ".py", ".md"];
+    let plain = !file.contains(['/', '\\']) && !file.starts_with('.');
+    let wanted = endings.iter().any(|ending| file.ends_with(ending))
+        || ["LICENSE", "NOTICE"].iter().any(|start| file.starts_with(start));
+    plain && wanted && !is_weights(file)
+}
+
+impl Session<'_> {
+    fn fetch_weights(&mut self, files: &BTreeSet<String>) -> Result<()> {
+        if files.contains(SINGLE) {
+            return self.fetch(SINGLE);
+        }
+        if !files.contains(INDEX) {
+            let other =
+                files.iter().find(|file| is_weights(file)).map_or_else(String::new, |file| format!(", only {file}"));
+            return Err(hub(
+                format!("{} has no safetensors weights{other}", self.id.repository),
+                Some(
+                    "load it with transformers, call save_pretrained(dir, safe_serialization=True), and give that directory",
+                ),
+            ));
+        }
+        self.fetch(INDEX)?;
+        let index = read_index(&self.cache.snapshot(&self.commit).join(INDEX))?;
+        index.values().collect::<BTreeSet<_>>().into_iter().try_for_each(|shard| self.fetch(shard))
+    }
+
+    /// Fetches one file, unless the cache has it.
+    fn fetch(&mut self, file: &str) -> Result<()> {
+        if self.cache.snapshot(&self.commit).join(file).is_file() {
+            return Ok(());
+        }
+        let facts = self.client.facts(self.id, &self.commit, file)?;
+        // A mirror without etags gets a name that no other contents can have.
+        let name = facts
+            .etag
+            .clone()
+            .unwrap_or_else(|| blake3::hash(format!("{}/{file}", self.commit).as_bytes()).to_string());
+        let blob = self.cache.blob(&name);
+        if !blob.is_file() {
+            self.fetch_blob(file, &facts, &blob)?;
+        }
+        self.cache.link(&self.commit, file, &name)
+    }
+
+    fn fetch_blob(&mut self, file: &str, facts: &FileFacts, blob: &Path) -> Result<()> {
+        let mut part = Part::open(blob)?;
+        if blob.is_file() {
+            return Ok(());
+        }
+        let mut attempt = 1;
+        loop {
+            match self.advance(file, facts, &mut part) {
+                Ok(()) => break,
+                Err(Error::Hub { .. }) if attempt < ATTEMPTS => attempt += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        part.check_hash(file, facts.etag.as_deref())?;
+        part.complete(blob)
+    }
+
+    /// Continues a partial file to its end, or fails where the connection does.
+    fn advance(&mut self, file: &str, facts: &FileFacts, part: &mut Part) -> Result<()> {
+        let mut done = part.length()?;
+        if facts.size == Some(done) && done > 0 {
+            return Ok(());
+        }
+        if facts.size.is_none_or(|size| done > size) {
+            part.restart()?;
+            done = 0;
+        }
+        let response = self.client.contents(self.id, &self.commit, file, done)?;
+        if response.status() != StatusCode::PARTIAL_CONTENT {
+            part.restart()?;
+            done = 0;
+        }
+        if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+            return Err(hub(
+                format!("{file} of {} changed while it was downloaded", self.id.repository),
+                Some("try again"),
+            ));
+        }
+        let total = facts.size.or_else(|| response.body().content_length().map(|rest| done + rest));
+        self.receive(file, response, part, Transfer { file, done, total })
+    }
+
+    /// Appends a response to the partial file.
+    fn receive(&mut self, file: &str, response: Response<Body>, part: &mut Part, mut state: Transfer) -> Result<()> {
+        let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
+        let mut buffer = vec![0; STRIDE];
+        (self.progress)(state);
+        loop {
+            let count = body.read(&mut buffer).map_err(|error| self.interrupted(file, state, &error.to_string()))?;
+            if count == 0 {
+                break;
+            }
+            part.append(&buffer[..count])?;
+            state.done += count as u64;
+            (self.progress)(state);
+        }
+        match state.total {
+            Some(total) if total != state.done => Err(self.interrupted(file, state, "the connection was closed")),
+            _ => Ok(()),
+        }
+    }
+
+    fn interrupted(&self, file: &str, state: Transfer, why: &str) -> Error {
+        let total = state.total.map_or_else(String::new, |total| format!(" of {total}"));
+        hub(
+            format!(
+                "the download of {file} of {} stopped after {}{total} bytes: {why}",
+                self.id.repository, state.done
+            ),
+            Some("run again to continue where it stopped"),
+        )
+    }
+}
+
+pub(super) fn hub(problem: String, hint: Option<&str>) -> Error {
+    Error::Hub { problem, hint: hint.map(str::to_owned) }
+}
