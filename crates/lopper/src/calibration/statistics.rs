@@ -53,7 +53,7 @@ impl InputStatistics {
     }
 
     /// Call when all rows are in.
-    fn finish(&mut self) {
+    pub fn finish(&mut self) {
         if let Some(gram) = &mut self.gram {
             gram.shrink();
             self.squares = gram.diagonal();

@@ -1,0 +1,180 @@
+//! Masks and compensations against goldens and exact references, and the properties every method must have.
+
+mod golden;
+
+use golden::{Golden, distance, fixtures};
+use lopper::calibration::{InputStatistics, Needs};
+use lopper::linalg::solve_positive_definite;
+use lopper::method::compensation::{COMPENSATIONS, Compensation};
+use lopper::method::criterion::{CRITERIA, Criterion};
+use lopper::method::{LayerProblem, LayerSolution, SelectThenRepair, relative_error};
+use lopper::sparsity::{Pattern, Scope};
+use proptest::prelude::*;
+
+fn statistics(inputs: &[f32], d_in: usize) -> InputStatistics {
+    let mut statistics = InputStatistics::new(d_in, Needs::Gram);
+    statistics.add(inputs);
+    statistics.finish();
+    statistics
+}
+
+fn solve(weight: &[f32], inputs: &InputStatistics, pattern: &Pattern, criterion: &str, compensation: &str) -> LayerSolution {
+    let method = SelectThenRepair {
+        criterion: Criterion::by_name(criterion).expect("known"),
+        compensation: Compensation::by_name(compensation).expect("known"),
+    };
+    method.solve(&LayerProblem { weight, columns: inputs.squares.len(), inputs, pattern, seed: 7 })
+}
+
+fn golden_problem() -> (Vec<f32>, InputStatistics) {
+    let golden = Golden::open("pruning/problem");
+    (golden.vec("weight"), statistics(&golden.vec("inputs"), 32))
+}
+
+fn half(scope: Scope) -> Pattern {
+    Pattern::unstructured(0.5, scope).expect("valid")
+}
+
+#[test]
+fn masks_are_those_of_the_formulas() {
+    let ((weight, inputs), golden) = (golden_problem(), Golden::open("pruning/criteria"));
+    let two_of_four: Pattern = "2:4".parse().expect("valid");
+    for (name, criterion, pattern) in
+        [("wanda.50", "wanda", half(Scope::Row)), ("wanda.2of4", "wanda", two_of_four), ("magnitude.50", "magnitude", half(Scope::Matrix))]
+    {
+        let solution = solve(&weight, &inputs, &pattern, criterion, "none");
+        assert_eq!(solution.mask.as_slice(), golden.bytes(name), "{name}");
+    }
+    let criterion = Criterion::by_name("wanda").expect("known");
+    let problem = LayerProblem { weight: &weight, columns: 32, inputs: &inputs, pattern: &half(Scope::Row), seed: 0 };
+    assert!(distance(&criterion.scores(&problem), &golden.vec("wanda.scores")) < 1e-6);
+}
+
+#[test]
+fn joint_is_the_exact_optimum() {
+    let ((weight, inputs), golden) = (golden_problem(), Golden::open("pruning/compensation"));
+    let facts: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(fixtures().join("pruning/compensation.json")).expect("json")).expect("json");
+    let cases = [("wanda.50", "wanda", half(Scope::Row)), ("wanda.2of4", "wanda", "2:4".parse().expect("valid"))];
+    for (name, criterion, pattern) in cases {
+        let solution = solve(&weight, &inputs, &pattern, criterion, "joint");
+        assert!(distance(&solution.weight, &golden.vec(&format!("joint.{name}"))) < 1e-3, "{name}");
+        let exact = |kind: &str| facts[name][kind]["relative_output_error"].as_f64().expect("number");
+        let after = solution.facts.error_compensated.expect("Gram was given");
+        assert!((after - exact("joint")).abs() < 1e-3 * exact("joint"), "{name}: {after} against {}", exact("joint"));
+        let before = solution.facts.error_pruned.expect("Gram was given");
+        assert!((before - exact("masked")).abs() < 1e-4 * exact("masked"), "{name}: {before}");
+        let sweep = relative_error(&weight, &golden.vec(&format!("sweep.{name}")), inputs.gram.as_ref().expect("Gram"));
+        assert!(after < sweep && sweep < before, "{name}: joint ≤ sweep ≤ none");
+    }
+}
+
+/// `w_K' = w_K + w_P·H_PK·H_KK⁻¹` row by row in f64.
+fn exact_rows(weight: &[f32], kept: &[u8], inputs: &InputStatistics) -> Vec<f32> {
+    let (n, gram) = (inputs.squares.len(), inputs.gram.as_ref().expect("Gram"));
+    let h: Vec<f64> = gram.damped(0.01 * gram.mean_diagonal()).into_iter().map(f64::from).collect();
+    let rows = weight.chunks(n).zip(kept.chunks(n)).map(|(row, kept)| {
+        let (keep, prune): (Vec<usize>, Vec<usize>) = (0..n).partition(|&j| kept[j] == 1);
+        let a: Vec<f64> = keep.iter().flat_map(|&i| keep.iter().map(|&j| h[i * n + j]).collect::<Vec<_>>()).collect();
+        let b: Vec<f64> = keep.iter().map(|&i| prune.iter().map(|&p| h[i * n + p] * f64::from(row[p])).sum()).collect();
+        let shift = solve_positive_definite(&a, &b).expect("damped");
+        let mut solution = vec![0.0; n];
+        for (&j, shift) in keep.iter().zip(shift) {
+            solution[j] = row[j] + shift as f32;
+        }
+        solution
+    });
+    rows.collect::<Vec<_>>().concat()
+}
+
+prop_compose! {
+    /// A layer with correlated inputs, some of them dead, often fewer tokens than inputs.
+    fn layer()(rows in 1usize..7, groups in 1usize..9, tokens in 1usize..60, seed in any::<u64>(), dead in 0usize..3)
+        -> (Vec<f32>, Vec<f32>, usize) {
+        let columns = 4 * groups;
+        let mut state = seed | 1;
+        let mut draw = || { state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1); ((state >> 40) as f32 / 8_388_608.0) - 1.0 };
+        let weight = (0..rows * columns).map(|_| draw()).collect();
+        let mut inputs = Vec::new();
+        for _ in 0..tokens {
+            let shared = draw();
+            inputs.extend((0..columns).map(|j| if j < dead { 0.0 } else { draw() + shared }));
+        }
+        (weight, inputs, columns)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn every_method_obeys_the_pattern_and_repair_never_hurts((weight, inputs, columns) in layer(), sparsity in 0.0..1.0f64) {
+        let inputs = statistics(&inputs, columns);
+        let patterns = [
+            Pattern::unstructured(sparsity, Scope::Row).expect("valid"),
+            Pattern::unstructured(sparsity, Scope::Matrix).expect("valid"),
+            "2:4".parse().expect("valid"),
+            "1:4".parse().expect("valid"),
+        ];
+        for pattern in &patterns {
+            for criterion in CRITERIA {
+                let plain = solve(&weight, &inputs, pattern, criterion.name, "none");
+                let asked = match *pattern {
+                    Pattern::Unstructured { scope: Scope::Matrix, .. } => Pattern::pruned_of(sparsity, weight.len()),
+                    Pattern::Unstructured { .. } => Pattern::pruned_of(sparsity, columns) * weight.len() / columns,
+                    Pattern::NofM { keep, of } => weight.len() / of * (of - keep),
+                };
+                prop_assert_eq!(plain.mask.pruned(), asked);
+                for compensation in COMPENSATIONS {
+                    let solution = solve(&weight, &inputs, pattern, criterion.name, compensation.name);
+                    prop_assert_eq!(&solution.mask, &plain.mask);
+                    prop_assert_eq!(pattern.violation(&solution.weight, columns), None);
+                    let kept = solution.mask.as_slice();
+                    prop_assert!(solution.weight.iter().zip(kept).all(|(w, &k)| w.is_finite() && (k == 1 || *w == 0.0)));
+                    let gram = inputs.gram.as_ref().expect("Gram");
+                    let [before, after] = [&plain.weight, &solution.weight].map(|w| relative_error(&weight, w, gram));
+                    prop_assert!(after <= before + 1e-6, "{} {}: {after} after {before}", criterion.name, compensation.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn joint_equals_the_exact_solution((weight, inputs, columns) in layer()) {
+        let inputs = statistics(&inputs, columns);
+        let solution = solve(&weight, &inputs, &half(Scope::Row), "wanda", "joint");
+        let gram = inputs.gram.as_ref().expect("Gram");
+        let exact = exact_rows(&weight, solution.mask.as_slice(), &inputs);
+        let damped = |candidate: &[f32]| {
+            let difference: Vec<f32> = weight.iter().zip(candidate).map(|(w, c)| w - c).collect();
+            let penalty = 0.01 * gram.mean_diagonal() * difference.iter().map(|&d| f64::from(d) * f64::from(d)).sum::<f64>();
+            let scale: f64 = {
+                let g = gram.damped(0.0);
+                weight.chunks(columns).map(|w| (0..columns).map(|i| (0..columns).map(|j| f64::from(w[i] * g[i * columns + j]) * f64::from(w[j])).sum::<f64>()).sum::<f64>()).sum()
+            };
+            relative_error(&weight, candidate, gram) * scale + penalty
+        };
+        let (got, best) = (damped(&solution.weight), damped(&exact));
+        prop_assert!(got <= best * 1.001 + 1e-6, "{got} against the optimum {best}");
+    }
+
+    #[test]
+    fn zero_sparsity_is_the_identity((weight, inputs, columns) in layer()) {
+        let inputs = statistics(&inputs, columns);
+        for scope in [Scope::Row, Scope::Matrix] {
+            let solution = solve(&weight, &inputs, &Pattern::unstructured(0.0, scope).expect("valid"), "wanda", "joint");
+            prop_assert_eq!(&solution.weight, &weight);
+        }
+    }
+}
+
+#[test]
+fn dead_inputs_are_pruned_first() {
+    let (weight, columns) = ([9.0, 1.0, 8.0, 2.0], 4);
+    let inputs = statistics(&[0.0, 1.0, 0.0, 1.0, 0.0, 2.0, 0.0, -1.0], columns);
+    for pattern in [half(Scope::Row), "2:4".parse().expect("valid")] {
+        let solution = solve(&weight, &inputs, &pattern, "wanda", "joint");
+        assert_eq!(solution.mask.as_slice(), [0, 1, 0, 1]);
+        assert_eq!(solution.facts.error_compensated, Some(0.0));
+    }
+}
