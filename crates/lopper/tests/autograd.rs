@@ -105,14 +105,21 @@ fn check_window(file: &str, parts: &[Part]) {
     for composed in [false, true] {
         let mut trained = vec![x.clone()];
         trained.extend(parts.iter().map(|&part| block.norm(part).weight.clone()));
-        trained.extend(LinearRole::ALL.iter().filter(|role| parts.contains(&role.part())).map(|&role| block.linear(role).weight.clone()));
+        trained.extend(
+            LinearRole::ALL
+                .iter()
+                .filter(|role| parts.contains(&role.part()))
+                .map(|&role| block.linear(role).weight.clone()),
+        );
         let mut tape = Tape::new(Precision::F32, &trained);
         if composed {
             tape = tape.composed();
         }
         let mut y = tape.value(&x);
         for &part in parts {
-            y = block.forward_part(part, &mut tape, &y, &Sequences::new([24, 24]), &rotary, &mut NoTap).expect("forward");
+            y = block
+                .forward_part(part, &mut tape, &y, &Sequences::new([24, 24]), &rotary, &mut NoTap)
+                .expect("forward");
         }
         assert_close(y.tensor(), golden.get("output"), 1e-5, file);
         let loss = tape.squared_error(&y, &target, 1.0 / target.elem_count() as f32).expect("loss");
@@ -164,7 +171,8 @@ fn a_value_used_twice_gets_both_gradients() {
     let mut tape = Tape::new(Precision::F32, [&x]);
     let v = tape.value(&x);
     let y = tape.gated_silu(&v, &v).expect("op");
-    let y = tape.linear(&y, &Tensor::ones((1, 3), x.dtype(), x.device()).expect("ones").into(), None, None).expect("op");
+    let y =
+        tape.linear(&y, &Tensor::ones((1, 3), x.dtype(), x.device()).expect("ones").into(), None, None).expect("op");
     let loss = tape.candle([&y], |[y]| y.sum_all()).expect("loss");
     let mut gradients = Gradients::default();
     tape.backward(&loss, &mut gradients).expect("backward");

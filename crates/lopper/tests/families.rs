@@ -33,12 +33,18 @@ fn check(folder: &str) {
                 assert_close(state, golden.get(&format!("hidden.{index}")), 1e-5, &format!("{folder} block {index}"));
             }
             let logits = decoder.head().expect("head").logits(&states[states.len() - 1]).expect("logits");
-            assert_close(&logits, golden.get(&format!("logits.{sequence}")), 1e-4, &format!("{folder} logits {sequence}"));
+            assert_close(
+                &logits,
+                golden.get(&format!("logits.{sequence}")),
+                1e-4,
+                &format!("{folder} logits {sequence}"),
+            );
         }
         let head = decoder.head().expect("head");
         let states = hidden_states(&decoder, &ids, false);
         let targets: Vec<u32> = ids.iter().rev().copied().collect();
-        let nll = head.negative_log_likelihood(&states[states.len() - 1], &targets, Precision::F32).expect("likelihood");
+        let nll =
+            head.negative_log_likelihood(&states[states.len() - 1], &targets, Precision::F32).expect("likelihood");
         let logits = golden::vec(golden.get(&format!("logits.{sequence}")));
         for ((nll, logits), &target) in nll.iter().zip(logits.chunks(decoder.spec().vocabulary)).zip(&targets) {
             let normaliser = logits.iter().map(|&logit| f64::from(logit).exp()).sum::<f64>().ln();

@@ -18,7 +18,13 @@ fn statistics(inputs: &[f32], d_in: usize) -> InputStatistics {
     statistics
 }
 
-fn solve(weight: &[f32], inputs: &InputStatistics, pattern: &Pattern, criterion: &str, compensation: &str) -> LayerSolution {
+fn solve(
+    weight: &[f32],
+    inputs: &InputStatistics,
+    pattern: &Pattern,
+    criterion: &str,
+    compensation: &str,
+) -> LayerSolution {
     let method = SelectThenRepair {
         criterion: Criterion::by_name(criterion).expect("known"),
         compensation: Compensation::by_name(compensation).expect("known"),
@@ -39,9 +45,11 @@ fn half(scope: Scope) -> Pattern {
 fn masks_are_those_of_the_formulas() {
     let ((weight, inputs), golden) = (golden_problem(), Golden::open("pruning/criteria"));
     let two_of_four: Pattern = "2:4".parse().expect("valid");
-    for (name, criterion, pattern) in
-        [("wanda.50", "wanda", half(Scope::Row)), ("wanda.2of4", "wanda", two_of_four), ("magnitude.50", "magnitude", half(Scope::Matrix))]
-    {
+    for (name, criterion, pattern) in [
+        ("wanda.50", "wanda", half(Scope::Row)),
+        ("wanda.2of4", "wanda", two_of_four),
+        ("magnitude.50", "magnitude", half(Scope::Matrix)),
+    ] {
         let solution = solve(&weight, &inputs, &pattern, criterion, "none");
         assert_eq!(solution.mask.as_slice(), golden.bytes(name), "{name}");
     }
@@ -54,7 +62,8 @@ fn masks_are_those_of_the_formulas() {
 fn joint_is_the_exact_optimum() {
     let ((weight, inputs), golden) = (golden_problem(), Golden::open("pruning/compensation"));
     let facts: serde_json::Value =
-        serde_json::from_str(&std::fs::read_to_string(fixtures().join("pruning/compensation.json")).expect("json")).expect("json");
+        serde_json::from_str(&std::fs::read_to_string(fixtures().join("pruning/compensation.json")).expect("json"))
+            .expect("json");
     let cases = [("wanda.50", "wanda", half(Scope::Row)), ("wanda.2of4", "wanda", "2:4".parse().expect("valid"))];
     for (name, criterion, pattern) in cases {
         let solution = solve(&weight, &inputs, &pattern, criterion, "joint");

@@ -36,6 +36,15 @@ impl StorageDtype {
         }
     }
 
+    /// As tensors name it.
+    pub fn tensor_dtype(self) -> candle_core::DType {
+        match self {
+            Self::F32 => candle_core::DType::F32,
+            Self::F16 => candle_core::DType::F16,
+            Self::BF16 => candle_core::DType::BF16,
+        }
+    }
+
     /// Bytes per element.
     pub fn size(self) -> usize {
         match self {

@@ -4,8 +4,7 @@
 //! the mask, so an iteration of all rows costs one product [rows, n]·[n, n]. The minimum is the joint optimum of the
 //! Multiple Removal Problem (Zhao et al. 2024, arXiv 2410.15567, eq. 11–13).
 
-use lopper_kernels::{Precision, View, matmul};
-use rayon::prelude::*;
+use lopper_kernels::{Precision, View, conjugate_gradient_start, conjugate_gradient_step, matmul};
 
 /// The result of [`masked_least_squares`].
 #[derive(Clone, Debug)]
@@ -14,15 +13,6 @@ pub struct MaskedSolution {
     pub weight: Vec<f32>,
     /// Iterations taken.
     pub iterations: usize,
-}
-
-/// State of one row between iterations.
-#[derive(Clone, Copy, Default)]
-struct Row {
-    /// rᵀ·z of the last residual.
-    energy: f64,
-    /// rᵀ·z of the first.
-    start: f64,
 }
 
 /// Minimises `½ (w' − w) H (w' − w)ᵀ` for every row w of `weight` [rows, n], over w' with zeros where `kept` is 0.
@@ -42,73 +32,20 @@ pub fn masked_least_squares(
     // residual = −gradient = (w − w')H on the mask; here w − w' is the pruned part of w
     let pruned: Vec<f32> = weight.iter().zip(&solution).map(|(w, s)| w - s).collect();
     let mut residual = vec![0.0; weight.len()];
-    let product =
-        |out: &mut [f32], a: &[f32]| matmul(out, n, false, View::new(a, rows, n), View::new(h, n, n), Precision::F32);
+    let product = |out: &mut [f32], a: &[f32]| {
+        matmul(out, n, false, View::new(a, rows, n), View::new(h, n, n), Precision::F32);
+    };
     product(&mut residual, &pruned);
-    let mut direction = pruned;
-    let mut image = vec![0.0; weight.len()];
-    let mut state = vec![Row::default(); rows];
-    state
-        .par_iter_mut()
-        .zip(residual.par_chunks_mut(n))
-        .zip(direction.par_chunks_mut(n))
-        .zip(kept.par_chunks(n))
-        .for_each(|(((state, r), p), kept)| {
-            apply_mask(r, kept);
-            state.energy = precondition(r, &inverse_diagonal, p, 0.0);
-            state.start = state.energy;
-        });
+    let (mut direction, mut image) = (pruned, vec![0.0; weight.len()]);
+    let mut energies = vec![0.0; rows];
+    conjugate_gradient_start(kept, &inverse_diagonal, &mut residual, &mut direction, &mut energies);
+    let limits: Vec<f64> = energies.iter().map(|energy| energy * tolerance * tolerance).collect();
     let mut taken = 0;
-    while taken < iterations && state.iter().any(|row| row.energy > row.start * tolerance * tolerance) {
+    while taken < iterations && energies.iter().zip(&limits).any(|(energy, limit)| energy > limit) {
         product(&mut image, &direction);
-        let vectors = residual.par_chunks_mut(n).zip(direction.par_chunks_mut(n)).zip(image.par_chunks_mut(n));
-        state.par_iter_mut().zip(solution.par_chunks_mut(n)).zip(vectors).zip(kept.par_chunks(n)).for_each(
-            |(((state, x), ((r, p), image)), kept)| {
-                apply_mask(image, kept);
-                advance(state, x, r, p, image, &inverse_diagonal);
-            },
-        );
+        let (x, r, p) = (&mut solution, &mut residual, &mut direction);
+        conjugate_gradient_step(kept, &inverse_diagonal, &image, x, r, p, &mut energies);
         taken += 1;
     }
     MaskedSolution { weight: solution, iterations: taken }
-}
-
-/// One step of one row. A row that is solved, or has no kept weight, stays.
-fn advance(row: &mut Row, x: &mut [f32], r: &mut [f32], p: &mut [f32], image: &[f32], inverse_diagonal: &[f32]) {
-    let curvature = dot(p, image);
-    if row.energy <= 0.0 || curvature <= 0.0 {
-        row.energy = 0.0;
-        return;
-    }
-    let step = (row.energy / curvature) as f32;
-    for ((x, r), (&p, &image)) in x.iter_mut().zip(r.iter_mut()).zip(p.iter().zip(image)) {
-        *x += step * p;
-        *r -= step * image;
-    }
-    let before = row.energy;
-    row.energy = r.iter().zip(inverse_diagonal).map(|(&r, &d)| f64::from(r * r * d)).sum();
-    precondition(r, inverse_diagonal, p, (row.energy / before) as f32);
-}
-
-/// p = D⁻¹·r + β·p; returns rᵀ·D⁻¹·r.
-fn precondition(r: &[f32], inverse_diagonal: &[f32], p: &mut [f32], beta: f32) -> f64 {
-    let mut energy = 0.0;
-    for ((p, &r), &d) in p.iter_mut().zip(r).zip(inverse_diagonal) {
-        let z = r * d;
-        energy += f64::from(r * z);
-        *p = if beta == 0.0 { z } else { beta * *p + z };
-    }
-    energy
-}
-
-fn apply_mask(x: &mut [f32], kept: &[u8]) {
-    for (x, &kept) in x.iter_mut().zip(kept) {
-        if kept == 0 {
-            *x = 0.0;
-        }
-    }
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(&a, &b)| f64::from(a * b)).sum()
 }

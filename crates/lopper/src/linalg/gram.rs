@@ -7,6 +7,9 @@ use rayon::prelude::*;
 /// Rows of X multiplied in f32 at a time, before the sum moves to f64.
 const ROWS: usize = 4096;
 
+/// Side of the squares in which the triangle is unfolded.
+const TILE: usize = 32;
+
 /// `G = XᵀX` [n, n]; products in f32 over at most 4096 rows, their sums in f64. Only the lower triangle is kept, packed by rows.
 #[derive(Clone, Debug)]
 pub struct Gram {
@@ -59,11 +62,15 @@ impl Gram {
     pub fn damped(&self, damping: f64) -> Vec<f32> {
         let n = self.n;
         let mut full = vec![0.0; n * n];
-        full.par_chunks_mut(n).enumerate().for_each(|(i, row)| {
-            for (j, value) in row.iter_mut().enumerate() {
-                let (low, high) = (i.min(j), i.max(j));
-                let entry = self.packed[high * (high + 1) / 2 + low];
-                *value = (entry + if i == j { damping } else { 0.0 }) as f32;
+        // tiles of rows and columns: above the diagonal the triangle is read down its columns
+        full.par_chunks_mut(n * TILE).enumerate().for_each(|(tile, rows)| {
+            for first in (0..n).step_by(TILE) {
+                for (i, row) in (tile * TILE..).zip(rows.chunks_exact_mut(n)) {
+                    for (j, value) in (first..n).zip(&mut row[first..n.min(first + TILE)]) {
+                        let (low, high) = (i.min(j), i.max(j));
+                        *value = (self.packed[high * (high + 1) / 2 + low] + if i == j { damping } else { 0.0 }) as f32;
+                    }
+                }
             }
         });
         full

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use candle_core::{DType, Tensor};
+
 use crate::autograd::{RotaryTable, Tape};
 use crate::calibration::{HiddenStates, InputStatistics, Needs, StatisticsTap};
-use crate::checkpoint::Rewrite;
+use crate::checkpoint::{Rewrite, StorageDtype, TensorInfo};
 use crate::error::{Error, Result};
 use crate::method::{LayerProblem, SelectThenRepair, relative_error, to_vec};
 use crate::model::{Block, Decoder, LinearId, LinearRole, NoTap, Part, Tap};
@@ -198,8 +200,7 @@ impl<'j, 'o> Compression<'j, 'o> {
             error_reconstructed: None,
         };
         self.record.matrices.push(facts);
-        state.pruned.linear_mut(role).weight =
-            candle_core::Tensor::from_vec(solution.weight, (d_out, d_in), self.decoder.device())?;
+        state.pruned.linear_mut(role).weight = Tensor::from_vec(solution.weight, (d_out, d_in), self.decoder.device())?;
         state.masks.insert(role, solution.mask);
         Ok(())
     }
@@ -256,10 +257,30 @@ impl<'j, 'o> Compression<'j, 'o> {
         let Some(mut streams) = self.streams.take() else { return Ok(()) };
         match streams.next.take() {
             Some(next) => streams.inputs = next,
-            None => self.move_through(&state.pruned, part, &mut streams.inputs)?,
+            None => {
+                self.round_to_storage(state, part)?;
+                self.move_through(&state.pruned, part, &mut streams.inputs)?;
+            }
         }
         self.streams = Some(streams);
         Ok(())
+    }
+
+    /// The layers that follow are shown what the files will hold, not what is in memory.
+    fn round_to_storage(&self, state: &mut BlockState, part: Part) -> Result<()> {
+        let index = state.index;
+        let round = |name: &str, tensor: &mut Tensor| {
+            let stored = self.decoder.checkpoint().info(name).and_then(TensorInfo::storage);
+            let dtype = stored.map_or(DType::F32, StorageDtype::tensor_dtype);
+            *tensor = tensor.to_dtype(dtype)?.to_dtype(DType::F32)?;
+            Ok::<_, Error>(())
+        };
+        for role in LinearRole::ALL.into_iter().filter(|role| role.part() == part) {
+            let (id, linear) = (LinearId { block: index, role }, state.pruned.linear_mut(role));
+            round(&Decoder::weight_name(id), &mut linear.weight)?;
+            linear.bias.iter_mut().try_for_each(|bias| round(&Decoder::bias_name(id), bias))?;
+        }
+        round(&Decoder::norm_name(index, part), state.pruned.norm_mut(part))
     }
 
     fn move_through(&mut self, block: &Block, part: Part, states: &mut HiddenStates) -> Result<()> {

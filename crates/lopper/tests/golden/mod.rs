@@ -19,7 +19,10 @@ pub struct Golden(HashMap<String, Tensor>);
 impl Golden {
     pub fn open(name: &str) -> Self {
         let path = fixtures().join(name).with_extension("safetensors");
-        Self(candle_core::safetensors::load(&path, &Device::Cpu).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+        Self(
+            candle_core::safetensors::load(&path, &Device::Cpu)
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display())),
+        )
     }
 
     pub fn get(&self, name: &str) -> &Tensor {
