@@ -29,6 +29,11 @@ simd! {
             *sum += f64::from(*x);
         }
     }
+    fn add_products_f64(sums: &mut [f64], a: &[f32], b: &[f32]) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += f64::from(*a) * f64::from(*b);
+        }
+    }
     fn add_squares_f64(sums: &mut [f64], row: &[f32]) {
         for (sum, x) in sums.iter_mut().zip(row) {
             *sum += f64::from(*x) * f64::from(*x);
@@ -97,6 +102,25 @@ pub fn column_sums(x: &[f32], out: &mut [f32]) {
     out.par_chunks_mut(STRIPE).enumerate().for_each(|(stripe, out)| {
         let mut sums = [0f64; STRIPE];
         x.chunks_exact(n).for_each(|row| add_row_f64(tier, &mut sums[..out.len()], &row[stripe * STRIPE..]));
+        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = (f64::from(*out) + sum) as f32);
+    });
+}
+
+/// `out[j] += Σ_r a[r, j]·b[r, j]` for `a` and `b` of `[rows, out.len()]`. Sums in f64.
+///
+/// # Panics
+///
+/// If `a` is not whole rows or `b` not as long.
+pub fn column_products(a: &[f32], b: &[f32], out: &mut [f32]) {
+    let n = out.len();
+    check_rows("column_products", a.len(), n);
+    assert_eq!(a.len(), b.len(), "column_products: the slices differ in length");
+    let tier = tier();
+    out.par_chunks_mut(STRIPE).enumerate().for_each(|(stripe, out)| {
+        let mut sums = [0f64; STRIPE];
+        for (a, b) in a.chunks_exact(n).zip(b.chunks_exact(n)) {
+            add_products_f64(tier, &mut sums[..out.len()], &a[stripe * STRIPE..], &b[stripe * STRIPE..]);
+        }
         out.iter_mut().zip(sums).for_each(|(out, sum)| *out = (f64::from(*out) + sum) as f32);
     });
 }

@@ -34,7 +34,9 @@ pub use adamw::{AdamWStep, adamw};
 pub use attention::{AttentionShape, attention};
 pub use attention_backward::attention_backward;
 pub use conjugate_gradient::{conjugate_gradient_start, conjugate_gradient_step};
-pub use elementwise::{add_assign, add_bias, apply_mask, column_squares, column_sums, multiply_assign};
+pub use elementwise::{
+    add_assign, add_bias, apply_mask, column_products, column_squares, column_sums, multiply_assign,
+};
 pub use gemm::{Precision, View, matmul};
 pub use gemm_bf16::bf16_is_native;
 pub use glu::{gated_silu, gated_silu_backward};

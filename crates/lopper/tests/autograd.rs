@@ -102,8 +102,9 @@ fn check_window(file: &str, parts: &[Part]) {
     let block = decoder.load_block(1).expect("block");
     let (x, target) = (golden.rows("x", 32), golden.rows("target", 32));
     let rotary = decoder.rotary(24).expect("table");
-    for composed in [false, true] {
-        let mut trained = vec![x.clone()];
+    // with the input a leaf and with it a constant: the norms' gradients take different ways
+    for (composed, input_trains) in [(false, true), (false, false), (true, true)] {
+        let mut trained = if input_trains { vec![x.clone()] } else { vec![] };
         trained.extend(parts.iter().map(|&part| block.norm(part).weight.clone()));
         trained.extend(
             LinearRole::ALL
@@ -127,7 +128,9 @@ fn check_window(file: &str, parts: &[Part]) {
         let mut gradients = Gradients::default();
         tape.backward(&loss, &mut gradients).expect("backward");
         let inside = |name: String| format!("grad.{}", name.trim_start_matches("model.layers.1."));
-        assert_close(gradients.of(&x).expect("dx"), golden.get("grad.x"), 1e-4, file);
+        if input_trains {
+            assert_close(gradients.of(&x).expect("dx"), golden.get("grad.x"), 1e-4, file);
+        }
         for &part in parts {
             let name = inside(Decoder::norm_name(1, part));
             assert_close(gradients.of(&block.norm(part).weight).expect("gradient"), golden.get(&name), 1e-4, &name);

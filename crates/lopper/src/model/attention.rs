@@ -37,9 +37,9 @@ impl Attention {
     ) -> Result<Value> {
         let normed = self.norm.forward(tape, x)?;
         tap.linear_input(&[LinearRole::Query, LinearRole::Key, LinearRole::Value], normed.tensor())?;
-        let query = self.query.forward(tape, &normed, None)?;
-        let key = self.key.forward(tape, &normed, None)?;
-        let value = self.value.forward(tape, &normed, None)?;
+        let query = self.query.forward_normed(tape, &normed)?;
+        let key = self.key.forward_normed(tape, &normed)?;
+        let value = self.value.forward_normed(tape, &normed)?;
         let query = tape.rotary(&query, self.layout.head_dim, sequences.offsets(), rotary)?;
         let key = tape.rotary(&key, self.layout.head_dim, sequences.offsets(), rotary)?;
         let mixed = tape.attention([&query, &key, &value], &self.layout, sequences.offsets())?;

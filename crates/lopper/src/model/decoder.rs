@@ -213,7 +213,10 @@ impl Head<'_> {
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         let normed = self.norm.forward(&mut Tape::inference(Precision::F32), &hidden.into())?;
         let slices = (0..self.decoder.spec.vocabulary).step_by(HEAD_ROWS).map(|start| {
-            Ok(Tape::inference(Precision::F32).linear(&normed, &self.rows(start)?.into(), None, None)?.tensor().clone())
+            Ok(Tape::inference(Precision::F32)
+                .normed_linear(&normed, &self.rows(start)?.into(), None)?
+                .tensor()
+                .clone())
         });
         Ok(Tensor::cat(&slices.collect::<Result<Vec<_>>>()?, 1)?)
     }

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::autograd::{Tape, Value};
+use crate::autograd::{Normed, Tape, Value};
 
 /// What a linear layer does in its block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -72,6 +72,13 @@ impl Linear {
         let bias = self.bias.as_ref().map(|bias| tape.value(bias));
         tape.linear(x, &weight, bias.as_ref(), residual)
     }
+
+    /// x [tokens, d_in] as a norm gives it → [tokens, d_out].
+    pub(super) fn forward_normed(&self, tape: &mut Tape, x: &Normed) -> Result<Value> {
+        let weight = tape.value(&self.weight);
+        let bias = self.bias.as_ref().map(|bias| tape.value(bias));
+        tape.normed_linear(x, &weight, bias.as_ref())
+    }
 }
 
 /// Root-mean-square norm.
@@ -85,9 +92,9 @@ pub struct Norm {
 
 impl Norm {
     /// x [tokens, d] → [tokens, d].
-    pub(super) fn forward(&self, tape: &mut Tape, x: &Value) -> Result<Value> {
+    pub(super) fn forward(&self, tape: &mut Tape, x: &Value) -> Result<Normed> {
         let weight = tape.value(&self.weight);
-        tape.rms_norm(x, &weight, self.epsilon)
+        tape.norm(x, &weight, self.epsilon)
     }
 }
 

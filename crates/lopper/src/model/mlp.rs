@@ -26,8 +26,8 @@ impl Mlp {
     pub fn forward(&self, tape: &mut Tape, x: &Value, tap: &mut dyn Tap) -> Result<Value> {
         let normed = self.norm.forward(tape, x)?;
         tap.linear_input(&[LinearRole::Gate, LinearRole::Up], normed.tensor())?;
-        let gate = self.gate.forward(tape, &normed, None)?;
-        let up = self.up.forward(tape, &normed, None)?;
+        let gate = self.gate.forward_normed(tape, &normed)?;
+        let up = self.up.forward_normed(tape, &normed)?;
         let activated = tape.gated_silu(&gate, &up)?;
         tap.linear_input(&[LinearRole::Down], activated.tensor())?;
         self.down.forward(tape, &activated, Some(x))

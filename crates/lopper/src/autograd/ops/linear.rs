@@ -77,7 +77,7 @@ impl Tape {
     }
 
     /// Adds `bias` [n] to every row of `x` [tokens, n].
-    fn bias(&mut self, x: &Value, bias: &Value) -> Result<Value> {
+    pub(super) fn bias(&mut self, x: &Value, bias: &Value) -> Result<Value> {
         if !self.is_fused(x) {
             return self.candle([x, bias], |[x, b]| x.broadcast_add(&b));
         }

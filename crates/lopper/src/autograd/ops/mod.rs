@@ -5,8 +5,10 @@ mod embedding;
 mod gated_silu;
 mod linear;
 mod loss;
+mod normed_linear;
 mod rms_norm;
 mod rotary;
 
 pub use attention::AttentionLayout;
+pub use normed_linear::Normed;
 pub use rotary::RotaryTable;
