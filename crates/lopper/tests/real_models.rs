@@ -1,0 +1,91 @@
+//! Real models against what transformers computes: SmolLM2-135M and stories260k.
+//!
+//! `LOPPER_TEST_SMOLLM2`, `LOPPER_TEST_STORIES260K` (checkpoint directories) and `LOPPER_TEST_WIKITEXT2` (the raw test split)
+//! say where they are. A test whose files are not there says so and passes, but never in CI.
+
+mod golden;
+
+use std::path::PathBuf;
+
+use candle_core::Device;
+use golden::fixtures;
+use lopper::autograd::Tape;
+use lopper::checkpoint::Checkpoint;
+use lopper::evaluation::{Windows, perplexity};
+use lopper::model::{Decoder, NoTap, Sequences};
+use lopper::text::{Tokenizer, read_wikitext};
+use lopper_kernels::Precision;
+use serde_json::Value;
+
+/// The path in a variable; `None`, with a word about it, where there is none.
+fn path(variable: &str) -> Option<PathBuf> {
+    let path = std::env::var_os(variable).map(PathBuf::from);
+    if path.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "{variable} must be set in CI");
+        eprintln!("skipped: {variable} is not set");
+    }
+    path
+}
+
+fn goldens() -> Value {
+    serde_json::from_str(&std::fs::read_to_string(fixtures().join("real_models.json")).expect("fixture")).expect("JSON")
+}
+
+fn ids(golden: &Value) -> Vec<u32> {
+    serde_json::from_value(golden.clone()).expect("token ids")
+}
+
+fn check(variable: &str, golden: &str) {
+    let Some(directory) = path(variable) else { return };
+    let golden = &goldens()[golden];
+    let tokenizer = Tokenizer::open(&directory).expect("tokenizer");
+    let sentence = golden["sentence"].as_str().expect("text");
+    assert_eq!(tokenizer.encode(sentence, false).expect("encodes"), ids(&golden["sentence_ids"]));
+    assert_eq!(tokenizer.encode(sentence, true).expect("encodes"), ids(&golden["sentence_ids_with_special_tokens"]));
+    let decoder = Decoder::open(Checkpoint::open(&directory).expect("opens"), Device::Cpu).expect("a decoder");
+    let prompt = ids(&golden["prompt_ids"]);
+    let mut x = decoder.embed(&prompt).expect("embeds").into();
+    let rotary = decoder.rotary(prompt.len()).expect("table");
+    for index in 0..decoder.spec().blocks {
+        let block = decoder.load_block(index).expect("block");
+        let sequences = Sequences::new([prompt.len()]);
+        x = block.forward(&mut Tape::inference(Precision::F32), &x, &sequences, &rotary, &mut NoTap).expect("forward");
+    }
+    let logits = decoder.head().expect("head").logits(x.tensor()).expect("logits").to_vec2::<f32>().expect("numbers");
+    let want: Vec<Vec<f32>> = serde_json::from_value(golden["logits"].clone()).expect("numbers");
+    for (got, want) in logits[prompt.len() - 2..].iter().zip(&want) {
+        let got: Vec<f32> = ids(&golden["vocabulary_ids"]).iter().map(|&id| got[id as usize]).collect();
+        let error = golden::distance(&got, want);
+        assert!(error < 1e-4, "relative error {error:.2e}");
+    }
+}
+
+#[test]
+fn logits_of_smollm2() {
+    check("LOPPER_TEST_SMOLLM2", "smollm2");
+}
+
+#[test]
+fn logits_of_stories260k() {
+    check("LOPPER_TEST_STORIES260K", "stories260k");
+}
+
+#[test]
+fn perplexity_of_smollm2_on_wikitext2() {
+    let (Some(directory), Some(text)) = (path("LOPPER_TEST_SMOLLM2"), path("LOPPER_TEST_WIKITEXT2")) else { return };
+    let golden = &goldens()["smollm2_wikitext2"];
+    let tokenizer = Tokenizer::open(&directory).expect("tokenizer");
+    let tokens = tokenizer.encode(&read_wikitext(&text).expect("text"), false).expect("encodes");
+    assert_eq!(Some(tokens.len() as u64), golden["tokens"].as_u64());
+    assert_eq!(tokens[..8], ids(&golden["first_ids"]));
+    assert_eq!(tokens[tokens.len() - 8..], ids(&golden["last_ids"]));
+    let decoder = Decoder::open(Checkpoint::open(&directory).expect("opens"), Device::Cpu).expect("a decoder");
+    let windows = Windows { length: 2048, count: Some(20) };
+    let score = perplexity(&decoder, &tokens, windows, Precision::F32, &mut |_| {}).expect("scores");
+    let want: Vec<f64> = serde_json::from_value(golden["window_nll"].clone()).expect("numbers");
+    for (got, want) in score.nll.iter().zip(&want) {
+        assert!((got - want).abs() < 1e-4, "{got} against {want}");
+    }
+    let exact = golden["perplexity"].as_f64().expect("number");
+    assert!((score.perplexity - exact).abs() < 0.01, "{} against {exact}", score.perplexity);
+}
