@@ -1,12 +1,13 @@
 //! Causal attention with grouped queries over a ragged batch, without storing the scores.
 //!
 //! oₜ = Σ_{s ≤ t} p_{ts} v_s with p_{ts} = exp(scale·qₜ·k_s − ℓₜ), ℓₜ = log Σ_{s ≤ t} exp(scale·qₜ·k_s). Saving ℓ alone lets the backward
-//! pass recompute p, as in T. Dao et al., "FlashAttention", 2022, arXiv:2205.14135, §3.1. Here a tile of queries sees all its keys at
-//! once (its scores fit the second-level cache), so the softmax needs no rescaling.
+//! pass recompute p, as in T. Dao et al., "FlashAttention", 2022, arXiv:2205.14135, §3.1. A tile of [`QUERIES`] queries meets its keys
+//! in blocks of [`KEYS`], whose scores fit the second-level cache, and carries the maximum and the sum from block to block (algorithm 1
+//! there), so scratch memory does not grow with the sequence.
 
 use crate::dispatch::{Tier, simd, tier};
-use crate::math::exp;
-use crate::packed::{ByHead, Panels, by_head, gather_rows, panels};
+use crate::math::{self, exp, larger};
+use crate::packed::{ByHead, Panels, by_head, panels};
 use crate::rotary::check_offsets;
 use crate::scratch::{Shared, with_scratch};
 use crate::tile::{Extent, Left, Right, multiply};
@@ -15,6 +16,8 @@ use std::ops::Range;
 
 /// Queries per tile: a multiple of the tile product's six rows.
 pub(crate) const QUERIES: usize = 48;
+/// Keys per block.
+const KEYS: usize = 512;
 /// Keys per packed panel.
 pub(crate) const PANEL: usize = 64;
 
@@ -57,19 +60,17 @@ impl AttentionShape<'_> {
     }
 
     /// The keys that query `t` of a sequence sees.
-    fn visible(&self, t: usize) -> Range<usize> {
+    pub(crate) fn visible(&self, t: usize) -> Range<usize> {
         self.window.map_or(0, |window| (t + 1).saturating_sub(window))..t + 1
     }
 
-    /// The keys that a tile sees, from the start of a panel on.
-    pub(crate) fn keys(&self, tile: &Tile) -> Range<usize> {
-        self.visible(tile.queries.start).start / PANEL * PANEL..tile.queries.end
-    }
-
-    /// The columns of a tile's scores that each of its rows sees.
-    pub(crate) fn columns(&self, tile: &Tile) -> impl Iterator<Item = Range<usize>> {
-        let first = self.keys(tile).start;
-        tile.queries.clone().map(move |t| self.visible(t).start - first..t + 1 - first)
+    /// The columns of a block of keys that each query sees; `0..0` if none.
+    pub(crate) fn columns(&self, queries: &Range<usize>, block: &Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        queries.clone().map(|t| {
+            let seen = self.visible(t);
+            let (start, end) = (seen.start.max(block.start), seen.end.min(block.end));
+            if start < end { start - block.start..end - block.start } else { 0..0 }
+        })
     }
 
     /// The tiles of one head of a sequence, in order.
@@ -79,11 +80,9 @@ impl AttentionShape<'_> {
         firsts.map(move |first| Tile { sequence, start, head, queries: first..(end - start).min(first + QUERIES) })
     }
 
-    /// The longest row of scores that a tile needs, in whole panels.
-    pub(crate) fn widest(&self) -> usize {
-        let longest = self.offsets.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
-        let seen = self.window.map_or(longest, |window| longest.min(window.saturating_add(QUERIES + PANEL)));
-        seen.next_multiple_of(PANEL)
+    /// (sequence, head) for every query head.
+    pub(crate) fn sequence_heads(&self) -> impl Iterator<Item = (usize, usize)> {
+        (1..self.offsets.len()).flat_map(|end| (0..self.heads).map(move |head| (end - 1, head)))
     }
 
     /// Asserts what the fields promise and the lengths of queries, keys and values.
@@ -100,19 +99,20 @@ impl AttentionShape<'_> {
 }
 
 simd! {
-    /// Replaces the scores in `columns` of a row by exp(scale·(s − max)) and everything else by 0; returns (Σ, log Σ exp(scale·s)).
-    /// The row is whole vectors of 16: those at the ends of `columns` are padded with a score too small to count.
-    fn exponentiate_row(row: &mut [f32], columns: Range<usize>, scale: f32) -> (f32, f32) {
+    /// Replaces the scores in `columns` of a row by exp(scale·(s − m)), where m is the larger of `largest` and their maximum, and
+    /// everything else by 0; returns (m, Σ). The row is whole vectors of 16: those at the ends of `columns` are padded with a score too
+    /// small to count.
+    fn exponentiate_row(row: &mut [f32], columns: Range<usize>, scale: f32, largest: f32) -> (f32, f32) {
         let aligned = columns.start / 16 * 16..columns.end.next_multiple_of(16);
         row[aligned.start..columns.start].fill(f32::MIN);
         row[columns.end..aligned.end].fill(f32::MIN);
-        let mut largest = [f32::MIN; 16];
+        let mut maxima = [largest; 16];
         for scores in row[aligned.clone()].chunks_exact(16) {
-            for (largest, score) in largest.iter_mut().zip(scores) {
-                *largest = if *score > *largest { *score } else { *largest };
+            for (largest, score) in maxima.iter_mut().zip(scores) {
+                *largest = larger(*score, *largest);
             }
         }
-        let largest = largest.into_iter().fold(f32::MIN, f32::max);
+        let largest = math::largest(maxima);
         let mut sums = [0f32; 16];
         for scores in row[aligned].chunks_exact_mut(16) {
             for (sum, score) in sums.iter_mut().zip(scores) {
@@ -122,10 +122,14 @@ simd! {
         }
         row[..columns.start].fill(0.0);
         row[columns.end..].fill(0.0);
-        let sum: f32 = sums.iter().sum();
-        (sum, largest * scale + sum.ln())
+        (largest, math::sum(sums))
     }
-    fn scale_row(row: &[f32], factor: f32, out: &mut [f32]) {
+    fn scale_row(row: &mut [f32], factor: f32) {
+        for x in row {
+            *x *= factor;
+        }
+    }
+    fn store_scaled(row: &[f32], factor: f32, out: &mut [f32]) {
         for (out, x) in out.iter_mut().zip(row) {
             *out = x * factor;
         }
@@ -148,8 +152,7 @@ pub fn attention(shape: &AttentionShape, q: &[f32], k: &[f32], v: &[f32], out: &
     let (keys, values) = (panels(shape, k), by_head(shape, v));
     let (out, log_sum_exp) = (Shared::new(out), Shared::new(log_sum_exp));
     let forward = Forward { tier: tier(), shape, q, keys, values, out, log_sum_exp };
-    let heads = (1..shape.offsets.len()).flat_map(|end| (0..shape.heads).map(move |head| (end - 1, head)));
-    let tiles: Vec<Tile> = heads.flat_map(|(sequence, head)| shape.tiles(sequence, head)).collect();
+    let tiles: Vec<Tile> = shape.sequence_heads().flat_map(|(sequence, head)| shape.tiles(sequence, head)).collect();
     tiles.into_par_iter().with_max_len(1).for_each(|tile| forward.run(&tile));
 }
 
@@ -164,58 +167,87 @@ struct Forward<'a> {
     log_sum_exp: Shared<'a, f32>,
 }
 
+/// The softmax of one row so far: the largest score and Σ exp(scale·(s − largest)).
+#[derive(Clone, Copy)]
+struct Softmax {
+    largest: f32,
+    sum: f32,
+}
+
+/// Scratch of one tile.
+struct Workspace<'a> {
+    /// Scores, then their exponentials: `[QUERIES, keys]`.
+    scores: &'a mut [f32],
+    /// Σ exp(scale·(s − largest))·v so far: `[QUERIES, head_dim]`.
+    mixed: &'a mut [f32],
+}
+
 impl Forward<'_> {
     fn run(&self, tile: &Tile) {
-        let (widest, d) = (self.shape.widest(), self.shape.head_dim);
-        with_scratch(QUERIES * (widest + 2 * d), |scratch| {
-            let (scores, rest) = scratch.split_at_mut(QUERIES * widest);
-            let (queries, mixed) = rest.split_at_mut(QUERIES * d);
-            self.mix(tile, scores, queries, mixed);
+        let (shape, d) = (self.shape, self.shape.head_dim);
+        with_scratch(QUERIES * (leading(KEYS) + d), |scratch| {
+            let (scores, mixed) = scratch.split_at_mut(QUERIES * leading(KEYS));
+            mixed.fill(0.0);
+            let mut softmax = [Softmax { largest: f32::MIN, sum: 0.0 }; QUERIES];
+            let mut workspace = Workspace { scores, mixed };
+            // from the start of a panel on
+            for start in (shape.visible(tile.queries.start).start / PANEL * PANEL..tile.queries.end).step_by(KEYS) {
+                self.absorb(tile, &(start..tile.queries.end.min(start + KEYS)), &mut workspace, &mut softmax);
+            }
+            self.store(tile, workspace.mixed, &softmax);
         });
     }
 
-    /// Scores `[queries, keys]`, their softmax, and its product with the values, whose rows are divided by the sums last of all.
-    fn mix(&self, tile: &Tile, scores: &mut [f32], queries: &mut [f32], mixed: &mut [f32]) {
+    /// Takes one block of keys into the softmax and the mixed values of a tile.
+    fn absorb(&self, tile: &Tile, block: &Range<usize>, workspace: &mut Workspace, softmax: &mut [Softmax]) {
+        let Workspace { scores, mixed } = workspace;
+        let (shape, d, key_head) = (self.shape, self.shape.head_dim, tile.head / self.shape.group());
+        let (rows, leading) = (tile.queries.len(), leading(block.len()));
+        let first = (tile.start + tile.queries.start) * shape.heads + tile.head;
+        let queries = Left { data: &self.q[first * d..], row: shape.heads * d, depth: 1 };
+        score(self.tier, d, rows, queries, self.keys.head(tile.sequence, key_head), block, scores);
+        let rows_of_scores = scores.chunks_mut(leading).zip(mixed.chunks_mut(d)).zip(softmax);
+        for (columns, ((scores, mixed), softmax)) in shape.columns(&tile.queries, block).zip(rows_of_scores) {
+            let (largest, sum) = exponentiate_row(self.tier, scores, columns, shape.scale, softmax.largest);
+            if largest > softmax.largest && softmax.sum > 0.0 {
+                let factor = ((softmax.largest - largest) * shape.scale).exp();
+                scale_row(self.tier, mixed, factor);
+                softmax.sum *= factor;
+            }
+            *softmax = Softmax { largest, sum: softmax.sum + sum };
+        }
+        let values = Right { data: &self.values.head(tile.start, key_head)[block.start * d..], leading: d };
+        let exponentials = Left { data: scores, row: leading, depth: 1 };
+        multiply(self.tier, Extent { m: rows, n: d, k: block.len() }, exponentials, values, mixed, d, true);
+    }
+
+    /// Divides by the sums and writes the rows of a tile to their places.
+    fn store(&self, tile: &Tile, mixed: &[f32], softmax: &[Softmax]) {
         let (shape, d) = (self.shape, self.shape.head_dim);
-        let (keys, rows, key_head) = (shape.keys(tile), tile.queries.len(), tile.head / shape.group());
-        let leading = keys.len().next_multiple_of(PANEL);
-        let first = tile.start + tile.queries.start;
-        gather_rows(self.q, shape.heads * d, first..first + rows, tile.head * d, queries, d);
-        score(self.tier, shape, &keys, rows, queries, self.keys.head(tile.sequence, key_head), scores);
-        let sums: Vec<(f32, f32)> = shape
-            .columns(tile)
-            .zip(scores.chunks_mut(leading))
-            .map(|(columns, row)| exponentiate_row(self.tier, row, columns, shape.scale))
-            .collect();
-        let probabilities = Left { data: scores, row: leading, depth: 1 };
-        let values = Right { data: &self.values.head(tile.start, key_head)[keys.start * d..], leading: d };
-        multiply(self.tier, Extent { m: rows, n: d, k: keys.len() }, probabilities, values, mixed, d, false);
-        for (i, (sum, log)) in sums.into_iter().enumerate() {
-            let entry = (first + i) * shape.heads + tile.head;
+        for (t, (mixed, softmax)) in tile.queries.clone().zip(mixed.chunks(d).zip(softmax)) {
+            let entry = (tile.start + t) * shape.heads + tile.head;
             // SAFETY: no two tiles have a (row, head) in common.
             let (out, saved) = unsafe { (self.out.slice(entry * d, d), self.log_sum_exp.slice(entry, 1)) };
-            scale_row(self.tier, &mixed[i * d..], 1.0 / sum, out);
-            saved[0] = log;
+            store_scaled(self.tier, mixed, 1.0 / softmax.sum, out);
+            saved[0] = softmax.largest * shape.scale + softmax.sum.ln();
         }
     }
 }
 
-/// `scores[rows, keys] = queries[rows, head_dim] · panelsᵀ`, a panel at a time; rows of `scores` are whole panels long.
-pub(crate) fn score(
-    tier: Tier,
-    shape: &AttentionShape,
-    keys: &Range<usize>,
-    rows: usize,
-    queries: &[f32],
-    panels: &[f32],
-    scores: &mut [f32],
-) {
-    let d = shape.head_dim;
-    let leading = keys.len().next_multiple_of(PANEL);
-    for (column, panel) in (0..leading).step_by(PANEL).zip(panels.chunks_exact(PANEL * d).skip(keys.start / PANEL)) {
+/// Distance between the rows of scores of `keys` keys: whole panels, and a cache line more, lest a column of scores fall into few sets
+/// of the cache.
+pub(crate) fn leading(keys: usize) -> usize {
+    keys.next_multiple_of(PANEL) + 16
+}
+
+/// `scores[rows, block] = queries[rows, d] · panelsᵀ`, a panel at a time; the block starts with a panel, and the rows of `scores` are
+/// [`leading`] apart.
+pub(crate) fn score(tier: Tier, d: usize, rows: usize, queries: Left, panels: &[f32], block: &Range<usize>, scores: &mut [f32]) {
+    let panels = panels.chunks_exact(PANEL * d).skip(block.start / PANEL);
+    for (column, panel) in (0..block.len()).step_by(PANEL).zip(panels) {
         // the panel is padded with zeros, so whole vectors of 16 columns may be computed
-        let n = PANEL.min((keys.len() - column).next_multiple_of(16));
-        let (left, right) = (Left { data: queries, row: d, depth: 1 }, Right { data: panel, leading: PANEL });
-        multiply(tier, Extent { m: rows, n, k: d }, left, right, &mut scores[column..], leading, false);
+        let n = PANEL.min((block.len() - column).next_multiple_of(16));
+        let panel = Right { data: panel, leading: PANEL };
+        multiply(tier, Extent { m: rows, n, k: d }, queries, panel, &mut scores[column..], leading(block.len()), false);
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::dispatch::{Tier, simd, tier};
 use crate::elementwise::CHUNK;
-use crate::math::{exp, mul_add};
+use crate::math::{exp, larger, largest, mul_add, sum};
 use rayon::prelude::*;
 
 /// Elements summed in f32 before the sum goes on in f64.
@@ -16,12 +16,16 @@ simd! {
         let mut total = 0.0;
         for (y, target) in y.chunks(RUN).zip(target.chunks(RUN)) {
             let mut sums = [0f32; 16];
-            for (y, target) in y.chunks(16).zip(target.chunks(16)) {
-                for ((sum, y), target) in sums.iter_mut().zip(y).zip(target) {
-                    *sum = mul_add::<FUSED>(y - target, y - target, *sum);
+            let (y, target) = (y.chunks_exact(16), target.chunks_exact(16));
+            for ((lane, y), target) in sums.iter_mut().zip(y.remainder()).zip(target.remainder()) {
+                *lane = (y - target) * (y - target);
+            }
+            for (y, target) in y.zip(target) {
+                for i in 0..16 {
+                    sums[i] = mul_add::<FUSED>(y[i] - target[i], y[i] - target[i], sums[i]);
                 }
             }
-            total += f64::from(sums.iter().sum::<f32>());
+            total += f64::from(sum(sums));
         }
         total
     }
@@ -37,17 +41,17 @@ simd! {
         }
     }
     fn row_maximum(row: &[f32]) -> f32 {
-        let mut largest = [f32::NEG_INFINITY; 16];
+        let mut lanes = [f32::NEG_INFINITY; 16];
         let chunks = row.chunks_exact(16);
         for x in chunks.remainder() {
-            largest[0] = if *x > largest[0] { *x } else { largest[0] };
+            lanes[0] = larger(*x, lanes[0]);
         }
         for chunk in chunks {
-            for (largest, x) in largest.iter_mut().zip(chunk) {
-                *largest = if *x > *largest { *x } else { *largest };
+            for (largest, x) in lanes.iter_mut().zip(chunk) {
+                *largest = larger(*x, *largest);
             }
         }
-        largest.into_iter().fold(f32::NEG_INFINITY, f32::max)
+        largest(lanes)
     }
     fn sum_of_exponentials(row: &[f32], shift: f32) -> f64 {
         let mut total = 0.0;
@@ -58,11 +62,11 @@ simd! {
                 sums[0] += exp::<FUSED>(x - shift);
             }
             for chunk in chunks {
-                for (sum, x) in sums.iter_mut().zip(chunk) {
-                    *sum += exp::<FUSED>(x - shift);
+                for (lane, x) in sums.iter_mut().zip(chunk) {
+                    *lane += exp::<FUSED>(x - shift);
                 }
             }
-            total += f64::from(sums.iter().sum::<f32>());
+            total += f64::from(sum(sums));
         }
         total
     }

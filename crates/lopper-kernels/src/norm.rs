@@ -5,7 +5,7 @@
 
 use crate::dispatch::{simd, tier};
 use crate::elementwise::{STRIPE, check_rows};
-use crate::math::{dot, mul_add};
+use crate::math::{dot, mul_add, sum};
 use rayon::prelude::*;
 
 /// Rows per parallel task.
@@ -20,27 +20,20 @@ simd! {
         inverse
     }
     fn input_gradient_row(d_out: &[f32], x: &[f32], weight: &[f32], inverse: f32, dx: &mut [f32], accumulate: bool) {
-        let n = x.len();
-        let (d_out, weight, dx) = (&d_out[..n], &weight[..n], &mut dx[..n]);
-        let whole = n / 16 * 16;
-        let mut sums = [0f32; 16];
-        for start in (0..whole).step_by(16) {
+        let (mut sums, mut tail) = ([0f32; 16], 0.0);
+        let chunks = (d_out.as_chunks::<16>(), weight.as_chunks::<16>(), x.as_chunks::<16>());
+        for ((d_out, weight), x) in chunks.0.1.iter().zip(chunks.1.1).zip(chunks.2.1) {
+            tail += d_out * weight * x;
+        }
+        for ((d_out, weight), x) in chunks.0.0.iter().zip(chunks.1.0).zip(chunks.2.0) {
             for i in 0..16 {
-                sums[i] = mul_add::<FUSED>(d_out[start + i] * weight[start + i], x[start + i], sums[i]);
+                sums[i] = mul_add::<FUSED>(d_out[i] * weight[i], x[i], sums[i]);
             }
         }
-        for i in whole..n {
-            sums[0] += d_out[i] * weight[i] * x[i];
-        }
-        let pull = sums.iter().sum::<f32>() * inverse * inverse * inverse / n as f32;
-        if accumulate {
-            for i in 0..n {
-                dx[i] += d_out[i] * weight[i] * inverse - x[i] * pull;
-            }
-        } else {
-            for i in 0..n {
-                dx[i] = d_out[i] * weight[i] * inverse - x[i] * pull;
-            }
+        let pull = (sum(sums) + tail) * inverse * inverse * inverse / x.len() as f32;
+        for (((dx, d_out), weight), x) in dx.iter_mut().zip(d_out).zip(weight).zip(x) {
+            let slope = d_out * weight * inverse - x * pull;
+            *dx = if accumulate { *dx + slope } else { slope };
         }
     }
     fn weight_gradient_row(d_out: &[f32], x: &[f32], inverse: f32, sums: &mut [f64]) {

@@ -1,26 +1,31 @@
 //! Scratch memory that a thread keeps between calls, and a pointer that tasks with disjoint outputs share.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::marker::PhantomData;
 
 /// Floats per cache line: scratch starts on one, so that full-width loads do not straddle two.
 const LINE: usize = 16;
 
+/// Most floats that a thread keeps in one piece: 64 MiB.
+const MOST: usize = 16 << 20;
+
 thread_local! {
-    static KEPT: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    static KEPT: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Calls `work` with `length` floats, aligned to a cache line, whose contents are unspecified.
 ///
 /// The memory is taken out of the thread's keeping while `work` runs, so a nested call (also one stolen by rayon) gets its own.
 pub(crate) fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    let mut memory = KEPT.take();
+    let mut memory = KEPT.with_borrow_mut(Vec::pop).unwrap_or_default();
     if memory.len() < length + LINE {
         memory = vec![0.0; length + LINE];
     }
     let start = memory.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
     let result = work(&mut memory[start..start + length]);
-    KEPT.set(memory);
+    if memory.len() <= MOST {
+        KEPT.with_borrow_mut(|kept| kept.push(memory));
+    }
     result
 }
 

@@ -100,7 +100,7 @@ unsafe fn avx2(extent: Extent, call: Call, out: *mut f32) {
     unsafe { strips::<__m256, 6, 2>(extent, call, out) }
 }
 
-/// Cuts k into blocks and n into strips of `COLS`, then fewer, vectors, then single columns.
+/// Cuts k into blocks, and n into strips of `COLS` vectors, then of two, of one, and single columns.
 #[inline(always)]
 #[allow(clippy::inline_always, reason = "it has to be compiled inside the caller's target features")]
 unsafe fn strips<L: Lanes, const ROWS: usize, const COLS: usize>(extent: Extent, call: Call, out: *mut f32) {
@@ -118,6 +118,9 @@ unsafe fn strips<L: Lanes, const ROWS: usize, const COLS: usize>(extent: Extent,
                 if left >= COLS * L::LANES {
                     strip::<L, ROWS, COLS>(extent.m, k, block, out.add(j));
                     j += COLS * L::LANES;
+                } else if left >= 2 * L::LANES {
+                    strip::<L, ROWS, 2>(extent.m, k, block, out.add(j));
+                    j += 2 * L::LANES;
                 } else if left >= L::LANES {
                     strip::<L, ROWS, 1>(extent.m, k, block, out.add(j));
                     j += L::LANES;

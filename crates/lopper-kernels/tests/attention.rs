@@ -80,7 +80,10 @@ fn shapes() -> Vec<AttentionShape<'static>> {
         shape(2, 1, 96, None, &[0, 130]),
         shape(2, 1, 128, Some(1000), &[0, 3, 100]),
         shape(1, 1, 256, None, &[0, 65, 129]),
+        // several blocks of keys, and windows that start inside one
         shape(1, 1, 4, Some(3), &[0, 300]),
+        shape(2, 1, 6, None, &[0, 10, 1100]),
+        shape(1, 1, 16, Some(530), &[0, 1200]),
         shape(1, 1, 4, None, &[0]),
         shape(1, 1, 4, None, &[0, 0]),
     ]
@@ -106,8 +109,9 @@ fn backward_agrees_with_differences_of_f64() {
         let d_out = to_f64(&x.d_out);
         for (which, gradient) in gradients.iter().enumerate() {
             assert!(gradient.iter().all(|x| x.is_finite()), "{shape:?}: gradient {which} was not all written");
-            // a stride coprime to the layout visits every sequence, head and entry within a head
-            for i in (0..gradient.len()).step_by(gradient.len() / 24 + 1) {
+            // an even sample over sequences, heads and entries, smaller where the reference is slow
+            let sample = if shape.offsets.last() > Some(&500) { 5 } else { 24 };
+            for i in (0..gradient.len()).step_by(gradient.len() / sample + 1) {
                 let expected = slope(&operands[which], i, |moved| {
                     let mut all = [&operands[0][..], &operands[1][..], &operands[2][..]];
                     all[which] = moved;
