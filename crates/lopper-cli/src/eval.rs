@@ -32,10 +32,10 @@ struct Evaluation {
 /// If model or texts cannot be used.
 pub fn run(args: &EvalArgs, quiet: bool) -> Result<()> {
     let interrupt = Interrupt::install();
-    let model = Model::locate(&args.model, &interrupt)?;
+    let mut progress = Progress::new(quiet);
+    let model = Model::locate(&args.model, &interrupt, &mut progress)?;
     let unpacked = if args.text.iter().any(|file| is_demo(file)) { Some(Demo::unpack(&interrupt)?) } else { None };
     let texts = texts(args, &model, unpacked.as_ref())?;
-    let mut progress = Progress::new(quiet);
     let plan = plan(args, texts);
     let scores = lopper::prune::in_pool(plan.compute.threads, || score(&plan, &model, &mut progress));
     progress.finish(scores.is_ok());
@@ -89,7 +89,8 @@ fn score(plan: &Plan, model: &Model, progress: &mut Progress) -> Result<Vec<Text
 }
 
 fn table(evaluation: &Evaluation) -> String {
-    let header = [("text", Align::Left), ("perplexity", Align::Right), ("windows", Align::Right), ("tokens each", Align::Right)];
+    let header =
+        [("text", Align::Left), ("perplexity", Align::Right), ("windows", Align::Right), ("tokens each", Align::Right)];
     let mut table = Table::new(header);
     for TextScore { text, score } in &evaluation.texts {
         let counts = [score.windows, score.seqlen].map(units::count);

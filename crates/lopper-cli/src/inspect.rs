@@ -19,8 +19,8 @@ use crate::render::{output, units};
 /// # Errors
 /// If the checkpoint cannot be used.
 pub fn run(args: &InspectArgs, quiet: bool) -> Result<()> {
-    let model = Model::locate(&args.model, &Interrupt::install())?;
     let mut progress = Progress::new(quiet);
+    let model = Model::locate(&args.model, &Interrupt::install(), &mut progress)?;
     progress.event(Event::Stage { name: "reading the weights" });
     let found = inspect(model.directory(), &mut |share| progress.event(Event::Progress(share)));
     progress.finish(found.is_ok());
@@ -38,11 +38,28 @@ fn summary(name: &str, found: &Inspection) -> String {
     let head = if found.tied_embeddings { "the embedding" } else { "a matrix of its own" };
     let lines = [
         ("family", found.family.to_owned()),
-        ("shape", format!("{} blocks, width {}, vocabulary {}", found.blocks, found.hidden, units::count(found.vocabulary))),
+        (
+            "shape",
+            format!("{} blocks, width {}, vocabulary {}", found.blocks, found.hidden, units::count(found.vocabulary)),
+        ),
         ("context", format!("{} tokens", units::count(found.max_positions))),
         ("head", head.to_owned()),
-        ("numbers", format!("{} in the files, {} of them prunable", units::magnitude(found.parameters), units::magnitude(found.prunable))),
-        ("on disk", format!("{} in {files}, {}", units::bytes(found.bytes), dtypes.into_iter().collect::<Vec<_>>().join(" and "))),
+        (
+            "numbers",
+            format!(
+                "{} in the files, {} of them prunable",
+                units::magnitude(found.parameters),
+                units::magnitude(found.prunable)
+            ),
+        ),
+        (
+            "on disk",
+            format!(
+                "{} in {files}, {}",
+                units::bytes(found.bytes),
+                dtypes.into_iter().collect::<Vec<_>>().join(" and ")
+            ),
+        ),
         ("zeros", format!("{} of the prunable weights", units::percent(found.sparsity()))),
     ];
     let lines = lines.iter().map(|(name, value)| format!("  {name:<9}{value}\n"));
@@ -64,12 +81,17 @@ fn by_role(found: &Inspection) -> Table {
     for role in LinearRole::ALL {
         let matrices: Vec<&MatrixInspection> = found.matrices.iter().filter(|matrix| matrix.role == role).collect();
         let Some(first) = matrices.first() else { continue };
-        let (low, high) = matrices.iter().map(|matrix| matrix.sparsity()).fold((1.0, 0.0), |(low, high), s| (s.min(low), s.max(high)));
+        let (low, high) = matrices
+            .iter()
+            .map(|matrix| matrix.sparsity())
+            .fold((1.0, 0.0), |(low, high), s| (s.min(low), s.max(high)));
         let (low, high) = (units::percent(low), units::percent(high));
         let zeros = if low == high { low } else { format!("{low} – {high}") };
-        let common = first.patterns.iter().filter(|pattern| matrices.iter().all(|matrix| matrix.patterns.contains(pattern)));
+        let common =
+            first.patterns.iter().filter(|pattern| matrices.iter().all(|matrix| matrix.patterns.contains(pattern)));
         let patterns = common.cloned().collect::<Vec<_>>();
-        let cells = [role_name(role), shape(first), first.dtype.clone(), matrices.len().to_string(), zeros, shown(&patterns)];
+        let cells =
+            [role_name(role), shape(first), first.dtype.clone(), matrices.len().to_string(), zeros, shown(&patterns)];
         table.row(cells);
     }
     table
@@ -78,7 +100,13 @@ fn by_role(found: &Inspection) -> Table {
 fn every_matrix(found: &Inspection) -> Table {
     let mut table = Table::new(COLUMNS.into_iter().filter(|(name, _)| *name != "matrices"));
     for matrix in &found.matrices {
-        table.row([matrix.name.clone(), shape(matrix), matrix.dtype.clone(), units::percent(matrix.sparsity()), shown(&matrix.patterns)]);
+        table.row([
+            matrix.name.clone(),
+            shape(matrix),
+            matrix.dtype.clone(),
+            units::percent(matrix.sparsity()),
+            shown(&matrix.patterns),
+        ]);
     }
     table
 }

@@ -93,7 +93,8 @@ mod tests {
         interrupt.remove_directory(&path("texts"));
         interrupt.remove_partial(&path("out"));
         interrupt.remove();
-        let mut left: Vec<_> = std::fs::read_dir(home.path()).expect("listed").map(|entry| entry.expect("entry").file_name()).collect();
+        let mut left: Vec<_> =
+            std::fs::read_dir(home.path()).expect("listed").map(|entry| entry.expect("entry").file_name()).collect();
         left.sort();
         assert_eq!(left, [".out.partial-1-0", "out"]);
     }

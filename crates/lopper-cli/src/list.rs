@@ -13,7 +13,10 @@ use crate::render::table::{Align, Table};
 /// A pattern, as written on the command line, and what it means.
 const PATTERNS: &[(&str, &str)] = &[
     ("--sparsity S", "unstructured: the share S of the weights, wherever the scores are smallest, within --scope"),
-    ("--pattern N:M", "semi-structured: N of every M consecutive inputs are kept, M up to 32; 2:4 runs faster on NVIDIA GPUs"),
+    (
+        "--pattern N:M",
+        "semi-structured: N of every M consecutive inputs are kept, M up to 32; 2:4 runs faster on NVIDIA GPUs",
+    ),
 ];
 
 /// Prints the tables.

@@ -14,9 +14,9 @@ use crate::render::{output, report};
 /// Those of the run.
 pub fn run(args: &PruneArgs, quiet: bool) -> Result<()> {
     let interrupt = Interrupt::install();
-    let (model, plan) = settle(args.model.as_deref(), &args.plan, &interrupt)?;
-    interrupt.remove_partial(&args.out);
     let mut progress = Progress::new(quiet);
+    let (model, plan) = settle(args.model.as_deref(), &args.plan, &interrupt, &mut progress)?;
+    interrupt.remove_partial(&args.out);
     let result = lopper::prune::prune(&plan, model.directory(), &args.out, &mut progress);
     progress.finish(result.is_ok());
     let report = result?;

@@ -7,7 +7,9 @@ use serde::de::value::{Error, StrDeserializer};
 use serde::de::{DeserializeOwned, IntoDeserializer};
 
 /// Accepts one of `names`, each of which is a variant of `T` as serde spells it.
-pub fn one_of<T: DeserializeOwned + Clone + Send + Sync + 'static>(names: &'static [&'static str]) -> impl TypedValueParser<Value = T> {
+pub fn one_of<T: DeserializeOwned + Clone + Send + Sync + 'static>(
+    names: &'static [&'static str],
+) -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(names).try_map(|name| {
         let name: StrDeserializer<Error> = name.as_str().into_deserializer();
         T::deserialize(name)
@@ -16,7 +18,9 @@ pub fn one_of<T: DeserializeOwned + Clone + Send + Sync + 'static>(names: &'stat
 
 /// Accepts the name of a criterion.
 pub fn criterion() -> PossibleValuesParser {
-    PossibleValuesParser::new(CRITERIA.iter().map(|criterion| PossibleValue::new(criterion.name).help(criterion.summary)))
+    PossibleValuesParser::new(
+        CRITERIA.iter().map(|criterion| PossibleValue::new(criterion.name).help(criterion.summary)),
+    )
 }
 
 /// Accepts the name of a compensation.

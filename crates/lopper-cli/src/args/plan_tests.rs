@@ -148,7 +148,8 @@ fn the_names_of_choices_are_those_of_the_plan() {
         ("compute.hidden_states", "hidden-states"),
     ] {
         let argument = prune.get_arguments().find(|argument| argument.get_long() == Some(flag)).expect("flag");
-        let mut offered: Vec<String> = argument.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
+        let mut offered: Vec<String> =
+            argument.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
         let mut plan: Table = defaults.parse().expect("TOML");
         let (outer, inner) = key.split_once('.').expect("two parts");
         plan.get_mut(outer).and_then(Value::as_table_mut).expect("table").insert(inner.into(), "bogus".into());
@@ -164,7 +165,8 @@ fn the_names_of_choices_are_those_of_the_plan() {
 #[test]
 fn a_pattern_on_the_command_line_replaces_the_sparsity_of_the_file() {
     let file = tempfile::NamedTempFile::new().expect("file");
-    std::fs::write(file.path(), "[pruning]\nsparsity = 0.6\nscope = \"matrix\"\n[calibration]\nsamples = 9\n").expect("written");
+    std::fs::write(file.path(), "[pruning]\nsparsity = 0.6\nscope = \"matrix\"\n[calibration]\nsamples = 9\n")
+        .expect("written");
     let plan = planned(&[format!("--plan={}", file.path().display()), "--pattern=2:4".into()]);
     assert_eq!((plan.pruning.sparsity, plan.pruning.pattern.as_deref(), plan.pruning.scope), (None, Some("2:4"), None));
     assert_eq!(plan.calibration.samples, 9);

@@ -3,13 +3,13 @@
 mod rate;
 mod words;
 
+use lopper::Result;
 use lopper::checkpoint::Checkpoint;
 use lopper::evaluation::{ScoredText, Windows, open_tokenizer};
 use lopper::explain::{Estimate, Phase, scored_tokens};
 use lopper::model::{Decoder, DecoderSpec};
 use lopper::plan::Plan;
 use lopper::progress::{Event, Observer};
-use lopper::Result;
 use serde::Serialize;
 
 use crate::args::ExplainArgs;
@@ -57,11 +57,11 @@ struct StageTime {
 /// If plan, model or texts cannot be used: what `prune` would refuse.
 pub fn run(args: &ExplainArgs, quiet: bool) -> Result<()> {
     let interrupt = Interrupt::install();
-    let (model, plan) = settle(args.model.as_deref(), &args.plan, &interrupt)?;
+    let mut progress = Progress::new(quiet);
+    let (model, plan) = settle(args.model.as_deref(), &args.plan, &interrupt, &mut progress)?;
     if args.print_plan {
         return output::print(&plan.to_toml()?);
     }
-    let mut progress = Progress::new(quiet);
     progress.event(Event::Stage { name: "reading the model's shapes and the texts" });
     let explanation = lopper::prune::in_pool(plan.compute.threads, || explain(&model, plan));
     progress.finish(explanation.is_ok());
@@ -103,7 +103,9 @@ fn time(estimate: &Estimate, rate: Option<Rate>) -> Time {
     Time {
         flops_per_second: rate.map(|rate| rate.flops_per_second),
         seconds: seconds(estimate.flops()),
-        stages: stages.map(|work| StageTime { stage: work.stage, flops: work.flops, seconds: seconds(work.flops) }).collect(),
+        stages: stages
+            .map(|work| StageTime { stage: work.stage, flops: work.flops, seconds: seconds(work.flops) })
+            .collect(),
     }
 }
 
@@ -115,7 +117,12 @@ fn text(model: &Model, explanation: &Explanation) -> String {
         Some(seconds) => format!("Time: about {} (an estimate; {})", units::seconds(seconds), rate_in_words(time)),
         None => "Time: not estimated for this device".into(),
     };
-    format!("What `lopper prune {}` would do\n\n{steps}\n{peak}\n\n{}\n{took}\n\n{}", model.name, phases(memory), stages(time))
+    format!(
+        "What `lopper prune {}` would do\n\n{steps}\n{peak}\n\n{}\n{took}\n\n{}",
+        model.name,
+        phases(memory),
+        stages(time)
+    )
 }
 
 fn rate_in_words(time: &Time) -> String {

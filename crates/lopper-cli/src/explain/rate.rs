@@ -30,7 +30,8 @@ impl Rate {
         let (x, w) = (vec![0.5_f32; tokens * d_in], vec![0.25_f32; d_out * d_in]);
         let mut y = vec![0.0_f32; tokens * d_out];
         let precision = plan.compute.dtype.precision();
-        let mut product = || matmul(&mut y, d_out, false, View::new(&x, tokens, d_in), View::new(&w, d_out, d_in).t(), precision);
+        let mut product =
+            || matmul(&mut y, d_out, false, View::new(&x, tokens, d_in), View::new(&w, d_out, d_in).t(), precision);
         product();
         let (started, mut products) = (Instant::now(), 0);
         while started.elapsed() < BUDGET {

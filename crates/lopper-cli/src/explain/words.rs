@@ -14,7 +14,11 @@ use crate::render::units;
 pub fn steps(plan: &Plan, spec: &DecoderSpec, bytes: u64, scored: usize) -> Result<Vec<String>> {
     let schedule = Schedule::new(plan)?;
     let (compressed, models) = rungs(plan);
-    let mut steps = vec![format!("open the model ({}, {}) and check every tensor; weights stay on disk until they are needed", spec.family, units::bytes(bytes))];
+    let mut steps = vec![format!(
+        "open the model ({}, {}) and check every tensor; weights stay on disk until they are needed",
+        spec.family,
+        units::bytes(bytes)
+    )];
     if schedule.calibrates {
         steps.push(calibration(plan, spec, &schedule));
     }
@@ -22,7 +26,9 @@ pub fn steps(plan: &Plan, spec: &DecoderSpec, bytes: u64, scored: usize) -> Resu
         steps.push(format!("score the dense model on {} tokens", units::count(scored)));
     }
     if compressed > 1 {
-        steps.push(format!("for the ladder: do the following {compressed} times, with less repair first; only the last is kept"));
+        steps.push(format!(
+            "for the ladder: do the following {compressed} times, with less repair first; only the last is kept"
+        ));
     }
     steps.push(format!("for each of {} blocks, one at a time:", spec.blocks));
     steps.push(format!("    load its weights as f32 ({})", units::bytes(block_bytes(spec))));
@@ -43,7 +49,11 @@ fn block_bytes(spec: &DecoderSpec) -> u64 {
 
 fn calibration(plan: &Plan, spec: &DecoderSpec, schedule: &Schedule) -> String {
     let calibration = &plan.calibration;
-    let source = if calibration.files.is_empty() { "built-in text".into() } else { format!("{} files", calibration.files.len()) };
+    let source = if calibration.files.is_empty() {
+        "built-in text".into()
+    } else {
+        format!("{} files", calibration.files.len())
+    };
     let how = match calibration.sampling {
         Sampling::First => "the first",
         Sampling::Random => "random",
@@ -85,10 +95,16 @@ fn prune(parts: &[Part], plan: &Plan, schedule: &Schedule) -> Result<String> {
     };
     let share = match plan.pattern()? {
         Pattern::Unstructured { sparsity, scope: Scope::Row } => format!("{} of each row", units::percent(sparsity)),
-        Pattern::Unstructured { sparsity, scope: Scope::Matrix } => format!("{} of each matrix", units::percent(sparsity)),
+        Pattern::Unstructured { sparsity, scope: Scope::Matrix } => {
+            format!("{} of each matrix", units::percent(sparsity))
+        }
         Pattern::NofM { keep, of } => format!("all but {keep} of every {of} weights"),
     };
-    let repair = if plan.pruning.compensation == "none" { String::new() } else { format!(", compensate ({})", plan.pruning.compensation) };
+    let repair = if plan.pruning.compensation == "none" {
+        String::new()
+    } else {
+        format!(", compensate ({})", plan.pruning.compensation)
+    };
     Ok(format!("{}: {look}prune {share} by {}{repair}", names.join(" and "), plan.pruning.criterion))
 }
 

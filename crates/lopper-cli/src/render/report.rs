@@ -40,7 +40,9 @@ fn scores(report: &Report) -> Table {
 /// File names without their directories, where that leaves them distinct.
 fn short_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let names: Vec<&str> = names.collect();
-    let short = |name: &&str| Path::new(name).file_name().map_or((*name).to_owned(), |file| file.to_string_lossy().into_owned());
+    let short = |name: &&str| {
+        Path::new(name).file_name().map_or((*name).to_owned(), |file| file.to_string_lossy().into_owned())
+    };
     let shortened: Vec<String> = names.iter().map(short).collect();
     let distinct = shortened.iter().collect::<BTreeSet<_>>().len() == names.len();
     if distinct { shortened } else { names.into_iter().map(str::to_owned).collect() }
@@ -68,8 +70,12 @@ fn facts(report: &Report, out: &Path) -> Vec<(&'static str, String)> {
 fn pattern(report: &Report) -> String {
     let pruning = &report.plan.pruning;
     let pattern = match report.plan.pattern() {
-        Ok(Pattern::Unstructured { sparsity, scope: Scope::Row }) => format!("{} of each row", units::percent(sparsity)),
-        Ok(Pattern::Unstructured { sparsity, scope: Scope::Matrix }) => format!("{} of each matrix", units::percent(sparsity)),
+        Ok(Pattern::Unstructured { sparsity, scope: Scope::Row }) => {
+            format!("{} of each row", units::percent(sparsity))
+        }
+        Ok(Pattern::Unstructured { sparsity, scope: Scope::Matrix }) => {
+            format!("{} of each matrix", units::percent(sparsity))
+        }
         Ok(Pattern::NofM { keep, of }) => format!("{keep}:{of}, at most {keep} of every {of} consecutive weights kept"),
         Err(_) => String::new(),
     };

@@ -63,7 +63,10 @@ impl Sizes<'_> {
         let second = self.schedule.dense_stream || self.plan.calibration.inputs == Inputs::Dense;
         let streams = if self.schedule.calibrates { 1 + u64::from(second) } else { 0 };
         let tokens = (self.windows * self.seqlen) as u64;
-        Item { name: "hidden states of the calibration windows", bytes: streams * tokens * self.spec.hidden as u64 * bytes }
+        Item {
+            name: "hidden states of the calibration windows",
+            bytes: streams * tokens * self.spec.hidden as u64 * bytes,
+        }
     }
 
     fn program() -> Item {
@@ -162,7 +165,10 @@ impl Sizes<'_> {
             Item { name: "hidden states of a group of windows", bytes: EVALUATION_BYTES.max(length * h * F32) },
             Item { name: "one block", bytes: weights * F32 },
             Item { name: "activations of one window", bytes: activations * length * F32 },
-            Item { name: "a slice of the head and its logits", bytes: F32 * (rows * (h + tokens) + 2 * sequences * length * h) },
+            Item {
+                name: "a slice of the head and its logits",
+                bytes: F32 * (rows * (h + tokens) + 2 * sequences * length * h),
+            },
         ]
     }
 }

@@ -106,3 +106,6 @@ impl<'a> Sizes<'a> {
         [first, last].map(|role| self.spec.shape(role).1 as u64)
     }
 }
+
+#[cfg(test)]
+mod tests;

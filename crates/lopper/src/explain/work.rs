@@ -25,7 +25,8 @@ impl Sizes<'_> {
     fn forward(&self, part: Part, length: usize) -> f64 {
         let attention = &self.spec.attention;
         // scores and their product with the values, over the half of the square that is causal
-        let mixing = if part == Part::Attention { 2.0 * (attention.heads * attention.head_dim * length) as f64 } else { 0.0 };
+        let mixing =
+            if part == Part::Attention { 2.0 * (attention.heads * attention.head_dim * length) as f64 } else { 0.0 };
         2.0 * self.weights(part) as f64 + mixing
     }
 
@@ -39,7 +40,10 @@ impl Sizes<'_> {
                 work.flops += flops;
             }
         }
-        let blocks: f64 = [Part::Attention, Part::Mlp].map(|part| self.forward(part, self.plan.evaluation_seqlen(self.spec))).iter().sum();
+        let blocks: f64 = [Part::Attention, Part::Mlp]
+            .map(|part| self.forward(part, self.plan.evaluation_seqlen(self.spec)))
+            .iter()
+            .sum();
         let head = 2.0 * (self.spec.vocabulary * self.spec.hidden) as f64;
         let per_token = self.spec.blocks as f64 * blocks + head;
         work.push(Work { stage: "evaluate", flops: (scored * scored_tokens) as f64 * per_token });
@@ -65,7 +69,8 @@ impl Sizes<'_> {
                 // forward, and two products of the same size backward; the held-out windows before and after
                 sums[2] += (3.0 * self.plan.reconstruction.epochs as f64 * train + 2.0 * (all - train)) * forward;
             }
-            let moved = f64::from(u8::from(self.schedule.calibrates && !dense_inputs)) + f64::from(u8::from(self.schedule.dense_stream));
+            let moved = f64::from(u8::from(self.schedule.calibrates && !dense_inputs))
+                + f64::from(u8::from(self.schedule.dense_stream));
             sums[3] += moved * all * forward;
         }
         sums.map(|sum| sum * self.spec.blocks as f64)
