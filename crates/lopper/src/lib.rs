@@ -8,6 +8,8 @@ pub mod checkpoint;
 pub mod device;
 pub mod error;
 pub mod evaluation;
+pub mod explain;
+pub mod inspect;
 pub mod linalg;
 pub mod method;
 pub mod model;

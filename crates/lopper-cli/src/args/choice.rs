@@ -1,0 +1,29 @@
+//! A choice of the library as a choice on the command line: the names are those of the plan's TOML.
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use lopper::method::compensation::COMPENSATIONS;
+use lopper::method::criterion::CRITERIA;
+use serde::de::value::{Error, StrDeserializer};
+use serde::de::{DeserializeOwned, IntoDeserializer};
+
+/// Accepts one of `names`, each of which is a variant of `T` as serde spells it.
+pub fn one_of<T: DeserializeOwned + Clone + Send + Sync + 'static>(
+    names: &'static [&'static str],
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(names).try_map(|name| {
+        let name: StrDeserializer<Error> = name.as_str().into_deserializer();
+        T::deserialize(name)
+    })
+}
+
+/// Accepts the name of a criterion.
+pub fn criterion() -> PossibleValuesParser {
+    PossibleValuesParser::new(
+        CRITERIA.iter().map(|criterion| PossibleValue::new(criterion.name).help(criterion.summary)),
+    )
+}
+
+/// Accepts the name of a compensation.
+pub fn compensation() -> PossibleValuesParser {
+    PossibleValuesParser::new(COMPENSATIONS.iter().map(|one| PossibleValue::new(one.name).help(one.summary)))
+}

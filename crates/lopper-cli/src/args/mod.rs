@@ -1,0 +1,155 @@
+//! The command line as types. Names of the library's choices come from the library's tables.
+
+mod choice;
+mod plan;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use plan::{ComputeOptions, PlanOptions};
+
+/// Prune large language models after training, and repair what pruning breaks.
+#[derive(Parser, Debug)]
+#[command(name = "lopper", version, about, max_term_width = 100, arg_required_else_help = true, after_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    /// Show no progress, only errors and the result
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+const AFTER_HELP: &str = "\
+Try it without downloading anything:
+  lopper prune demo -o demo-pruned
+
+Results go to stdout, everything else to stderr. Exit status: 0 done, 1 the request or the data is wrong, 2 the machine
+failed (disk, network, memory), 130 interrupted.";
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Prune a model, repair it, and measure what is left
+    Prune(PruneArgs),
+    /// Measure the perplexity of a model on texts
+    Eval(EvalArgs),
+    /// Show what a model is made of and how sparse each matrix is
+    Inspect(InspectArgs),
+    /// Show what `prune` would do, how much memory and how long it would take
+    Explain(ExplainArgs),
+    /// List the model families, criteria, compensations and patterns this program knows
+    List(ListArgs),
+    /// Write a completion script for a shell to stdout
+    Completions(CompletionsArgs),
+    /// Write the manual pages into a directory, or the main one to stdout
+    Man(ManArgs),
+}
+
+/// `lopper prune`
+#[derive(Args, Debug)]
+pub struct PruneArgs {
+    /// Directory of a checkpoint, a Hub id such as HuggingFaceTB/SmolLM2-135M, or `demo`: a small model inside this program
+    /// [default: the one of --plan]
+    pub model: Option<String>,
+    /// Directory to write the pruned model to; must not exist yet
+    #[arg(long, short, value_name = "DIR")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub plan: PlanOptions,
+    /// Print the report as JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lopper explain`
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// Directory of a checkpoint, a Hub id, or `demo` [default: the one of --plan]
+    pub model: Option<String>,
+    #[command(flatten)]
+    pub plan: PlanOptions,
+    /// Print the plan as TOML, every default filled in, for --plan
+    #[arg(long, conflicts_with = "json")]
+    pub print_plan: bool,
+    /// Print the explanation as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lopper eval`
+#[derive(Args, Debug)]
+pub struct EvalArgs {
+    /// Directory of a checkpoint, a Hub id, or `demo`
+    pub model: String,
+    /// Text files as they stand, or JSONL with a field `text`; `demo` is the demo's own held-out text
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub text: Vec<PathBuf>,
+    /// WikiText files: rows joined the way the literature joins them
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub wikitext: Vec<PathBuf>,
+    /// Tokens per window [default: 2048, or the model's limit if that is smaller]
+    #[arg(long, value_name = "TOKENS")]
+    pub seqlen: Option<usize>,
+    /// Score at most N windows of each text [default: all]
+    #[arg(long, value_name = "N")]
+    pub windows: Option<usize>,
+    #[command(flatten)]
+    pub compute: ComputeOptions,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lopper inspect`
+#[derive(Args, Debug)]
+pub struct InspectArgs {
+    /// Directory of a checkpoint, a Hub id, or `demo`
+    pub model: String,
+    /// Show every matrix, not a row per role
+    #[arg(long)]
+    pub all: bool,
+    /// Print JSON (always with every matrix)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lopper list`
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lopper completions`
+#[derive(Args, Debug)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// `lopper man`
+#[derive(Args, Debug)]
+pub struct ManArgs {
+    /// Directory to write one page per command to; created if absent
+    pub dir: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn definition_is_consistent_and_every_option_has_help() {
+        let mut cli = super::Cli::command();
+        cli.build();
+        cli.clone().debug_assert();
+        for command in cli.get_subcommands() {
+            let name = command.get_name();
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{name}: {} has no help", argument.get_id());
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! A flag for every key of a plan. A flag that is given overrides the key; one that is not leaves it alone.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use lopper::calibration::{HiddenDtype, Sampling};
+use lopper::plan::{ComputeDtype, Granularity, Inputs, Plan, PruningGranularity};
+use lopper::sparsity::Scope;
+
+use super::choice::{compensation, criterion, one_of};
+
+/// What to prune, how to repair it, what to measure: the flags shared by `prune` and `explain`.
+#[derive(Args, Debug, Default)]
+pub struct PlanOptions {
+    /// Start from this plan, a TOML file; flags override its keys
+    #[arg(long, value_name = "FILE", help_heading = "Plan")]
+    pub plan: Option<PathBuf>,
+
+    /// Share of weights to prune, as 0.5 [default: 0.5]
+    #[arg(long, value_name = "SHARE", conflicts_with = "pattern", help_heading = PRUNING)]
+    pub sparsity: Option<f64>,
+    /// Keep N of every M consecutive weights instead, as 2:4 [default: none]
+    #[arg(long, value_name = "N:M", help_heading = PRUNING)]
+    pub pattern: Option<String>,
+    /// How to choose the weights to prune [default: wanda]
+    #[arg(long, value_name = "NAME", value_parser = criterion(), help_heading = PRUNING)]
+    pub criterion: Option<String>,
+    /// Compare scores within each output row or the whole matrix [default: what the criterion's paper does]
+    #[arg(long, value_name = "SCOPE", value_parser = one_of::<Scope>(&["row", "matrix"]), help_heading = PRUNING)]
+    pub scope: Option<Scope>,
+    /// How to move the kept weights in closed form afterwards [default: joint]
+    #[arg(long, value_name = "NAME", value_parser = compensation(), help_heading = PRUNING)]
+    pub compensation: Option<String>,
+    /// How much to prune before activations are computed anew [default: submodule]
+    #[arg(long, value_name = "SIZE", value_parser = one_of::<PruningGranularity>(&["submodule", "block"]), help_heading = PRUNING)]
+    pub prune_granularity: Option<PruningGranularity>,
+
+    /// What to train together against the dense model; `none` skips training [default: submodule]
+    #[arg(long, value_name = "SIZE", value_parser = one_of::<Granularity>(&["submodule", "none"]), help_heading = RECONSTRUCTION)]
+    pub reconstruct: Option<Granularity>,
+    /// Passes over the calibration windows [default: 2]
+    #[arg(long, value_name = "N", help_heading = RECONSTRUCTION)]
+    pub epochs: Option<usize>,
+    /// Largest step of a weight, as a share of its matrix's root mean square [default: 0.01]
+    #[arg(long, value_name = "RATE", help_heading = RECONSTRUCTION)]
+    pub learning_rate: Option<f32>,
+    /// Share of the training steps spent warming up [default: 0.1]
+    #[arg(long, value_name = "SHARE", help_heading = RECONSTRUCTION)]
+    pub warm_up: Option<f32>,
+    /// Calibration windows per training step [default: 2]
+    #[arg(long, value_name = "N", help_heading = RECONSTRUCTION)]
+    pub batch: Option<usize>,
+    /// Train the weights of norms too; `--train-norms=false` leaves them [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = RECONSTRUCTION)]
+    pub train_norms: Option<bool>,
+    /// AdamW's weight decay [default: 0.0]
+    #[arg(long, value_name = "DECAY", help_heading = RECONSTRUCTION)]
+    pub weight_decay: Option<f32>,
+
+    /// Text that shows the model at work: files as they stand, or JSONL with a field `text` [default: built-in text]
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = CALIBRATION)]
+    pub calibration: Vec<PathBuf>,
+    /// Windows of text that calibrate and train [default: 128]
+    #[arg(long, value_name = "N", help_heading = CALIBRATION)]
+    pub samples: Option<usize>,
+    /// Further windows on which training is judged [default: 8]
+    #[arg(long, value_name = "N", help_heading = CALIBRATION)]
+    pub held_out: Option<usize>,
+    /// Tokens per window [default: 2048, or the model's limit if that is smaller]
+    #[arg(long, value_name = "TOKENS", help_heading = CALIBRATION)]
+    pub seqlen: Option<usize>,
+    /// Which windows of the text to take [default: random]
+    #[arg(long, value_name = "HOW", value_parser = one_of::<Sampling>(&["first", "random"]), help_heading = CALIBRATION)]
+    pub sampling: Option<Sampling>,
+    /// Show layers the activations of the dense model or of the part pruned so far [default: pruned]
+    #[arg(long, value_name = "WHOSE", value_parser = one_of::<Inputs>(&["dense", "pruned"]), help_heading = CALIBRATION)]
+    pub inputs: Option<Inputs>,
+    /// Seed of every random choice [default: 0]
+    #[arg(long, value_name = "N", help_heading = CALIBRATION)]
+    pub seed: Option<u64>,
+
+    /// Texts to measure perplexity on [default: the held-out calibration windows]
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = EVALUATION)]
+    pub eval_text: Vec<PathBuf>,
+    /// WikiText files to measure perplexity on, rows joined the way the literature joins them [default: none]
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = EVALUATION)]
+    pub eval_wikitext: Vec<PathBuf>,
+    /// Tokens per window when measuring [default: 2048, or the model's limit if that is smaller]
+    #[arg(long, value_name = "TOKENS", help_heading = EVALUATION)]
+    pub eval_seqlen: Option<usize>,
+    /// Measure at most N windows of each text [default: all]
+    #[arg(long, value_name = "N", help_heading = EVALUATION)]
+    pub eval_windows: Option<usize>,
+    /// Also measure the model only pruned, and only pruned and compensated; takes up to three times as long [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = EVALUATION)]
+    pub ladder: Option<bool>,
+
+    #[command(flatten)]
+    pub compute: ComputeOptions,
+    /// How to hold activations in memory; bf16 halves them [default: f32]
+    #[arg(long, value_name = "DTYPE", value_parser = one_of::<HiddenDtype>(&["f32", "bf16"]), help_heading = COMPUTE)]
+    pub hidden_states: Option<HiddenDtype>,
+}
+
+const PRUNING: &str = "Pruning";
+const RECONSTRUCTION: &str = "Reconstruction";
+const CALIBRATION: &str = "Calibration";
+const EVALUATION: &str = "Evaluation";
+const COMPUTE: &str = "Compute";
+
+/// How to compute.
+#[derive(Args, Debug, Default)]
+pub struct ComputeOptions {
+    /// How linear layers multiply; bf16 is faster where the processor has it [default: f32]
+    #[arg(long, value_name = "DTYPE", value_parser = one_of::<ComputeDtype>(&["f32", "bf16"]), help_heading = COMPUTE)]
+    pub dtype: Option<ComputeDtype>,
+    /// Where to compute: cpu, cuda, cuda:1, metal [default: cpu]
+    #[arg(long, value_name = "DEVICE", help_heading = COMPUTE)]
+    pub device: Option<String>,
+    /// Worker threads; the result does not depend on it [default: one per core]
+    #[arg(long, value_name = "N", help_heading = COMPUTE)]
+    pub threads: Option<usize>,
+}
+
+/// Overwrites `key` if the flag was given.
+fn set<T: Clone>(key: &mut T, flag: Option<&T>) {
+    if let Some(value) = flag {
+        key.clone_from(value);
+    }
+}
+
+/// Overwrites an optional `key` if the flag was given.
+fn set_some<T: Clone>(key: &mut Option<T>, flag: Option<&T>) {
+    if flag.is_some() {
+        *key = flag.cloned();
+    }
+}
+
+/// Overwrites a list if the flag was given.
+fn set_list(key: &mut Vec<PathBuf>, flag: &[PathBuf]) {
+    if !flag.is_empty() {
+        key.clone_from(&flag.to_vec());
+    }
+}
+
+impl PlanOptions {
+    /// Overrides the keys whose flags were given.
+    pub fn apply(&self, plan: &mut Plan) {
+        self.apply_pruning(plan);
+        self.apply_reconstruction(plan);
+        self.apply_calibration(plan);
+        self.apply_evaluation(plan);
+        self.compute.apply(plan);
+        set(&mut plan.compute.hidden_states, self.hidden_states.as_ref());
+    }
+
+    fn apply_pruning(&self, plan: &mut Plan) {
+        let pruning = &mut plan.pruning;
+        // a sparsity and a pattern exclude each other: the flag replaces whichever the file has
+        if self.sparsity.is_some() || self.pattern.is_some() {
+            (pruning.sparsity, pruning.pattern) = (self.sparsity, self.pattern.clone());
+            pruning.scope = pruning.scope.filter(|_| self.pattern.is_none());
+        }
+        set(&mut pruning.criterion, self.criterion.as_ref());
+        set_some(&mut pruning.scope, self.scope.as_ref());
+        set(&mut pruning.compensation, self.compensation.as_ref());
+        set(&mut pruning.granularity, self.prune_granularity.as_ref());
+    }
+
+    fn apply_reconstruction(&self, plan: &mut Plan) {
+        let reconstruction = &mut plan.reconstruction;
+        set(&mut reconstruction.granularity, self.reconstruct.as_ref());
+        set(&mut reconstruction.epochs, self.epochs.as_ref());
+        set(&mut reconstruction.learning_rate, self.learning_rate.as_ref());
+        set(&mut reconstruction.warm_up, self.warm_up.as_ref());
+        set(&mut reconstruction.batch, self.batch.as_ref());
+        set(&mut reconstruction.train_norms, self.train_norms.as_ref());
+        set(&mut reconstruction.weight_decay, self.weight_decay.as_ref());
+    }
+
+    fn apply_calibration(&self, plan: &mut Plan) {
+        let calibration = &mut plan.calibration;
+        set_list(&mut calibration.files, &self.calibration);
+        set(&mut calibration.samples, self.samples.as_ref());
+        set(&mut calibration.held_out, self.held_out.as_ref());
+        set_some(&mut calibration.seqlen, self.seqlen.as_ref());
+        set(&mut calibration.sampling, self.sampling.as_ref());
+        set(&mut calibration.inputs, self.inputs.as_ref());
+        set(&mut calibration.seed, self.seed.as_ref());
+    }
+
+    fn apply_evaluation(&self, plan: &mut Plan) {
+        let evaluation = &mut plan.evaluation;
+        set_list(&mut evaluation.texts, &self.eval_text);
+        set_list(&mut evaluation.wikitext, &self.eval_wikitext);
+        set_some(&mut evaluation.seqlen, self.eval_seqlen.as_ref());
+        set_some(&mut evaluation.windows, self.eval_windows.as_ref());
+        set(&mut evaluation.ladder, self.ladder.as_ref());
+    }
+}
+
+impl ComputeOptions {
+    /// Overrides the keys whose flags were given.
+    pub fn apply(&self, plan: &mut Plan) {
+        set(&mut plan.compute.dtype, self.dtype.as_ref());
+        set(&mut plan.compute.device, self.device.as_ref());
+        set_some(&mut plan.compute.threads, self.threads.as_ref());
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,0 +1,154 @@
+//! `lopper explain`: what `prune` would do, with how much memory and for how long, before anything runs.
+
+mod rate;
+mod words;
+
+use lopper::Result;
+use lopper::checkpoint::Checkpoint;
+use lopper::evaluation::{ScoredText, Windows, open_tokenizer};
+use lopper::explain::{Estimate, Phase, scored_tokens};
+use lopper::model::{Decoder, DecoderSpec};
+use lopper::plan::Plan;
+use lopper::progress::{Event, Observer};
+use serde::Serialize;
+
+use crate::args::ExplainArgs;
+use crate::interrupt::Interrupt;
+use crate::model::{Model, settle};
+use crate::render::progress::Progress;
+use crate::render::table::{Align, Table};
+use crate::render::{output, units};
+use rate::Rate;
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Explanation {
+    plan: Plan,
+    steps: Vec<String>,
+    memory: Memory,
+    time: Time,
+}
+
+#[derive(Serialize)]
+struct Memory {
+    /// Bytes of the phase that needs most.
+    peak: u64,
+    phases: Vec<Phase>,
+}
+
+#[derive(Serialize)]
+struct Time {
+    /// What a product as large as those of the run reached here just now; absent for other devices than the processor.
+    flops_per_second: Option<f64>,
+    seconds: Option<f64>,
+    stages: Vec<StageTime>,
+}
+
+#[derive(Serialize)]
+struct StageTime {
+    stage: &'static str,
+    flops: f64,
+    seconds: Option<f64>,
+}
+
+/// Explains the plan.
+///
+/// # Errors
+/// If plan, model or texts cannot be used: what `prune` would refuse.
+pub fn run(args: &ExplainArgs, quiet: bool) -> Result<()> {
+    let interrupt = Interrupt::install();
+    let mut progress = Progress::new(quiet);
+    let (model, plan) = settle(args.model.as_deref(), &args.plan, &interrupt, &mut progress)?;
+    if args.print_plan {
+        return output::print(&plan.to_toml()?);
+    }
+    progress.event(Event::Stage { name: "reading the model's shapes and the texts" });
+    let explanation = lopper::prune::in_pool(plan.compute.threads, || explain(&model, plan));
+    progress.finish(explanation.is_ok());
+    let explanation = explanation?;
+    if args.json { output::json(&explanation) } else { output::print(&text(&model, &explanation)) }
+}
+
+fn explain(model: &Model, plan: Plan) -> Result<Explanation> {
+    let decoder = Decoder::open(Checkpoint::open(model.directory())?, candle_core::Device::Cpu)?;
+    let spec = decoder.spec();
+    plan.validate(spec)?;
+    let texts = text_lengths(&plan, model, spec)?;
+    let scored = scored_tokens(&plan, spec, &texts);
+    let estimate = Estimate::new(&plan, spec, scored)?;
+    let rate = (plan.compute.device == "cpu").then(|| Rate::measure(&plan, spec));
+    let steps = words::steps(&plan, spec, decoder.checkpoint().total_bytes(), scored)?;
+    Ok(Explanation { steps, memory: memory(&estimate), time: time(&estimate, rate), plan })
+}
+
+/// Tokens of each text to score; without a tokenizer that is not known, and an error.
+fn text_lengths(plan: &Plan, model: &Model, spec: &DecoderSpec) -> Result<Vec<usize>> {
+    let (texts, wikitext) = (&plan.evaluation.texts, &plan.evaluation.wikitext);
+    if texts.is_empty() && wikitext.is_empty() {
+        return Ok(Vec::new());
+    }
+    let tokenizer = open_tokenizer(model.directory(), spec)?;
+    let windows = Windows { length: plan.evaluation_seqlen(spec), count: plan.evaluation.windows };
+    let texts = ScoredText::read_all(texts, wikitext, &tokenizer, windows)?;
+    Ok(texts.iter().map(|text| text.tokens.len()).collect::<Vec<_>>())
+}
+
+fn memory(estimate: &Estimate) -> Memory {
+    Memory { peak: estimate.peak().map_or(0, Phase::bytes), phases: estimate.phases.clone() }
+}
+
+fn time(estimate: &Estimate, rate: Option<Rate>) -> Time {
+    let seconds = |flops: f64| rate.map(|rate| rate.seconds(flops));
+    let stages = estimate.work.iter().filter(|work| work.flops > 0.0);
+    Time {
+        flops_per_second: rate.map(|rate| rate.flops_per_second),
+        seconds: seconds(estimate.flops()),
+        stages: stages
+            .map(|work| StageTime { stage: work.stage, flops: work.flops, seconds: seconds(work.flops) })
+            .collect(),
+    }
+}
+
+fn text(model: &Model, explanation: &Explanation) -> String {
+    let steps = explanation.steps.iter().map(|step| format!("  {step}\n")).collect::<String>();
+    let Explanation { memory, time, .. } = explanation;
+    let peak = format!("Memory: about {} at its peak (an estimate; the peak of each phase)", units::bytes(memory.peak));
+    let took = match time.seconds {
+        Some(seconds) => format!("Time: about {} (an estimate; {})", units::seconds(seconds), rate_in_words(time)),
+        None => "Time: not estimated for this device".into(),
+    };
+    format!(
+        "What `lopper prune {}` would do\n\n{steps}\n{peak}\n\n{}\n{took}\n\n{}",
+        model.name,
+        phases(memory),
+        stages(time)
+    )
+}
+
+fn rate_in_words(time: &Time) -> String {
+    let rate = time.flops_per_second.unwrap_or(0.0) / 1e9;
+    format!("at the {rate:.0} GFLOP/s that this machine reached just now")
+}
+
+/// What each phase holds, largest first.
+fn phases(memory: &Memory) -> Table {
+    let mut table = Table::new([("phase", Align::Left), ("memory", Align::Right)]);
+    for phase in &memory.phases {
+        table.row([phase.name.into(), units::bytes(phase.bytes())]);
+        let mut items: Vec<_> = phase.items.iter().collect();
+        items.sort_by_key(|item| std::cmp::Reverse(item.bytes));
+        for item in items.into_iter().filter(|_| phase.bytes() == memory.peak) {
+            table.row([format!("  {}", item.name), units::bytes(item.bytes)]);
+        }
+    }
+    table
+}
+
+fn stages(time: &Time) -> Table {
+    let mut table = Table::new([("stage", Align::Left), ("TFLOP", Align::Right), ("time", Align::Right)]);
+    for stage in &time.stages {
+        let seconds = stage.seconds.map_or_else(String::new, units::seconds);
+        table.row([stage.stage.into(), format!("{:.2}", stage.flops / 1e12), seconds]);
+    }
+    table
+}

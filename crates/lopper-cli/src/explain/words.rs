@@ -1,0 +1,116 @@
+//! The schedule in words.
+
+use lopper::Result;
+use lopper::calibration::{Needs, Sampling};
+use lopper::explain::rungs;
+use lopper::model::{DecoderSpec, LinearRole, Part};
+use lopper::plan::{Inputs, Plan};
+use lopper::schedule::{Schedule, Step};
+use lopper::sparsity::{Pattern, Scope};
+
+use crate::render::units;
+
+/// What happens, in order; steps of a block are indented.
+pub fn steps(plan: &Plan, spec: &DecoderSpec, bytes: u64, scored: usize) -> Result<Vec<String>> {
+    let schedule = Schedule::new(plan)?;
+    let (compressed, models) = rungs(plan);
+    let mut steps = vec![format!(
+        "open the model ({}, {}) and check every tensor; weights stay on disk until they are needed",
+        spec.family,
+        units::bytes(bytes)
+    )];
+    if schedule.calibrates {
+        steps.push(calibration(plan, spec, &schedule));
+    }
+    if scored > 0 {
+        steps.push(format!("score the dense model on {} tokens", units::count(scored)));
+    }
+    if compressed > 1 {
+        steps.push(format!(
+            "for the ladder: do the following {compressed} times, with less repair first; only the last is kept"
+        ));
+    }
+    steps.push(format!("for each of {} blocks, one at a time:", spec.blocks));
+    steps.push(format!("    load its weights as f32 ({})", units::bytes(block_bytes(spec))));
+    for step in &schedule.steps {
+        steps.push(format!("    {}", self::step(step, plan, spec, &schedule)?));
+    }
+    steps.push("    write its weights in the dtype of the file, and forget them".into());
+    steps.push("reopen what was written, check that every matrix has its zeros and that nothing else changed".into());
+    if scored > 0 {
+        steps.push(format!("score what was written ({models} models are scored in all), then give it its name"));
+    }
+    Ok(steps)
+}
+
+fn block_bytes(spec: &DecoderSpec) -> u64 {
+    LinearRole::ALL.into_iter().map(|role| spec.shape(role)).map(|(d_out, d_in)| 4 * (d_out * d_in) as u64).sum()
+}
+
+fn calibration(plan: &Plan, spec: &DecoderSpec, schedule: &Schedule) -> String {
+    let calibration = &plan.calibration;
+    let source = if calibration.files.is_empty() {
+        "built-in text".into()
+    } else {
+        format!("{} files", calibration.files.len())
+    };
+    let how = match calibration.sampling {
+        Sampling::First => "the first",
+        Sampling::Random => "random",
+    };
+    let streams = if schedule.dense_stream { ", for the dense and the pruned model side by side" } else { "" };
+    let (windows, seqlen) = (calibration.samples + calibration.held_out, plan.calibration_seqlen(spec));
+    let held_out = calibration.held_out;
+    format!("embed {windows} windows of {seqlen} tokens of {source} ({how} ones, {held_out} of them held out){streams}")
+}
+
+fn step(step: &Step, plan: &Plan, spec: &DecoderSpec, schedule: &Schedule) -> Result<String> {
+    Ok(match step {
+        Step::Prune(parts) => prune(parts, plan, schedule)?,
+        Step::Reconstruct(part) => {
+            let reconstruction = &plan.reconstruction;
+            let rows = reconstruction.batch * plan.calibration_seqlen(spec);
+            format!(
+                "train the kept weights of {} to give what the dense model gives: {} epochs of {} windows, {} tokens a step",
+                half(*part),
+                reconstruction.epochs,
+                plan.calibration.samples,
+                units::count(rows)
+            )
+        }
+        Step::Advance(part) => format!("move the activations through {}", half(*part)),
+    })
+}
+
+fn prune(parts: &[Part], plan: &Plan, schedule: &Schedule) -> Result<String> {
+    let names: Vec<_> = parts.iter().map(|part| half(*part)).collect();
+    let whose = match plan.calibration.inputs {
+        Inputs::Dense => "of the dense model",
+        Inputs::Pruned => "of the model pruned so far",
+    };
+    let look = match schedule.needs {
+        Needs::Nothing => String::new(),
+        Needs::ColumnNorms => format!("collect the norms of the inputs {whose}, "),
+        Needs::Gram => format!("collect the Gram matrices of the inputs {whose}, "),
+    };
+    let share = match plan.pattern()? {
+        Pattern::Unstructured { sparsity, scope: Scope::Row } => format!("{} of each row", units::percent(sparsity)),
+        Pattern::Unstructured { sparsity, scope: Scope::Matrix } => {
+            format!("{} of each matrix", units::percent(sparsity))
+        }
+        Pattern::NofM { keep, of } => format!("all but {keep} of every {of} weights"),
+    };
+    let repair = if plan.pruning.compensation == "none" {
+        String::new()
+    } else {
+        format!(", compensate ({})", plan.pruning.compensation)
+    };
+    Ok(format!("{}: {look}prune {share} by {}{repair}", names.join(" and "), plan.pruning.criterion))
+}
+
+fn half(part: Part) -> &'static str {
+    match part {
+        Part::Attention => "the attention",
+        Part::Mlp => "the feed-forward layer",
+    }
+}

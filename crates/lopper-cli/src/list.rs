@@ -1,0 +1,56 @@
+//! `lopper list`: what this program knows, from the library's tables.
+
+use lopper::Result;
+use lopper::method::compensation::COMPENSATIONS;
+use lopper::method::criterion::CRITERIA;
+use lopper::model::FAMILIES;
+use serde_json::{Value, json};
+
+use crate::args::ListArgs;
+use crate::render::output;
+use crate::render::table::{Align, Table};
+
+/// A pattern, as written on the command line, and what it means.
+const PATTERNS: &[(&str, &str)] = &[
+    ("--sparsity S", "unstructured: the share S of the weights, wherever the scores are smallest, within --scope"),
+    (
+        "--pattern N:M",
+        "semi-structured: N of every M consecutive inputs are kept, M up to 32; 2:4 runs faster on NVIDIA GPUs",
+    ),
+];
+
+/// Prints the tables.
+///
+/// # Errors
+/// If stdout cannot be written.
+pub fn run(args: &ListArgs) -> Result<()> {
+    let sections = sections();
+    if args.json {
+        let object = sections.iter().map(|(title, key, rows)| {
+            let rows = rows.iter().map(|[name, summary]| json!({ "name": name, *key: summary }));
+            (title.to_lowercase(), Value::Array(rows.collect()))
+        });
+        return output::json(&Value::Object(object.collect()));
+    }
+    let mut text = String::new();
+    for (title, key, rows) in sections {
+        let mut table = Table::new([("name", Align::Left), (key, Align::Left)]);
+        for row in rows {
+            table.row(row);
+        }
+        text += &format!("{title}\n\n{table}\n");
+    }
+    output::print(text.trim_end_matches('\n'))?;
+    output::print("\n")
+}
+
+/// Title, what the second column is, and the rows.
+fn sections() -> [(&'static str, &'static str, Vec<[String; 2]>); 4] {
+    let row = |name: &str, summary: &str| [name.to_owned(), summary.to_owned()];
+    [
+        ("Families", "models", FAMILIES.iter().map(|family| row(family.name, family.examples)).collect()),
+        ("Criteria", "summary", CRITERIA.iter().map(|criterion| row(criterion.name, criterion.summary)).collect()),
+        ("Compensations", "summary", COMPENSATIONS.iter().map(|one| row(one.name, one.summary)).collect()),
+        ("Patterns", "summary", PATTERNS.iter().map(|(name, summary)| row(name, summary)).collect()),
+    ]
+}

@@ -1,0 +1,85 @@
+//! From what the user names to a directory and a plan.
+
+use std::path::{Path, PathBuf};
+
+use lopper::checkpoint::hub;
+use lopper::plan::Plan;
+use lopper::progress::{Event, Observer};
+use lopper::{Error, Result};
+
+use crate::args::PlanOptions;
+use crate::demo::{DEMO, Demo};
+use crate::interrupt::Interrupt;
+
+/// A model on this machine.
+pub struct Model {
+    /// As the user named it.
+    pub name: String,
+    directory: PathBuf,
+    demo: Option<Demo>,
+}
+
+impl Model {
+    /// Finds the model called `name`: a directory, the demo, or a Hub id, which is downloaded.
+    ///
+    /// # Errors
+    /// If there is no such model.
+    pub fn locate(name: &str, interrupt: &Interrupt, observer: &mut dyn Observer) -> Result<Self> {
+        if name == DEMO {
+            let demo = Demo::unpack(interrupt)?;
+            return Ok(Self { name: name.into(), directory: demo.model(), demo: Some(demo) });
+        }
+        Ok(Self { name: name.into(), directory: directory(name, observer)?, demo: None })
+    }
+
+    /// Where the checkpoint is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The demo, if it is this model.
+    pub fn demo(&self) -> Option<&Demo> {
+        self.demo.as_ref()
+    }
+}
+
+/// Finds the directory of a model; what a download tells goes to `observer`.
+fn directory(name: &str, observer: &mut dyn Observer) -> Result<PathBuf> {
+    let mut current = String::new();
+    hub::locate(name, &mut |transfer| {
+        if transfer.file != current {
+            current = transfer.file.into();
+            observer.event(Event::Stage { name: &format!("downloading {current}") });
+        }
+        if let Some(total) = transfer.total {
+            observer.event(Event::Progress(transfer.done as f64 / total.max(1) as f64));
+        }
+    })
+}
+
+/// Finds the model and settles the plan of `prune` and `explain`: defaults, the file of `--plan`, flags, in this order.
+///
+/// # Errors
+/// If neither MODEL nor the plan names a model, or one of them cannot be read.
+pub fn settle(
+    model: Option<&str>,
+    options: &PlanOptions,
+    interrupt: &Interrupt,
+    observer: &mut dyn Observer,
+) -> Result<(Model, Plan)> {
+    let file = options.plan.as_deref().map(Plan::read).transpose()?;
+    let named = file.as_ref().map(|plan| plan.model.as_str()).filter(|name| !name.is_empty());
+    let name = model.or(named).ok_or_else(|| Error::Plan {
+        problem: "no model is named".into(),
+        hint: Some("give a directory, a Hub id, or `demo`: lopper prune demo -o demo-pruned".into()),
+    })?;
+    let model = Model::locate(name, interrupt, observer)?;
+    let demo_plan = model.demo().map(Demo::plan).unwrap_or_default();
+    let mut plan = file.unwrap_or(demo_plan);
+    plan.model.clone_from(&model.name);
+    options.apply(&mut plan);
+    if let Some(demo) = model.demo() {
+        demo.fill_texts(&mut plan);
+    }
+    Ok((model, plan))
+}

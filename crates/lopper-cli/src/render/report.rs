@@ -1,0 +1,108 @@
+//! The report of a run as text for someone who has not read the manual.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use lopper::report::Report;
+use lopper::sparsity::{Pattern, Scope};
+
+use super::table::{Align, Table};
+use super::units;
+
+/// Everything, ready to print.
+pub fn text(report: &Report, out: &Path) -> String {
+    let mut text = String::new();
+    if report.evaluation.iter().any(|rung| !rung.texts.is_empty()) {
+        text += &format!("Perplexity (lower is better)\n\n{}\n", scores(report));
+    }
+    for (name, value) in facts(report, out) {
+        text += &format!("  {name:<9}{value}\n");
+    }
+    text + &next(report, out)
+}
+
+/// A row per rung of the ladder, two columns per text.
+fn scores(report: &Report) -> Table {
+    let Some(dense) = report.evaluation.first() else { return Table::new([("model", Align::Left)]) };
+    let names = short_names(dense.texts.iter().map(|text| text.text.as_str()));
+    let columns = names.into_iter().flat_map(|name| [(name, Align::Right), ("vs dense".into(), Align::Right)]);
+    let mut table = Table::new([("model".to_owned(), Align::Left)].into_iter().chain(columns));
+    for (place, rung) in report.evaluation.iter().enumerate() {
+        let cells = rung.texts.iter().zip(&dense.texts).flat_map(|(text, dense)| {
+            let (value, reference) = (text.score.perplexity, dense.score.perplexity);
+            [units::perplexity(value), if place == 0 { String::new() } else { units::ratio(value, reference) }]
+        });
+        table.row([rung.name.clone()].into_iter().chain(cells));
+    }
+    table
+}
+
+/// File names without their directories, where that leaves them distinct.
+fn short_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let names: Vec<&str> = names.collect();
+    let short = |name: &&str| {
+        Path::new(name).file_name().map_or((*name).to_owned(), |file| file.to_string_lossy().into_owned())
+    };
+    let shortened: Vec<String> = names.iter().map(short).collect();
+    let distinct = shortened.iter().collect::<BTreeSet<_>>().len() == names.len();
+    if distinct { shortened } else { names.into_iter().map(str::to_owned).collect() }
+}
+
+/// Name and value of what was done and what it took.
+fn facts(report: &Report, out: &Path) -> Vec<(&'static str, String)> {
+    let model = &report.model;
+    let zeros = format!(
+        "{}: {} of {} weights in the linear layers are zero",
+        units::percent(model.sparsity()),
+        units::count(model.zeros),
+        units::count(model.prunable)
+    );
+    let stages = report.timings.stages().into_iter().filter(|(_, seconds)| *seconds >= 0.05);
+    let stages: Vec<_> = stages.map(|(name, seconds)| format!("{name} {}", units::seconds(seconds))).collect();
+    let mut facts = vec![("zeros", zeros), ("pattern", pattern(report))];
+    facts.push(("time", format!("{} ({})", units::seconds(report.seconds), stages.join(", "))));
+    facts.extend(report.peak_memory.map(|bytes| ("memory", format!("{} at most", units::bytes(bytes)))));
+    facts.push(("written", format!("{} (with report.json and plan.toml)", out.display())));
+    facts
+}
+
+/// Pattern, criterion and compensation in words.
+fn pattern(report: &Report) -> String {
+    let pruning = &report.plan.pruning;
+    let pattern = match report.plan.pattern() {
+        Ok(Pattern::Unstructured { sparsity, scope: Scope::Row }) => {
+            format!("{} of each row", units::percent(sparsity))
+        }
+        Ok(Pattern::Unstructured { sparsity, scope: Scope::Matrix }) => {
+            format!("{} of each matrix", units::percent(sparsity))
+        }
+        Ok(Pattern::NofM { keep, of }) => format!("{keep}:{of}, at most {keep} of every {of} consecutive weights kept"),
+        Err(_) => String::new(),
+    };
+    format!("{pattern}, chosen by {}, compensation {}", pruning.criterion, pruning.compensation)
+}
+
+/// What to do with the result.
+fn next(report: &Report, out: &Path) -> String {
+    let text = if report.plan.model == crate::demo::DEMO { crate::demo::DEMO } else { "FILE" };
+    let out = out.display();
+    let rows = [
+        (format!("lopper eval {out} --text {text}"), "measure it on a text"),
+        (format!("lopper inspect {out}"), "see what is zero where"),
+        (format!("AutoModelForCausalLM.from_pretrained(\"{out}\")"), "load it in transformers, as any checkpoint"),
+    ];
+    let width = rows.iter().map(|(command, _)| command.chars().count()).max().unwrap_or(0);
+    let lines = rows.iter().map(|(command, why)| format!("  {command:<width$}  {why}\n"));
+    format!("\nNext\n\n{}", lines.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short_names;
+
+    #[test]
+    fn names_lose_directories_only_if_they_stay_distinct() {
+        assert_eq!(short_names(["a/wiki.txt", "b/c4.txt"].into_iter()), ["wiki.txt", "c4.txt"]);
+        assert_eq!(short_names(["a/x.txt", "b/x.txt"].into_iter()), ["a/x.txt", "b/x.txt"]);
+    }
+}

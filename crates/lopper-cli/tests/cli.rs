@@ -1,0 +1,224 @@
+//! The whole program from outside: what it prints where, and its exit status.
+
+mod tiny;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tiny::Tiny;
+
+fn lopper(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lopper"));
+    command.args(arguments).env("COLUMNS", "100").env("HF_HUB_OFFLINE", "1").env_remove("NO_COLOR");
+    command.output().expect("the program starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+fn succeeds(arguments: &[&str]) -> String {
+    let output = lopper(arguments);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", stderr(&output));
+    stdout(&output)
+}
+
+fn json(arguments: &[&str]) -> Value {
+    serde_json::from_str(&succeeds(arguments)).expect("JSON on stdout")
+}
+
+/// Runs what must fail with this exit status; returns stderr. Nothing may be on stdout.
+fn fails(status: i32, arguments: &[&str]) -> String {
+    let output = lopper(arguments);
+    assert_eq!(
+        (output.status.code(), stdout(&output)),
+        (Some(status), String::new()),
+        "{arguments:?}: {}",
+        stderr(&output)
+    );
+    stderr(&output)
+}
+
+#[test]
+fn help() {
+    insta::assert_snapshot!("help", succeeds(&["--help"]));
+    for command in ["prune", "eval", "inspect", "explain", "list", "completions", "man"] {
+        insta::assert_snapshot!(format!("help-{command}"), succeeds(&[command, "--help"]));
+    }
+}
+
+#[test]
+fn list() {
+    insta::assert_snapshot!("list", succeeds(&["list"]));
+    let list = json(&["list", "--json"]);
+    for section in ["families", "criteria", "compensations", "patterns"] {
+        assert!(list[section].as_array().is_some_and(|rows| !rows.is_empty()), "{section}");
+    }
+}
+
+#[test]
+fn errors_say_what_where_and_what_to_try() {
+    let tiny = Tiny::new();
+    let (model, text, out) = (tiny.path("model"), tiny.path("text.txt"), tiny.path("out"));
+    let (model, text, out) = (model.as_str(), text.as_str(), out.as_str());
+    let mut all = String::new();
+    let cases: &[&[&str]] = &[
+        &["prune", "-o", out],
+        &["prune", "no/such/model", "-o", out],
+        &["prune", model, "-o", out, "--pattern", "4:4"],
+        &["prune", model, "-o", out, "--sparsity", "1.5"],
+        &["prune", model, "-o", out, "--criterion", "wand"],
+        &["prune", model, "-o", out, "--sparsity", "0.5", "--pattern", "2:4"],
+        &["prune", model, "-o", out, "--calibration", text, "--samples", "100000"],
+        &["prune", model, "-o", out, "--calibration", "missing.txt"],
+        &["prune", model, "-o", out, "--seqlen", "100000"],
+        &["prune", model, "-o", out, "--device", "tpu"],
+        &["prune", model, "-o", model, "--calibration", text, "--samples", "4"],
+        &["eval", model],
+        &["eval", model, "--text", text, "--windows", "0"],
+        &["inspect", &tiny.path(".")],
+        &["prun", "demo"],
+    ];
+    for arguments in cases {
+        let shown = arguments.join(" ").replace(&tiny.path("."), "DIR").replace(&tiny.path(""), "DIR/");
+        let message = fails(1, arguments).replace(&tiny.path("."), "DIR").replace(&tiny.path(""), "DIR/");
+        all += &format!("$ lopper {shown}\n{message}\n");
+        assert!(message.contains("error: "), "{shown}: {message}");
+    }
+    assert!(!all.contains('\x1b'), "no colour into a pipe");
+    assert!(!Path::new(out).exists());
+    insta::assert_snapshot!("errors", all);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_failing_machine_has_its_own_exit_status() {
+    let tiny = Tiny::new();
+    let (model, text) = (tiny.path("model"), tiny.path("text.txt"));
+    let message = fails(2, &["eval", &model, "--text", &tiny.path("text.txt/inside")]);
+    assert!(message.contains("error: cannot read"), "{message}");
+    // a plan is read before anything else
+    let message = fails(1, &["prune", &model, "-o", "x", "--plan", &text]);
+    assert!(message.contains("try: `lopper explain MODEL --print-plan`"), "{message}");
+}
+
+#[test]
+fn prunes_measures_and_tells_a_stranger() {
+    let tiny = Tiny::new();
+    let (model, out) = (tiny.path("model"), tiny.path("out"));
+    let arguments = tiny.prune(&model, &out, &["--ladder", "--pattern", "2:4"]);
+    let output = lopper(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let table = stdout(&output);
+    for word in ["dense", "pruned", "compensated", "reconstructed", "vs dense", "50 %", "2:4", "lopper eval", &out] {
+        assert!(table.contains(word), "{word} is missing in\n{table}");
+    }
+    assert!(
+        stderr(&output).contains("pruning 3 blocks") && !table.contains('\x1b') && !stderr(&output).contains('\x1b')
+    );
+    assert_eq!(tiny.entries(), ["model", "out", "text.txt"], "nothing else is left");
+
+    let found = json(&["inspect", &out, "--json", "--quiet"]);
+    for matrix in found["matrices"].as_array().expect("matrices") {
+        assert_eq!(matrix["patterns"], serde_json::json!(["2:4"]), "{}", matrix["name"]);
+    }
+    let dense = json(&["inspect", &model, "--json"]);
+    assert!(
+        dense["matrices"]
+            .as_array()
+            .expect("matrices")
+            .iter()
+            .all(|matrix| matrix["patterns"] == serde_json::json!([]))
+    );
+    assert_eq!(dense["zeros"], 0);
+    assert!(succeeds(&["inspect", &out]).contains("gate"));
+    assert!(succeeds(&["inspect", &out, "--all"]).contains("model.layers.2.mlp.down_proj.weight"));
+
+    // what eval says of the files is what prune said
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(format!("{out}/report.json")).expect("report")).expect("JSON");
+    let text = tiny.path("text.txt");
+    let scored = json(&["eval", &out, "--text", &text, "--seqlen", "32", "--windows", "4", "--json"]);
+    let last = &report["evaluation"].as_array().expect("rungs").last().expect("final")["texts"][0];
+    assert_eq!(scored["texts"][0]["perplexity"], last["perplexity"]);
+    assert_eq!(scored["model"], out.as_str());
+    assert!(succeeds(&["eval", &out, "--text", &text, "--seqlen", "32"]).contains("perplexity"));
+}
+
+#[test]
+fn the_printed_plan_is_the_plan_that_runs() {
+    let tiny = Tiny::new();
+    let (model, out) = (tiny.path("model"), tiny.path("out"));
+    let mut explain = tiny.prune(&model, &out, &["--sparsity", "0.25", "--print-plan"]);
+    explain.splice(0..4, ["explain".to_owned(), model.clone()]);
+    let plan = succeeds(&explain.iter().map(String::as_str).collect::<Vec<_>>());
+    let file = tiny.path("plan.toml");
+    std::fs::write(&file, plan).expect("written");
+    let report = json(&["prune", "-o", &out, "--plan", &file, "--epochs", "1", "--json", "--quiet"]);
+    assert_eq!(
+        (&report["plan"]["pruning"]["sparsity"], &report["plan"]["reconstruction"]["epochs"]),
+        (&0.25.into(), &1.into())
+    );
+    assert_eq!(
+        report["model"]["zeros"].as_f64().map(|zeros| zeros / report["model"]["prunable"].as_f64().expect("count")),
+        Some(0.25)
+    );
+}
+
+#[test]
+fn explains_before_anything_runs() {
+    let tiny = Tiny::new();
+    let (model, out) = (tiny.path("model"), tiny.path("out"));
+    let mut arguments = tiny.prune(&model, &out, &[]);
+    arguments.splice(0..4, ["explain".to_owned(), model.clone()]);
+    let text = succeeds(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    for word in
+        ["Memory: about", "Time: about", "for each of 3 blocks", "collect the Gram matrices", "train the kept weights"]
+    {
+        assert!(text.contains(word), "{word} is missing in\n{text}");
+    }
+    arguments.push("--json".into());
+    let explained = json(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(explained["memory"]["peak"].as_u64().is_some_and(|bytes| bytes > 1 << 20));
+    assert!(explained["time"]["seconds"].as_f64().is_some_and(|seconds| seconds > 0.0));
+    assert!(!Path::new(&out).exists());
+}
+
+#[test]
+fn quiet_says_nothing_but_the_result() {
+    let tiny = Tiny::new();
+    let output = lopper(&["inspect", &tiny.path("model"), "--quiet"]);
+    assert!(output.status.success() && output.stderr.is_empty() && !output.stdout.is_empty());
+}
+
+#[test]
+fn completions_and_manual_are_made() {
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(succeeds(&["completions", shell]).contains("--sparsity"), "{shell}");
+    }
+    assert!(succeeds(&["man"]).contains(".TH lopper"));
+    let tiny = Tiny::new();
+    succeeds(&["man", &tiny.path("man")]);
+    assert!(Path::new(&tiny.path("man/lopper-prune.1")).exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_leaves_nothing() {
+    let tiny = Tiny::new();
+    let (model, out) = (tiny.path("model"), tiny.path("out"));
+    let arguments = tiny.prune(&model, &out, &["--epochs", "100000"]);
+    let mut run = Command::new(env!("CARGO_BIN_EXE_lopper")).args(&arguments).spawn().expect("the program starts");
+    let partial = || tiny.entries().iter().any(|name| name.contains(".partial-"));
+    while !partial() && run.try_wait().expect("status").is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(Command::new("kill").args(["-INT", &run.id().to_string()]).status().expect("kill").success());
+    assert_eq!(run.wait().expect("status").code(), Some(130));
+    assert_eq!(tiny.entries(), ["model", "text.txt"]);
+}

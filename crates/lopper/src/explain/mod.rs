@@ -1,0 +1,111 @@
+//! What a run will take, from plan and model alone: bytes by phase and floating-point operations by stage. Pure functions
+//! that mirror what `prune` allocates and multiplies; elementwise work and allocator overhead are not counted.
+
+mod memory;
+mod work;
+
+use serde::Serialize;
+
+use crate::error::Result;
+use crate::model::{DecoderSpec, LinearRole, Part};
+use crate::plan::{Granularity, Plan};
+use crate::schedule::Schedule;
+
+pub use memory::{Item, Phase};
+pub use work::Work;
+
+/// What a run will take.
+#[derive(Clone, Debug, Serialize)]
+pub struct Estimate {
+    /// What is in memory in each phase.
+    pub phases: Vec<Phase>,
+    /// What is computed in each stage.
+    pub work: Vec<Work>,
+}
+
+impl Estimate {
+    /// Estimates the run of `plan` on a model; `scored_tokens` is the number of tokens that are scored for each rung of the
+    /// ladder (see [`scored_tokens`]).
+    ///
+    /// # Errors
+    /// If the plan names an unknown method.
+    pub fn new(plan: &Plan, spec: &DecoderSpec, scored_tokens: usize) -> Result<Self> {
+        let sizes = Sizes::new(plan, spec)?;
+        let phases = sizes.phases(scored_tokens > 0);
+        Ok(Self { phases, work: sizes.work(scored_tokens)? })
+    }
+
+    /// The phase that needs most.
+    pub fn peak(&self) -> Option<&Phase> {
+        self.phases.iter().max_by_key(|phase| phase.bytes())
+    }
+
+    /// Operations of all stages.
+    pub fn flops(&self) -> f64 {
+        self.work.iter().map(|work| work.flops).sum()
+    }
+}
+
+/// Tokens that one evaluation of the plan scores, given the length of each text in tokens.
+pub fn scored_tokens(plan: &Plan, spec: &DecoderSpec, texts: &[usize]) -> usize {
+    if texts.is_empty() {
+        return plan.calibration.held_out * plan.calibration_seqlen(spec);
+    }
+    let length = plan.evaluation_seqlen(spec).max(1);
+    texts.iter().map(|tokens| length * (tokens / length).min(plan.evaluation.windows.unwrap_or(usize::MAX))).sum()
+}
+
+/// How many models are compressed (one per rung below the last included), and how many are scored.
+pub fn rungs(plan: &Plan) -> (usize, usize) {
+    let trains = plan.reconstruction.granularity != Granularity::None;
+    let compensates = plan.pruning.compensation != "none";
+    let lower = match (plan.evaluation.ladder, trains, compensates) {
+        (false, ..) | (true, false, false) => 0,
+        (true, true, true) => 2,
+        (true, ..) => 1,
+    };
+    (1 + lower, 2 + lower)
+}
+
+/// The sizes that the formulas are made of, as wide integers.
+struct Sizes<'a> {
+    plan: &'a Plan,
+    spec: &'a DecoderSpec,
+    schedule: Schedule,
+    /// Tokens per calibration window.
+    seqlen: usize,
+    /// Calibration windows, held-out ones included.
+    windows: usize,
+}
+
+impl<'a> Sizes<'a> {
+    fn new(plan: &'a Plan, spec: &'a DecoderSpec) -> Result<Self> {
+        let windows = plan.calibration.samples + plan.calibration.held_out;
+        Ok(Self { plan, spec, schedule: Schedule::new(plan)?, seqlen: plan.calibration_seqlen(spec), windows })
+    }
+
+    fn trains(&self) -> bool {
+        self.plan.reconstruction.granularity != Granularity::None
+    }
+
+    fn roles(part: Part) -> impl Iterator<Item = LinearRole> {
+        LinearRole::ALL.into_iter().filter(move |role| role.part() == part)
+    }
+
+    /// Weights of the matrices of one half of a block.
+    fn weights(&self, part: Part) -> u64 {
+        Self::roles(part).map(|role| self.spec.shape(role)).map(|(d_out, d_in)| (d_out * d_in) as u64).sum()
+    }
+
+    /// Widths of the distinct inputs of the matrices of one half.
+    fn inputs(&self, part: Part) -> [u64; 2] {
+        let (first, last) = match part {
+            Part::Attention => (LinearRole::Query, LinearRole::Output),
+            Part::Mlp => (LinearRole::Gate, LinearRole::Down),
+        };
+        [first, last].map(|role| self.spec.shape(role).1 as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! The estimator against sums done by hand on a model small enough to do them on.
+
+use super::{Estimate, rungs, scored_tokens};
+use crate::model::{AttentionSpec, DecoderSpec, MlpSpec, RotaryScaling, RotarySpec};
+use crate::plan::{Granularity, Inputs, Plan};
+
+/// Two blocks of 4·8² + 3·8·16 = 640 weights.
+fn spec() -> DecoderSpec {
+    DecoderSpec {
+        family: "llama",
+        vocabulary: 32,
+        hidden: 8,
+        blocks: 2,
+        attention: AttentionSpec {
+            heads: 2,
+            kv_heads: 2,
+            head_dim: 4,
+            windows: vec![None; 2],
+            input_bias: false,
+            output_bias: false,
+        },
+        mlp: MlpSpec { intermediate: 16, bias: false },
+        norm_epsilon: 1e-5,
+        rotary: RotarySpec { theta: 1e4, dim: 4, scaling: RotaryScaling::Default },
+        tied_embeddings: true,
+        max_positions: 64,
+    }
+}
+
+fn plan() -> Plan {
+    let mut plan = Plan::default();
+    (plan.calibration.samples, plan.calibration.held_out, plan.calibration.seqlen) = (6, 2, Some(10));
+    plan
+}
+
+fn bytes(plan: &Plan, phase: &str, item: &str) -> Option<u64> {
+    let estimate = Estimate::new(plan, &spec(), 0).expect("plan");
+    let phase = estimate.phases.iter().find(|known| known.name.contains(phase))?.clone();
+    phase.items.iter().find(|known| known.name.contains(item)).map(|item| item.bytes)
+}
+
+fn flops(plan: &Plan, stage: &str) -> f64 {
+    let estimate = Estimate::new(plan, &spec(), 0).expect("plan");
+    estimate.work.iter().find(|work| work.stage == stage).map_or(f64::NAN, |work| work.flops)
+}
+
+#[test]
+fn memory_is_the_sum_of_what_is_alive() {
+    // 8 windows of 10 tokens of width 8 in f32, dense and pruned
+    assert_eq!(bytes(&plan(), "training", "hidden states"), Some(2 * 8 * 10 * 8 * 4));
+    // f32 twice and a mask byte
+    assert_eq!(bytes(&plan(), "training", "one block"), Some(640 * 9));
+    // three inputs of width 8, one of 16, lower triangles in f64
+    assert_eq!(bytes(&plan(), "training", "Gram"), Some(8 * (3 * 36 + 136)));
+    // the feed-forward half is the larger
+    assert_eq!(bytes(&plan(), "training", "gradients"), Some(384 * 4));
+    assert_eq!(bytes(&plan(), "training", "moments"), Some(384 * 8));
+}
+
+#[test]
+fn what_does_not_happen_takes_no_memory() {
+    let mut plan = plan();
+    plan.calibration.inputs = Inputs::Pruned;
+    plan.reconstruction.granularity = Granularity::None;
+    assert_eq!(bytes(&plan, "choosing", "hidden states"), Some(8 * 10 * 8 * 4), "one stream");
+    assert_eq!(bytes(&plan, "training", "gradients"), None);
+    plan.pruning.criterion = "magnitude".into();
+    plan.pruning.compensation = "none".into();
+    assert_eq!(bytes(&plan, "choosing", "hidden states"), None);
+    assert_eq!(bytes(&plan, "choosing", "Gram"), None);
+    assert_eq!(bytes(&plan, "calibrating", "activations"), None);
+    assert!(flops(&plan, "calibrate") == 0.0 && flops(&plan, "reconstruct") == 0.0 && flops(&plan, "advance") == 0.0);
+}
+
+#[test]
+fn work_is_two_operations_per_weight_and_token() {
+    // per token and block: 2·640 for the matrices, 2·8·10 for attention over windows of 10; two blocks
+    let forward = 2.0 * (2.0 * 640.0 + 160.0);
+    // 2 epochs of 6 windows forward and backward, 2 held-out windows before and after
+    assert_eq!(flops(&plan(), "reconstruct"), (3.0 * 2.0 * 60.0 + 2.0 * 20.0) * forward);
+    // both streams, all 8 windows
+    assert_eq!(flops(&plan(), "advance"), 2.0 * 80.0 * forward);
+    // all windows forward, and the triangles of the training windows
+    let squares = 2.0 * f64::from(3 * 8 * 8 + 16 * 16);
+    assert_eq!(flops(&plan(), "calibrate"), 80.0 * forward + 60.0 * squares);
+}
+
+#[test]
+fn a_ladder_adds_the_models_below() {
+    let mut plan = plan();
+    assert_eq!(rungs(&plan), (1, 2));
+    let once = flops(&plan, "calibrate");
+    plan.evaluation.ladder = true;
+    assert_eq!(rungs(&plan), (3, 4));
+    // the second again with Gram matrices, the third with norms only
+    assert!(flops(&plan, "calibrate") > 2.0 * once && flops(&plan, "calibrate") < 3.0 * once);
+    assert_eq!(flops(&plan, "reconstruct"), flops(&self::plan(), "reconstruct"));
+    plan.reconstruction.granularity = Granularity::None;
+    plan.pruning.compensation = "none".into();
+    assert_eq!(rungs(&plan), (1, 2));
+}
+
+#[test]
+fn texts_are_scored_in_whole_windows() {
+    let mut plan = plan();
+    assert_eq!(scored_tokens(&plan, &spec(), &[]), 20, "the held-out windows");
+    plan.evaluation.seqlen = Some(10);
+    assert_eq!(scored_tokens(&plan, &spec(), &[99, 10]), 100);
+    plan.evaluation.windows = Some(2);
+    assert_eq!(scored_tokens(&plan, &spec(), &[99, 10]), 30);
+    let estimate = Estimate::new(&plan, &spec(), 30).expect("plan");
+    let evaluate = estimate.work.iter().find(|work| work.stage == "evaluate").expect("scored");
+    // dense and final: two blocks and the head of 32 × 8
+    assert_eq!(evaluate.flops, 2.0 * 30.0 * (2.0 * (2.0 * 640.0 + 160.0) + 2.0 * 256.0));
+}
