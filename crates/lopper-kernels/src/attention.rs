@@ -242,7 +242,15 @@ pub(crate) fn leading(keys: usize) -> usize {
 
 /// `scores[rows, block] = queries[rows, d] · panelsᵀ`, a panel at a time; the block starts with a panel, and the rows of `scores` are
 /// [`leading`] apart.
-pub(crate) fn score(tier: Tier, d: usize, rows: usize, queries: Left, panels: &[f32], block: &Range<usize>, scores: &mut [f32]) {
+pub(crate) fn score(
+    tier: Tier,
+    d: usize,
+    rows: usize,
+    queries: Left,
+    panels: &[f32],
+    block: &Range<usize>,
+    scores: &mut [f32],
+) {
     let panels = panels.chunks_exact(PANEL * d).skip(block.start / PANEL);
     for (column, panel) in (0..block.len()).step_by(PANEL).zip(panels) {
         // the panel is padded with zeros, so whole vectors of 16 columns may be computed
