@@ -37,6 +37,7 @@ pub const HELD_OUT_SEED: u64 = 3;
 pub const FILES: &[(&str, &[u8])] = &[
     ("config.json", include_bytes!("../model/config.json")),
     ("generation_config.json", include_bytes!("../model/generation_config.json")),
+    ("model.safetensors", include_bytes!("../model/model.safetensors")),
     ("tokenizer.json", include_bytes!("../model/tokenizer.json")),
     ("tokenizer_config.json", include_bytes!("../model/tokenizer_config.json")),
 ];
