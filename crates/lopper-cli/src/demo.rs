@@ -12,6 +12,8 @@ use crate::interrupt::Interrupt;
 pub const DEMO: &str = "demo";
 /// Documents, of about a hundred words each, to calibrate on and to score.
 const DOCUMENTS: [usize; 2] = [1200, 300];
+/// Share of weights pruned: enough to hurt a model of this size visibly.
+const SPARSITY: f64 = 0.6;
 /// Tokens per window.
 const SEQLEN: usize = 256;
 
@@ -53,7 +55,7 @@ impl Demo {
     /// A plan that is quick and shows every step of the ladder.
     pub fn plan(&self) -> Plan {
         let mut plan = Plan { model: DEMO.into(), ..Plan::default() };
-        plan.pruning.sparsity = Some(0.5);
+        plan.pruning.sparsity = Some(SPARSITY);
         (plan.calibration.seqlen, plan.evaluation.seqlen) = (Some(SEQLEN), Some(SEQLEN));
         plan.evaluation.ladder = true;
         plan
