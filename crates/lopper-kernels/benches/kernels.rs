@@ -8,7 +8,8 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lopper_kernels::{
-    AdamWStep, AttentionShape, Precision, View, adamw, attention, attention_backward, gated_silu, gated_silu_backward, matmul, rms_norm,
+    AdamWStep, AttentionShape, Precision, View, adamw, attention, attention_backward, gated_silu, gated_silu_backward,
+    matmul, rms_norm,
 };
 use std::hint::black_box;
 
@@ -23,7 +24,8 @@ fn products(criterion: &mut Criterion) {
             let (x, weight, mut y) = (numbers(1024 * k), numbers(n * k), vec![0f32; 1024 * n]);
             group.throughput(Throughput::Elements(2 * 1024 * (n * k) as u64));
             group.bench_function(format!("{precision:?} forward x·Wᵀ 1024×{n}×{k}"), |bencher| {
-                bencher.iter(|| matmul(&mut y, n, false, View::new(&x, 1024, k), View::new(&weight, n, k).t(), precision));
+                bencher
+                    .iter(|| matmul(&mut y, n, false, View::new(&x, 1024, k), View::new(&weight, n, k).t(), precision));
             });
         }
         let (n, k) = (1536, 576);
@@ -34,7 +36,9 @@ fn products(criterion: &mut Criterion) {
             bencher.iter(|| matmul(&mut dx, k, false, View::new(&dy, 1024, n), View::new(&weight, n, k), precision));
         });
         group.bench_function(format!("{precision:?} weight gradient dyᵀ·x {n}×{k}×1024"), |bencher| {
-            bencher.iter(|| matmul(&mut d_weight, k, false, View::new(&dy, 1024, n).t(), View::new(&x, 1024, k), precision));
+            bencher.iter(|| {
+                matmul(&mut d_weight, k, false, View::new(&dy, 1024, n).t(), View::new(&x, 1024, k), precision)
+            });
         });
     }
 }
@@ -44,13 +48,16 @@ fn attentions(criterion: &mut Criterion) {
     for (offsets, window) in [(&[0, 512, 1024][..], None), (&[0, 4096], None), (&[0, 4096], Some(512))] {
         let shape = AttentionShape { offsets, heads: 9, kv_heads: 3, head_dim: 64, scale: 0.125, window };
         let tokens = offsets[offsets.len() - 1];
-        let (q, k, v, d_out) = (numbers(tokens * 576), numbers(tokens * 192), numbers(tokens * 192), numbers(tokens * 576));
+        let (q, k, v, d_out) =
+            (numbers(tokens * 576), numbers(tokens * 192), numbers(tokens * 192), numbers(tokens * 576));
         let (mut out, mut saved) = (vec![0f32; tokens * 576], vec![0f32; tokens * 9]);
         let seen: usize = (0..offsets[1]).map(|t| window.map_or(t + 1, |window: usize| window.min(t + 1))).sum();
         let forward = (4 * 64 * 9 * seen * (offsets.len() - 1)) as u64;
         let name = format!("{} × {} window {window:?}", offsets.len() - 1, offsets[1]);
         group.throughput(Throughput::Elements(forward));
-        group.bench_function(format!("forward {name}"), |bencher| bencher.iter(|| attention(&shape, &q, &k, &v, &mut out, &mut saved)));
+        group.bench_function(format!("forward {name}"), |bencher| {
+            bencher.iter(|| attention(&shape, &q, &k, &v, &mut out, &mut saved))
+        });
         let (mut dq, mut dk, mut dv) = (vec![0f32; q.len()], vec![0f32; k.len()], vec![0f32; v.len()]);
         group.throughput(Throughput::Elements(forward / 2 * 5));
         group.bench_function(format!("backward {name}"), |bencher| {

@@ -1,7 +1,7 @@
 //! Causal attention with grouped queries over a ragged batch, without storing the scores.
 //!
-//! oₜ = Σ_{s ≤ t} p_{ts} v_s with p_{ts} = exp(scale·qₜ·k_s − ℓₜ), ℓₜ = log Σ_{s ≤ t} exp(scale·qₜ·k_s). Saving ℓ alone lets the backward
-//! pass recompute p, as in T. Dao et al., "FlashAttention", 2022, arXiv:2205.14135, §3.1. A tile of [`QUERIES`] queries meets its keys
+//! `o[t] = Σ_{s ≤ t} p[t, s]·v[s]` with `p[t, s] = exp(scale·q[t]·k[s] − ℓ[t])` and `ℓ[t] = log Σ_{s ≤ t} exp(scale·q[t]·k[s])`. Saving ℓ
+//! alone lets the backward pass recompute p, as in T. Dao et al., `FlashAttention`, 2022, arXiv:2205.14135, §3.1. A tile of [`QUERIES`] queries meets its keys
 //! in blocks of [`KEYS`], whose scores fit the second-level cache, and carries the maximum and the sum from block to block (algorithm 1
 //! there), so scratch memory does not grow with the sequence.
 
@@ -242,7 +242,15 @@ pub(crate) fn leading(keys: usize) -> usize {
 
 /// `scores[rows, block] = queries[rows, d] · panelsᵀ`, a panel at a time; the block starts with a panel, and the rows of `scores` are
 /// [`leading`] apart.
-pub(crate) fn score(tier: Tier, d: usize, rows: usize, queries: Left, panels: &[f32], block: &Range<usize>, scores: &mut [f32]) {
+pub(crate) fn score(
+    tier: Tier,
+    d: usize,
+    rows: usize,
+    queries: Left,
+    panels: &[f32],
+    block: &Range<usize>,
+    scores: &mut [f32],
+) {
     let panels = panels.chunks_exact(PANEL * d).skip(block.start / PANEL);
     for (column, panel) in (0..block.len()).step_by(PANEL).zip(panels) {
         // the panel is padded with zeros, so whole vectors of 16 columns may be computed

@@ -1,6 +1,6 @@
 //! Gradient of causal attention, recomputing the softmax from the saved logarithms of its sums.
 //!
-//! With dP = dO·Vᵀ and Dₜ = Σ_d dOₜ·Oₜ: dS = scale·P∘(dP − D), dQ = dS·K, dK = dSᵀ·Q, dV = Pᵀ·dO. T. Dao et al., "FlashAttention", 2022,
+//! With dP = dO·Vᵀ and D = rowsum(dO∘O): dS = scale·P∘(dP − D), dQ = dS·K, dK = dSᵀ·Q, dV = Pᵀ·dO. T. Dao et al., `FlashAttention`, 2022,
 //! arXiv:2205.14135, appendix B.2. Parallel over (sequence, query head): each has its own gradients of keys and values,
 //! summed over the queries in order, and those of a group are summed in order at the end. Blocks of [`KEYS`] keys are the outer loop, so
 //! that their gradients stay in the cache.
@@ -68,12 +68,17 @@ pub fn attention_backward(
     let entries = [out.len(), d_out.len(), dq.len()];
     assert!(entries == [q.len(); 3], "attention_backward: out, d_out and dq must be as long as q");
     assert!(dk.len() == k.len() && dv.len() == k.len(), "attention_backward: dk and dv must be as long as k");
-    assert_eq!(log_sum_exp.len(), shape.tokens() * shape.heads, "attention_backward: log_sum_exp is not [tokens, heads]");
+    assert_eq!(
+        log_sum_exp.len(),
+        shape.tokens() * shape.heads,
+        "attention_backward: log_sum_exp is not [tokens, heads]"
+    );
     let (key_panels, value_panels, keys) = (panels(shape, k), panels(shape, v), by_head(shape, k));
     let (mut dk_by_head, mut dv_by_head) = (vec![0.0; q.len()], vec![0.0; q.len()]);
     let (dq, dk_parts, dv_parts) = (Shared::new(dq), Shared::new(&mut dk_by_head), Shared::new(&mut dv_by_head));
     let tier = tier();
-    let backward = Backward { tier, shape, q, key_panels, value_panels, keys, out, log_sum_exp, d_out, dq, dk_parts, dv_parts };
+    let backward =
+        Backward { tier, shape, q, key_panels, value_panels, keys, out, log_sum_exp, d_out, dq, dk_parts, dv_parts };
     let tasks: Vec<_> = shape.sequence_heads().collect();
     tasks.into_par_iter().with_max_len(1).for_each(|(sequence, head)| backward.run(sequence, head));
     sum_groups(tier, shape, &dk_by_head, dk);
@@ -133,7 +138,8 @@ impl Backward<'_> {
         let (start, end) = (shape.offsets[sequence], shape.offsets[sequence + 1]);
         let mine = (head * shape.tokens() + start) * d;
         // SAFETY: the rows of a (sequence, head) belong to this task alone.
-        let (dk, dv) = unsafe { (self.dk_parts.slice(mine, (end - start) * d), self.dv_parts.slice(mine, (end - start) * d)) };
+        let (dk, dv) =
+            unsafe { (self.dk_parts.slice(mine, (end - start) * d), self.dv_parts.slice(mine, (end - start) * d)) };
         with_scratch(2 * room + 3 * QUERIES * d, |scratch| {
             let (scores, rest) = scratch.split_at_mut(room);
             let (slopes, rest) = rest.split_at_mut(room);
@@ -188,7 +194,16 @@ impl Backward<'_> {
         for (i, (columns, (scores, slopes))) in shape.columns(&tile.queries, block).zip(pairs).enumerate() {
             let entry = (first + i) * shape.heads + tile.head;
             let out = &self.out[entry * d..][..d];
-            differentiate_row(tier, scores, slopes, columns, shape.scale, self.log_sum_exp[entry], out, &d_out[i * d..][..d]);
+            differentiate_row(
+                tier,
+                scores,
+                slopes,
+                columns,
+                shape.scale,
+                self.log_sum_exp[entry],
+                out,
+                &d_out[i * d..][..d],
+            );
         }
     }
 }

@@ -81,7 +81,8 @@ pub fn add_bias(out: &mut [f32], bias: &[f32]) {
         return;
     }
     let tier = tier();
-    out.par_chunks_mut(n * (CHUNK / n).max(1)).for_each(|rows| rows.chunks_mut(n).for_each(|row| add_chunk(tier, row, bias)));
+    out.par_chunks_mut(n * (CHUNK / n).max(1))
+        .for_each(|rows| rows.chunks_mut(n).for_each(|row| add_chunk(tier, row, bias)));
 }
 
 /// `out[j] += Σ_r x[r, j]` for `x` of `[rows, out.len()]`: the gradient of a bias. Sums in f64.
@@ -116,5 +117,8 @@ pub fn column_squares(x: &[f32], n: usize, out: &mut [f64]) {
 
 /// Asserts that `length` is a whole number of rows of `n`.
 pub(crate) fn check_rows(kernel: &str, length: usize, n: usize) {
-    assert!(if n == 0 { length == 0 } else { length.is_multiple_of(n) }, "{kernel}: {length} elements are not whole rows of {n}");
+    assert!(
+        if n == 0 { length == 0 } else { length.is_multiple_of(n) },
+        "{kernel}: {length} elements are not whole rows of {n}"
+    );
 }

@@ -1,6 +1,6 @@
 //! The gated activation of Llama-like feed-forward layers, fused with its product.
 //!
-//! out = silu(gate) · up with silu(x) = x·σ(x). N. Shazeer, "GLU Variants Improve Transformer", 2020, arXiv:2002.05202, eq. 6 (SwiGLU).
+//! out = silu(gate) · up with silu(x) = x·σ(x). N. Shazeer, "GLU Variants Improve Transformer", 2020, arXiv:2002.05202, eq. 6 (`SwiGLU`).
 //! Backward, with σ = σ(gate): ∂/∂gate = d·up·σ·(1 + gate·(1 − σ)), ∂/∂up = d·gate·σ.
 
 use crate::dispatch::{simd, tier};
@@ -51,5 +51,7 @@ pub fn gated_silu_backward(gate: &[f32], up: &[f32], d_out: &[f32], d_gate: &mut
     let tier = tier();
     let inputs = gate.par_chunks(CHUNK).zip(up.par_chunks(CHUNK)).zip(d_out.par_chunks(CHUNK));
     let outputs = d_gate.par_chunks_mut(CHUNK).zip(d_up.par_chunks_mut(CHUNK));
-    outputs.zip(inputs).for_each(|((d_gate, d_up), ((gate, up), d_out))| backward_chunk(tier, gate, up, d_out, d_gate, d_up));
+    outputs
+        .zip(inputs)
+        .for_each(|((d_gate, d_up), ((gate, up), d_out))| backward_chunk(tier, gate, up, d_out, d_gate, d_up));
 }

@@ -48,7 +48,9 @@ impl Lanes for Portable {
     }
     #[inline(always)]
     unsafe fn mul_add(self, b: Self, c: Self) -> Self {
-        Self(std::array::from_fn(|i| crate::math::mul_add::<{ crate::dispatch::PORTABLE_FUSED }>(self.0[i], b.0[i], c.0[i])))
+        Self(std::array::from_fn(|i| {
+            crate::math::mul_add::<{ crate::dispatch::PORTABLE_FUSED }>(self.0[i], b.0[i], c.0[i])
+        }))
     }
 }
 

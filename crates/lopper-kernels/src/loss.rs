@@ -1,6 +1,6 @@
 //! Squared error and cross-entropy, with their gradients.
 //!
-//! Squared error: Σ (y − t)². Cross-entropy of row z with target c: −log softmax(z)_c = log Σⱼ exp(zⱼ − m) + m − z_c with m = max z,
+//! Squared error: Σ (y − t)². Cross-entropy of row z with target c: `−log softmax(z)[c] = log Σ exp(z − m) + m − z[c]` with m = max z,
 //! and its gradient softmax(z) − onehot(c).
 
 use crate::dispatch::{Tier, simd, tier};
@@ -85,7 +85,8 @@ simd! {
 pub fn squared_error(y: &[f32], target: &[f32]) -> f64 {
     assert_eq!(y.len(), target.len(), "squared_error: the slices differ in length");
     let tier = tier();
-    let chunks = y.par_chunks(CHUNK).zip(target.par_chunks(CHUNK)).map(|(y, target)| squared_difference(tier, y, target));
+    let chunks =
+        y.par_chunks(CHUNK).zip(target.par_chunks(CHUNK)).map(|(y, target)| squared_difference(tier, y, target));
     // collected first: rayon's own sum adds in an order that depends on the threads
     chunks.collect::<Vec<f64>>().into_iter().sum()
 }
@@ -99,7 +100,9 @@ pub fn squared_error_backward(y: &[f32], target: &[f32], scale: f32, dy: &mut [f
     assert!(y.len() == dy.len() && target.len() == dy.len(), "squared_error_backward: the slices differ in length");
     let tier = tier();
     let inputs = y.par_chunks(CHUNK).zip(target.par_chunks(CHUNK));
-    dy.par_chunks_mut(CHUNK).zip(inputs).for_each(|(dy, (y, target))| scaled_difference(tier, y, target, scale, dy, accumulate));
+    dy.par_chunks_mut(CHUNK)
+        .zip(inputs)
+        .for_each(|(dy, (y, target))| scaled_difference(tier, y, target, scale, dy, accumulate));
 }
 
 /// `nll[r] = −log softmax(logits[r, :])[targets[r]]` for `logits` of `[rows, classes]`, in nats.

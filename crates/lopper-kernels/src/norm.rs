@@ -1,7 +1,7 @@
 //! Root-mean-square normalisation and its gradient.
 //!
 //! h = x · r · w with r = (mean(x²) + ε)^(−½) per row. B. Zhang and R. Sennrich, "Root Mean Square Layer Normalization", 2019,
-//! arXiv:1910.07467, eq. 4. Backward, with g = ∂L/∂h: ∂L/∂x = r·g·w − x·r³·mean(g·w·x) and ∂L/∂w = Σ_rows g·x·r.
+//! arXiv:1910.07467, eq. 4. Backward, with g = ∂L/∂h: ∂L/∂x = r·g·w − x·r³·mean(g·w·x) and ∂L/∂w = Σ g·x·r over rows.
 
 use crate::dispatch::{simd, tier};
 use crate::elementwise::{STRIPE, check_rows};
@@ -103,7 +103,9 @@ fn input_gradient(d_out: &[f32], x: &[f32], weight: &[f32], inverse_rms: &[f32],
     let inputs = d_out.par_chunks(n * ROWS).zip(x.par_chunks(n * ROWS)).zip(inverse_rms.par_chunks(ROWS));
     dx.par_chunks_mut(n * ROWS).zip(inputs).for_each(|(dx, ((d_out, x), inverse_rms))| {
         let rows = dx.chunks_mut(n).zip(d_out.chunks(n)).zip(x.chunks(n)).zip(inverse_rms);
-        rows.for_each(|(((dx, d_out), x), inverse)| input_gradient_row(tier, d_out, x, weight, *inverse, dx, accumulate));
+        rows.for_each(|(((dx, d_out), x), inverse)| {
+            input_gradient_row(tier, d_out, x, weight, *inverse, dx, accumulate)
+        });
     });
 }
 

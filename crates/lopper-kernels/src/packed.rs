@@ -35,7 +35,9 @@ pub(crate) fn panels(shape: &AttentionShape, x: &[f32]) -> Panels {
             rest = others;
             let rows = shape.offsets[sequence]..shape.offsets[sequence + 1];
             let columns = mine.chunks_mut((PANEL * shape.head_dim).max(1)).enumerate();
-            tasks.extend(columns.map(|(panel, out)| (out, rows.start + panel * PANEL..rows.end.min(rows.start + (panel + 1) * PANEL), head)));
+            tasks.extend(columns.map(|(panel, out)| {
+                (out, rows.start + panel * PANEL..rows.end.min(rows.start + (panel + 1) * PANEL), head)
+            }));
         }
     }
     tasks.into_par_iter().for_each(|(out, rows, head)| transpose_panel(shape, x, rows, head, out));
@@ -78,7 +80,14 @@ pub(crate) fn by_head(shape: &AttentionShape, x: &[f32]) -> ByHead {
 }
 
 /// Copies `head_dim` columns from `column` on, of some rows of a matrix of `width` columns, to contiguous rows.
-pub(crate) fn gather_rows(x: &[f32], width: usize, rows: Range<usize>, column: usize, out: &mut [f32], head_dim: usize) {
+pub(crate) fn gather_rows(
+    x: &[f32],
+    width: usize,
+    rows: Range<usize>,
+    column: usize,
+    out: &mut [f32],
+    head_dim: usize,
+) {
     for (out, row) in out.chunks_exact_mut(head_dim).zip(rows) {
         out.copy_from_slice(&x[row * width + column..][..head_dim]);
     }

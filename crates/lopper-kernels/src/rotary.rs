@@ -1,7 +1,7 @@
 //! Rotary position embedding, in place.
 //!
 //! At position p, entries (i, i + d/2) of a head turn by the angle whose cosine and sine are given: (a, b) → (a·c − b·s, b·c + a·s).
-//! J. Su et al., "RoFormer", 2021, arXiv:2104.09864, eq. 34, in Hugging Face's layout (halves rather than interleaved pairs).
+//! J. Su et al., `RoFormer`, 2021, arXiv:2104.09864, eq. 34, in Hugging Face's layout (halves rather than interleaved pairs).
 
 use crate::dispatch::{simd, tier};
 use rayon::prelude::*;
@@ -44,15 +44,24 @@ pub fn rotate(
     inverse: bool,
 ) {
     let tokens = check_offsets("rotate", offsets);
-    assert!(rotary_dim <= head_dim && rotary_dim.is_multiple_of(2), "rotate: rotary_dim {rotary_dim} of head_dim {head_dim}");
+    assert!(
+        rotary_dim <= head_dim && rotary_dim.is_multiple_of(2),
+        "rotate: rotary_dim {rotary_dim} of head_dim {head_dim}"
+    );
     let half = rotary_dim / 2;
     let longest = offsets.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
-    assert!(cos.len() >= longest * half && sin.len() >= longest * half, "rotate: tables shorter than the longest sequence, {longest}");
+    assert!(
+        cos.len() >= longest * half && sin.len() >= longest * half,
+        "rotate: tables shorter than the longest sequence, {longest}"
+    );
     if tokens == 0 || x.is_empty() || half == 0 {
         return;
     }
     let width = x.len() / tokens;
-    assert!(width * tokens == x.len() && width.is_multiple_of(head_dim), "rotate: x is not {tokens} rows of heads of {head_dim}");
+    assert!(
+        width * tokens == x.len() && width.is_multiple_of(head_dim),
+        "rotate: x is not {tokens} rows of heads of {head_dim}"
+    );
     let (tier, sign) = (tier(), if inverse { -1.0 } else { 1.0 });
     x.par_chunks_mut(width * ROWS).enumerate().for_each(|(chunk, rows)| {
         for (i, row) in rows.chunks_mut(width).enumerate() {

@@ -54,7 +54,11 @@ impl<'a, T> Shared<'a, T> {
     /// No other reference to any element of the piece may live at the same time.
     #[allow(clippy::mut_from_ref, reason = "disjointness is the caller's duty, as documented")]
     pub(crate) unsafe fn slice(&self, start: usize, length: usize) -> &'a mut [T] {
-        assert!(start <= self.length && length <= self.length - start, "piece {start}+{length} of a slice of {}", self.length);
+        assert!(
+            start <= self.length && length <= self.length - start,
+            "piece {start}+{length} of a slice of {}",
+            self.length
+        );
         // SAFETY: in bounds by the assertion; unaliased by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), length) }
     }

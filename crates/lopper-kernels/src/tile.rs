@@ -35,7 +35,15 @@ pub(crate) struct Extent {
 }
 
 /// `out (+)= a · b`; rows of `out` start `leading` apart.
-pub(crate) fn multiply(tier: Tier, extent: Extent, a: Left, b: Right, out: &mut [f32], leading: usize, accumulate: bool) {
+pub(crate) fn multiply(
+    tier: Tier,
+    extent: Extent,
+    a: Left,
+    b: Right,
+    out: &mut [f32],
+    leading: usize,
+    accumulate: bool,
+) {
     let Extent { m, n, k } = extent;
     if m == 0 || n == 0 {
         return;
@@ -45,7 +53,15 @@ pub(crate) fn multiply(tier: Tier, extent: Extent, a: Left, b: Right, out: &mut 
         assert!(a.data.len() > (m - 1) * a.row + (k - 1) * a.depth, "tile: the left operand is too short");
         assert!(b.data.len() >= (k - 1) * b.leading + n, "tile: the right operand is too short");
     }
-    let call = Call { a: a.data.as_ptr(), a_row: a.row, a_depth: a.depth, b: b.data.as_ptr(), b_leading: b.leading, leading, accumulate };
+    let call = Call {
+        a: a.data.as_ptr(),
+        a_row: a.row,
+        a_depth: a.depth,
+        b: b.data.as_ptr(),
+        b_leading: b.leading,
+        leading,
+        accumulate,
+    };
     // SAFETY: the assertions above keep every access inside its slice, and `tier()` never exceeds the CPU.
     unsafe {
         match tier {

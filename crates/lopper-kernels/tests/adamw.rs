@@ -1,4 +1,5 @@
-//! AdamW against an f64 reference over several steps, masked and not.
+//! `AdamW` against an f64 reference over several steps, masked and not.
+#![allow(clippy::float_cmp, reason = "entries that must not move are compared exactly")]
 
 mod reference;
 
@@ -33,7 +34,8 @@ fn naive(n: usize) -> [Vec<f64>; 3] {
         for (i, g) in to_f64(&gradients(n, t)).into_iter().enumerate() {
             first[i] = beta1 * first[i] + (1.0 - beta1) * g;
             second[i] = beta2 * second[i] + (1.0 - beta2) * g * g;
-            let (m, v): (f64, f64) = (first[i] / (1.0 - beta1.powf(t.into())), second[i] / (1.0 - beta2.powf(t.into())));
+            let (m, v): (f64, f64) =
+                (first[i] / (1.0 - beta1.powf(t.into())), second[i] / (1.0 - beta2.powf(t.into())));
             weight[i] -= rate * decay * weight[i] + rate * m / (v.sqrt() + f64::from(s.epsilon));
         }
     }

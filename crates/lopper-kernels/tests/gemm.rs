@@ -1,4 +1,5 @@
 //! Products against an f64 reference, for shapes that fit no tile, both layouts, strides and accumulation.
+#![allow(clippy::float_cmp, reason = "results that must be exact are compared exactly")]
 
 mod reference;
 
@@ -35,7 +36,11 @@ fn naive(a: &View, b: &View, precision: Precision) -> Vec<f64> {
 
 /// A view of `[rows, cols]` with a stride that leaves a gap, stored transposed or not.
 fn view(data: &[f32], rows: usize, cols: usize, gap: usize, transposed: bool) -> View<'_> {
-    if transposed { View::strided(data, cols, rows, rows + gap).t() } else { View::strided(data, rows, cols, cols + gap) }
+    if transposed {
+        View::strided(data, cols, rows, rows + gap).t()
+    } else {
+        View::strided(data, rows, cols, cols + gap)
+    }
 }
 
 /// All four layouts of one shape, overwriting and accumulating, into an output with a gap that must stay untouched.
@@ -56,7 +61,12 @@ fn check(m: usize, n: usize, k: usize, precision: Precision) {
                     (0..n).map(|c| expected[r * n + c] + if accumulate { f64::from(old[c]) } else { 0.0 }).collect();
                 // an epsilon per product of size 1; one product lost or left unrounded would show
                 let tolerance = f64::from(f32::EPSILON) * k.clamp(8, 1024) as f64;
-                assert_close(&format!("{m}×{n}×{k} layout {layout} {precision:?} row {r}"), &row[..n], &expected, tolerance);
+                assert_close(
+                    &format!("{m}×{n}×{k} layout {layout} {precision:?} row {r}"),
+                    &row[..n],
+                    &expected,
+                    tolerance,
+                );
                 assert_eq!(&row[n..], &old[n..row.len()], "the gap between rows was written");
             }
         }
@@ -149,7 +159,7 @@ fn products_nest_inside_rayon_tasks() {
             out
         };
         let expected = product();
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("three threads can be had");
         let all: Vec<Vec<f32>> = pool.install(|| (0..24).into_par_iter().map(|_| product()).collect());
         assert!(all.iter().all(|out| *out == expected));
     }

@@ -25,7 +25,10 @@ fn gradient(logits: &[f32], classes: usize, targets: &[u32], scale: f32) -> Vec<
 /// (logits, targets): some rows far from zero, some with one dominant class.
 fn rows(count: usize, classes: usize) -> (Vec<f32>, Vec<u32>) {
     let mut logits = random(count * classes, 1);
-    logits.chunks_mut(classes).enumerate().for_each(|(r, row)| row.iter_mut().for_each(|z| *z = *z * 4.0 + 200.0 * (r % 3) as f32));
+    logits
+        .chunks_mut(classes)
+        .enumerate()
+        .for_each(|(r, row)| row.iter_mut().for_each(|z| *z = *z * 4.0 + 200.0 * (r % 3) as f32));
     let targets: Vec<u32> = (0..count).map(|r| (r * 7919 % classes) as u32).collect();
     logits[targets[0] as usize] += 60.0;
     (logits, targets)
@@ -60,7 +63,8 @@ fn squared_error_gradient_is_scaled_and_added_where_asked() {
 fn cross_entropy_agrees_with_f64() {
     for (count, classes) in [(1, 1), (3, 2), (5, 17), (4, 513), (6, 49_152)] {
         let (logits, targets) = rows(count, classes);
-        let expected: Vec<f64> = to_f64(&logits).chunks(classes).zip(&targets).map(|(row, target)| naive_nll(row, *target)).collect();
+        let expected: Vec<f64> =
+            to_f64(&logits).chunks(classes).zip(&targets).map(|(row, target)| naive_nll(row, *target)).collect();
         assert_close(&format!("{count}×{classes}"), &nll(&logits, classes, &targets), &expected, 3e-7);
     }
 }

@@ -5,9 +5,14 @@ mod reference;
 use lopper_kernels::rotate;
 use reference::{assert_close, assert_threads_agree, assert_tiers_agree, inner, random, to_f64};
 
-/// (offsets, heads, head_dim, rotary_dim)
-const SHAPES: [(&[usize], usize, usize, usize); 5] =
-    [(&[0, 5, 5, 6, 40], 3, 64, 64), (&[0, 3], 1, 2, 2), (&[0, 1, 20], 2, 10, 6), (&[0, 17], 2, 80, 32), (&[0, 4], 1, 6, 0)];
+/// `(offsets, heads, head_dim, rotary_dim)`
+const SHAPES: [(&[usize], usize, usize, usize); 5] = [
+    (&[0, 5, 5, 6, 40], 3, 64, 64),
+    (&[0, 3], 1, 2, 2),
+    (&[0, 1, 20], 2, 10, 6),
+    (&[0, 17], 2, 80, 32),
+    (&[0, 4], 1, 6, 0),
+];
 
 /// cos and sin tables of `[positions, half]`.
 fn tables(positions: usize, half: usize) -> (Vec<f32>, Vec<f32>) {

@@ -10,8 +10,8 @@ use crate::scratch::Shared;
 use pack::{Strip, pack};
 use rayon::prelude::*;
 use std::arch::x86_64::{
-    __m512bh, __m512i, _mm512_add_ps, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_ps,
-    _mm512_storeu_ps,
+    __m512bh, __m512i, _mm512_add_ps, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_set1_epi32,
+    _mm512_setzero_ps, _mm512_storeu_ps,
 };
 use std::cell::Cell;
 use std::mem::transmute;
@@ -117,7 +117,9 @@ impl Pass<'_> {
                 let right = &self.right[(start / 2 * self.strips + strip * pairs) * COLS..][..pairs * COLS];
                 for (row, left) in rows.clone().step_by(ROWS).zip(left.chunks_exact(pairs * ROWS)) {
                     // SAFETY: as the caller's.
-                    unsafe { self.tile(row..rows.end.min(row + ROWS), strip, left, right, self.accumulate || start > 0) };
+                    unsafe {
+                        self.tile(row..rows.end.min(row + ROWS), strip, left, right, self.accumulate || start > 0)
+                    };
                 }
             }
         }

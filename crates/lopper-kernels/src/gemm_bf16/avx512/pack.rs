@@ -4,10 +4,11 @@
 //! outside the operand is zero.
 
 use std::arch::x86_64::{
-    __m128bh, __m128i, __m256bh, __m256i, __m512bh, __m512i, _mm256_cvtneps_pbh, _mm256_cvtepu16_epi32, _mm256_maskz_loadu_ps, _mm256_or_si256,
-    _mm256_slli_epi32, _mm256_storeu_si256, _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh, _mm512_cvtneps_pbh, _mm512_maskz_loadu_ps,
-    _mm512_castsi512_si256, _mm512_or_si512, _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_slli_epi32, _mm512_storeu_si512,
-    _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+    __m128bh, __m128i, __m256bh, __m256i, __m512bh, __m512i, _mm256_cvtepu16_epi32, _mm256_cvtneps_pbh,
+    _mm256_maskz_loadu_ps, _mm256_or_si256, _mm256_slli_epi32, _mm256_storeu_si256, _mm512_castsi512_si256,
+    _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh, _mm512_cvtneps_pbh, _mm512_maskz_loadu_ps, _mm512_or_si512,
+    _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_slli_epi32, _mm512_storeu_si512, _mm512_unpackhi_epi32,
+    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 use std::mem::transmute;
 
@@ -90,11 +91,15 @@ unsafe fn pack_along<const W: usize>(strip: Strip, out: *mut u32) {
                 // SAFETY: row across + i is below the strip's width.
                 *row = unsafe { load_pairs(strip.data.add((across + i) * strip.across), 2 * first, strip.depth) };
             }
-            for (i, column) in transpose(rows).into_iter().enumerate().take(pairs - first) {
+            for (i, column) in transpose(&rows).into_iter().enumerate().take(pairs - first) {
                 // SAFETY: pair first + i exists, and W − across columns of it are left, 16 or (of 8) 8.
                 unsafe {
                     let to = out.add((first + i) * W + across);
-                    if W == 8 { _mm256_storeu_si256(to.cast(), _mm512_castsi512_si256(column)) } else { _mm512_storeu_si512(to.cast(), column) }
+                    if W == 8 {
+                        _mm256_storeu_si256(to.cast(), _mm512_castsi512_si256(column))
+                    } else {
+                        _mm512_storeu_si512(to.cast(), column)
+                    }
                 }
             }
         }
@@ -103,8 +108,8 @@ unsafe fn pack_along<const W: usize>(strip: Strip, out: *mut u32) {
 
 /// Transposes 16 rows of 16 words.
 #[target_feature(enable = "avx512f")]
-fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {
-    let (mut twos, mut fours, mut out) = (rows, rows, rows);
+fn transpose(rows: &[__m512i; 16]) -> [__m512i; 16] {
+    let (mut twos, mut fours, mut out) = (*rows, *rows, *rows);
     for i in (0..16).step_by(2) {
         twos[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
         twos[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
@@ -118,8 +123,14 @@ fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {
     }
     for c in 0..4 {
         // quarters (0, 2) and (1, 3) of the upper and of the lower eight rows
-        let upper = (_mm512_shuffle_i32x4::<0x88>(fours[c], fours[4 + c]), _mm512_shuffle_i32x4::<0xdd>(fours[c], fours[4 + c]));
-        let lower = (_mm512_shuffle_i32x4::<0x88>(fours[8 + c], fours[12 + c]), _mm512_shuffle_i32x4::<0xdd>(fours[8 + c], fours[12 + c]));
+        let upper = (
+            _mm512_shuffle_i32x4::<0x88>(fours[c], fours[4 + c]),
+            _mm512_shuffle_i32x4::<0xdd>(fours[c], fours[4 + c]),
+        );
+        let lower = (
+            _mm512_shuffle_i32x4::<0x88>(fours[8 + c], fours[12 + c]),
+            _mm512_shuffle_i32x4::<0xdd>(fours[8 + c], fours[12 + c]),
+        );
         out[c] = _mm512_shuffle_i32x4::<0x88>(upper.0, lower.0);
         out[4 + c] = _mm512_shuffle_i32x4::<0x88>(upper.1, lower.1);
         out[8 + c] = _mm512_shuffle_i32x4::<0xdd>(upper.0, lower.0);
