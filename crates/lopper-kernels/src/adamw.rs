@@ -1,8 +1,8 @@
-//! AdamW, with pruned weights held still.
+//! `AdamW`, with pruned weights held still.
 //!
 //! m ← β₁m + (1 − β₁)g, v ← β₂v + (1 − β₂)g², w ← w − η·λ·w − η·m̂/(√v̂ + ε) with m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ).
 //! I. Loshchilov and F. Hutter, "Decoupled Weight Decay Regularization", 2019, arXiv:1711.05101, algorithm 2, with the decay scaled by
-//! the learning rate as PyTorch does.
+//! the learning rate as `PyTorch` does.
 
 use crate::dispatch::{simd, tier};
 use crate::elementwise::CHUNK;
@@ -79,7 +79,7 @@ simd! {
     }
 }
 
-/// One AdamW step on `weight` with its moments `first` and `second`.
+/// One `AdamW` step on `weight` with its moments `first` and `second`.
 ///
 /// `mask` has 1 where a weight is kept; where it is 0 the weight and its moments stay exactly as they are, whatever the gradient.
 ///

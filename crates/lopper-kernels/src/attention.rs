@@ -1,7 +1,7 @@
 //! Causal attention with grouped queries over a ragged batch, without storing the scores.
 //!
-//! oₜ = Σ_{s ≤ t} p_{ts} v_s with p_{ts} = exp(scale·qₜ·k_s − ℓₜ), ℓₜ = log Σ_{s ≤ t} exp(scale·qₜ·k_s). Saving ℓ alone lets the backward
-//! pass recompute p, as in T. Dao et al., "FlashAttention", 2022, arXiv:2205.14135, §3.1. A tile of [`QUERIES`] queries meets its keys
+//! `o[t] = Σ_{s ≤ t} p[t, s]·v[s]` with `p[t, s] = exp(scale·q[t]·k[s] − ℓ[t])` and `ℓ[t] = log Σ_{s ≤ t} exp(scale·q[t]·k[s])`. Saving ℓ
+//! alone lets the backward pass recompute p, as in T. Dao et al., `FlashAttention`, 2022, arXiv:2205.14135, §3.1. A tile of [`QUERIES`] queries meets its keys
 //! in blocks of [`KEYS`], whose scores fit the second-level cache, and carries the maximum and the sum from block to block (algorithm 1
 //! there), so scratch memory does not grow with the sequence.
 

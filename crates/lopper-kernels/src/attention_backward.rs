@@ -1,6 +1,6 @@
 //! Gradient of causal attention, recomputing the softmax from the saved logarithms of its sums.
 //!
-//! With dP = dO·Vᵀ and Dₜ = Σ_d dOₜ·Oₜ: dS = scale·P∘(dP − D), dQ = dS·K, dK = dSᵀ·Q, dV = Pᵀ·dO. T. Dao et al., "FlashAttention", 2022,
+//! With dP = dO·Vᵀ and D = rowsum(dO∘O): dS = scale·P∘(dP − D), dQ = dS·K, dK = dSᵀ·Q, dV = Pᵀ·dO. T. Dao et al., `FlashAttention`, 2022,
 //! arXiv:2205.14135, appendix B.2. Parallel over (sequence, query head): each has its own gradients of keys and values,
 //! summed over the queries in order, and those of a group are summed in order at the end. Blocks of [`KEYS`] keys are the outer loop, so
 //! that their gradients stay in the cache.

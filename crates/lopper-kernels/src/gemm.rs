@@ -97,7 +97,8 @@ pub fn matmul(out: &mut [f32], out_leading: usize, accumulate: bool, a: View, b:
 pub(crate) fn single(out: &mut [f32], out_leading: usize, accumulate: bool, a: View, b: View) {
     let (a_row, a_col) = a.strides();
     let (b_row, b_col) = b.strides();
-    let (a_row, a_col, b_row, b_col) = (a_row as isize, a_col as isize, b_row as isize, b_col as isize);
+    let (a_row, a_col, b_row, b_col) =
+        (a_row.cast_signed(), a_col.cast_signed(), b_row.cast_signed(), b_col.cast_signed());
     // SAFETY: `matmul` checked that every element of the three matrices lies inside its slice, rows of `out` do not overlap, and `out`
     // is borrowed mutably, so it aliases neither operand.
     unsafe {
@@ -107,7 +108,7 @@ pub(crate) fn single(out: &mut [f32], out_leading: usize, accumulate: bool, a: V
             a.cols,
             out.as_mut_ptr(),
             1,
-            out_leading as isize,
+            out_leading.cast_signed(),
             accumulate,
             a.data.as_ptr(),
             a_col,

@@ -1,6 +1,6 @@
 //! Matrix products of operands rounded to bf16, accumulated in f32.
 //!
-//! c = Σ_p bf16(a_p)·bf16(b_p). Where the CPU has AVX512-BF16 the operands are packed to bf16 and multiplied two at a time
+//! `c = Σ bf16(a)·bf16(b)` along k. Where the CPU has AVX512-BF16 the operands are packed to bf16 and multiplied two at a time
 //! (`vdpbf16ps`); elsewhere they are rounded the same way and multiplied as f32. The two differ only by the rounding of the sums, and
 //! by subnormal inputs and products, which the instruction takes for zero.
 

@@ -1,6 +1,6 @@
 //! The gated activation of Llama-like feed-forward layers, fused with its product.
 //!
-//! out = silu(gate) · up with silu(x) = x·σ(x). N. Shazeer, "GLU Variants Improve Transformer", 2020, arXiv:2002.05202, eq. 6 (SwiGLU).
+//! out = silu(gate) · up with silu(x) = x·σ(x). N. Shazeer, "GLU Variants Improve Transformer", 2020, arXiv:2002.05202, eq. 6 (`SwiGLU`).
 //! Backward, with σ = σ(gate): ∂/∂gate = d·up·σ·(1 + gate·(1 − σ)), ∂/∂up = d·gate·σ.
 
 use crate::dispatch::{simd, tier};

@@ -1,6 +1,6 @@
 //! Squared error and cross-entropy, with their gradients.
 //!
-//! Squared error: Σ (y − t)². Cross-entropy of row z with target c: −log softmax(z)_c = log Σⱼ exp(zⱼ − m) + m − z_c with m = max z,
+//! Squared error: Σ (y − t)². Cross-entropy of row z with target c: `−log softmax(z)[c] = log Σ exp(z − m) + m − z[c]` with m = max z,
 //! and its gradient softmax(z) − onehot(c).
 
 use crate::dispatch::{Tier, simd, tier};

@@ -1,7 +1,7 @@
 //! Root-mean-square normalisation and its gradient.
 //!
 //! h = x · r · w with r = (mean(x²) + ε)^(−½) per row. B. Zhang and R. Sennrich, "Root Mean Square Layer Normalization", 2019,
-//! arXiv:1910.07467, eq. 4. Backward, with g = ∂L/∂h: ∂L/∂x = r·g·w − x·r³·mean(g·w·x) and ∂L/∂w = Σ_rows g·x·r.
+//! arXiv:1910.07467, eq. 4. Backward, with g = ∂L/∂h: ∂L/∂x = r·g·w − x·r³·mean(g·w·x) and ∂L/∂w = Σ g·x·r over rows.
 
 use crate::dispatch::{simd, tier};
 use crate::elementwise::{STRIPE, check_rows};

@@ -1,7 +1,7 @@
 //! Rotary position embedding, in place.
 //!
 //! At position p, entries (i, i + d/2) of a head turn by the angle whose cosine and sine are given: (a, b) → (a·c − b·s, b·c + a·s).
-//! J. Su et al., "RoFormer", 2021, arXiv:2104.09864, eq. 34, in Hugging Face's layout (halves rather than interleaved pairs).
+//! J. Su et al., `RoFormer`, 2021, arXiv:2104.09864, eq. 34, in Hugging Face's layout (halves rather than interleaved pairs).
 
 use crate::dispatch::{simd, tier};
 use rayon::prelude::*;

@@ -1,4 +1,5 @@
 //! Products against an f64 reference, for shapes that fit no tile, both layouts, strides and accumulation.
+#![allow(clippy::float_cmp, reason = "results that must be exact are compared exactly")]
 
 mod reference;
 
@@ -158,7 +159,7 @@ fn products_nest_inside_rayon_tasks() {
             out
         };
         let expected = product();
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("three threads can be had");
         let all: Vec<Vec<f32>> = pool.install(|| (0..24).into_par_iter().map(|_| product()).collect());
         assert!(all.iter().all(|out| *out == expected));
     }

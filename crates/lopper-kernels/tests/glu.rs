@@ -1,4 +1,5 @@
 //! The gated activation against f64 and its central differences.
+#![allow(clippy::float_cmp, reason = "saturated values are exact")]
 
 mod reference;
 
@@ -9,7 +10,7 @@ fn naive(gate: f64, up: f64) -> f64 {
     gate / (1.0 + (-gate).exp()) * up
 }
 
-/// (gate, up, d_out): a spread of gates from deep saturation on one side to the other.
+/// `(gate, up, d_out)`: a spread of gates from deep saturation on one side to the other.
 fn inputs(n: usize) -> [Vec<f32>; 3] {
     [random(n, 1).iter().map(|x| x * 8.0).collect(), random(n, 2), random(n, 3)]
 }

@@ -5,7 +5,7 @@ mod reference;
 use lopper_kernels::rotate;
 use reference::{assert_close, assert_threads_agree, assert_tiers_agree, inner, random, to_f64};
 
-/// (offsets, heads, head_dim, rotary_dim)
+/// `(offsets, heads, head_dim, rotary_dim)`
 const SHAPES: [(&[usize], usize, usize, usize); 5] = [
     (&[0, 5, 5, 6, 40], 3, 64, 64),
     (&[0, 3], 1, 2, 2),

@@ -42,7 +42,7 @@ pub fn assert_tiers_agree(what: &str, tolerance: f64, call: impl Fn() -> Vec<f32
 #[track_caller]
 pub fn assert_threads_agree(what: &str, call: impl Fn() -> Vec<f32> + Sync) {
     let run = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a few threads can be had");
         pool.install(&call).into_iter().map(f32::to_bits).collect::<Vec<_>>()
     };
     let one = run(1);

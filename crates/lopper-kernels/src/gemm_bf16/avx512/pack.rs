@@ -91,7 +91,7 @@ unsafe fn pack_along<const W: usize>(strip: Strip, out: *mut u32) {
                 // SAFETY: row across + i is below the strip's width.
                 *row = unsafe { load_pairs(strip.data.add((across + i) * strip.across), 2 * first, strip.depth) };
             }
-            for (i, column) in transpose(rows).into_iter().enumerate().take(pairs - first) {
+            for (i, column) in transpose(&rows).into_iter().enumerate().take(pairs - first) {
                 // SAFETY: pair first + i exists, and W − across columns of it are left, 16 or (of 8) 8.
                 unsafe {
                     let to = out.add((first + i) * W + across);
@@ -108,8 +108,8 @@ unsafe fn pack_along<const W: usize>(strip: Strip, out: *mut u32) {
 
 /// Transposes 16 rows of 16 words.
 #[target_feature(enable = "avx512f")]
-fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {
-    let (mut twos, mut fours, mut out) = (rows, rows, rows);
+fn transpose(rows: &[__m512i; 16]) -> [__m512i; 16] {
+    let (mut twos, mut fours, mut out) = (*rows, *rows, *rows);
     for i in (0..16).step_by(2) {
         twos[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
         twos[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
