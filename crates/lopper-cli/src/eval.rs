@@ -12,7 +12,7 @@ use lopper::{Error, Result};
 use serde::Serialize;
 
 use crate::args::EvalArgs;
-use crate::demo::{Demo, is_demo};
+use crate::demo::DEMO;
 use crate::interrupt::Interrupt;
 use crate::model::Model;
 use crate::render::progress::Progress;
@@ -34,9 +34,7 @@ pub fn run(args: &EvalArgs, quiet: bool) -> Result<()> {
     let interrupt = Interrupt::install();
     let mut progress = Progress::new(quiet);
     let model = Model::locate(&args.model, &interrupt, &mut progress)?;
-    let unpacked = if args.text.iter().any(|file| is_demo(file)) { Some(Demo::unpack(&interrupt)?) } else { None };
-    let texts = texts(args, &model, unpacked.as_ref())?;
-    let plan = plan(args, texts);
+    let plan = plan(args, texts(args, &model)?);
     let scores = lopper::prune::in_pool(plan.compute.threads, || score(&plan, &model, &mut progress));
     progress.finish(scores.is_ok());
     let evaluation = Evaluation { model: model.name, texts: scores? };
@@ -46,17 +44,15 @@ pub fn run(args: &EvalArgs, quiet: bool) -> Result<()> {
     output::print(&table(&evaluation))
 }
 
-/// The files to score as they stand: those asked for, with the demo's own text for `demo`; for the demo itself at least that.
-fn texts(args: &EvalArgs, model: &Model, unpacked: Option<&Demo>) -> Result<Vec<PathBuf>> {
-    let demo_text = unpacked.or(model.demo()).map(Demo::held_out);
-    if args.text.is_empty() && args.wikitext.is_empty() {
-        return demo_text.map(|text| vec![text]).ok_or_else(|| Error::Plan {
-            problem: "there is no text to score".into(),
-            hint: Some("give --text FILE or --wikitext FILE".into()),
-        });
+/// The files to score as they stand; for the demo, when nothing is asked for, its own text.
+fn texts(args: &EvalArgs, model: &Model) -> Result<Vec<PathBuf>> {
+    if !args.text.is_empty() || !args.wikitext.is_empty() {
+        return Ok(args.text.clone());
     }
-    let resolve = |file: &PathBuf| demo_text.clone().filter(|_| is_demo(file)).unwrap_or_else(|| file.clone());
-    Ok(args.text.iter().map(resolve).collect())
+    model.demo().map(|_| vec![DEMO.into()]).ok_or_else(|| Error::Plan {
+        problem: "there is no text to score".into(),
+        hint: Some("give --text FILE or --wikitext FILE".into()),
+    })
 }
 
 /// The part of a plan that evaluation obeys.

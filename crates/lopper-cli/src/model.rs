@@ -78,8 +78,5 @@ pub fn settle(
     let mut plan = file.unwrap_or(demo_plan);
     plan.model.clone_from(&model.name);
     options.apply(&mut plan);
-    if let Some(demo) = model.demo() {
-        demo.fill_texts(&mut plan);
-    }
     Ok((model, plan))
 }

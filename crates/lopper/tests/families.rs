@@ -2,10 +2,12 @@
 
 mod golden;
 
+use std::path::Path;
+
 use candle_core::Tensor;
 use golden::{Golden, assert_close, fixtures, tiny};
 use lopper::autograd::Tape;
-use lopper::model::{Decoder, FAMILIES, NoTap, Sequences};
+use lopper::model::{Decoder, FAMILIES, NoTap, Sequences, describe};
 use lopper_kernels::Precision;
 
 /// Output of every block for one sequence; `composed` runs candle's ops instead of the kernels.
@@ -107,4 +109,30 @@ fn unknown_families_and_missing_tensors_are_named() {
     assert!(error.to_string().contains("model.layers.3."), "{error}");
     let error = refused(text.replace("\"vocab_size\": 96", "\"vocab_size\": 97"));
     assert!(error.to_string().contains("[96, 32]") && error.to_string().contains("[97, 32]"), "{error}");
+}
+
+#[test]
+fn rotary_tables_are_those_of_transformers() {
+    let text = std::fs::read_to_string(fixtures().join("rotary.json")).expect("fixture");
+    let golden: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let positions: Vec<usize> = serde_json::from_value(golden["positions"].clone()).expect("positions");
+    for (name, case) in golden.as_object().expect("cases").iter().filter(|(name, _)| *name != "positions") {
+        let mut config = serde_json::json!({"model_type": "llama", "vocab_size": 8, "hidden_size": 64, "num_hidden_layers": 1,
+            "num_attention_heads": 1, "intermediate_size": 64});
+        config.as_object_mut().expect("object").extend(case["config"].as_object().expect("config").clone());
+        let spec = describe(Path::new("config.json"), &config).expect("supported");
+        // the longest sequence decides the frequencies of dynamic scaling
+        let length = case["sequence_length"].as_u64().map_or(32768, |length| length as usize);
+        let table = spec.rotary.table(length, &candle_core::Device::Cpu).expect("table");
+        let values = |key: &str| serde_json::from_value::<Vec<Vec<f32>>>(case[key].clone()).expect("numbers");
+        for (key, got) in [("cos", table.cos), ("sin", table.sin)] {
+            let got = got.to_vec2::<f32>().expect("numbers");
+            for (&position, want) in positions.iter().zip(values(key)).filter(|(position, _)| **position < length) {
+                // an angle of p radians is known to about p·6e-8
+                let tolerance = 2e-6 + position as f32 * 1.5e-7;
+                let worst = got[position].iter().zip(&want).map(|(g, w)| (g - w).abs()).fold(0.0, f32::max);
+                assert!(worst < tolerance, "{name} {key} at {position}: off by {worst:.1e}");
+            }
+        }
+    }
 }

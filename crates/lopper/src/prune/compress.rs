@@ -1,12 +1,12 @@
 //! Block by block: statistics, masks, compensation, reconstruction, and the hidden states moved on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use crate::autograd::{RotaryTable, Tape};
 use crate::calibration::{HiddenStates, InputStatistics, Needs, StatisticsTap};
-use crate::checkpoint::{Rewrite, StorageDtype, TensorInfo};
+use crate::checkpoint::Rewrite;
 use crate::error::{Error, Result};
 use crate::method::{LayerProblem, SelectThenRepair, relative_error, to_vec};
 use crate::model::{Block, Decoder, LinearId, LinearRole, NoTap, Part, Tap};
@@ -15,8 +15,8 @@ use crate::progress::Event;
 use crate::reconstruction::{Settings, Window, WindowData, reconstruct};
 use crate::report::{MatrixFacts, Stage, WindowFacts};
 use crate::schedule::{Schedule, Step};
-use crate::sparsity::Mask;
 
+use super::block_state::BlockState;
 use super::job::Job;
 
 /// Tokens per forward pass: enough to fill the kernels, few enough for the caches.
@@ -51,33 +51,6 @@ pub(super) fn compress(job: &mut Job, plan: &Plan, decoder: &Decoder, rewrite: &
         run.job.observer.event(Event::Progress((index + 1) as f64 / blocks as f64));
     }
     Ok(run.record)
-}
-
-/// A block on the way.
-struct BlockState {
-    index: usize,
-    dense: Block,
-    pruned: Block,
-    masks: BTreeMap<LinearRole, Mask>,
-    statistics: BTreeMap<LinearRole, InputStatistics>,
-}
-
-impl BlockState {
-    fn load(decoder: &Decoder, index: usize) -> Result<Self> {
-        let dense = decoder.load_block(index)?;
-        let pruned = dense.clone();
-        Ok(Self { index, dense, pruned, masks: BTreeMap::new(), statistics: BTreeMap::new() })
-    }
-
-    /// What the inputs of this layer were; layers that read one input share it.
-    fn inputs_of(&self, role: LinearRole) -> Option<&InputStatistics> {
-        let first = match role {
-            LinearRole::Key | LinearRole::Value => LinearRole::Query,
-            LinearRole::Up => LinearRole::Gate,
-            other => other,
-        };
-        self.statistics.get(&first)
-    }
 }
 
 /// Hidden states between the steps of a block.
@@ -258,29 +231,12 @@ impl<'j, 'o> Compression<'j, 'o> {
         match streams.next.take() {
             Some(next) => streams.inputs = next,
             None => {
-                self.round_to_storage(state, part)?;
+                state.round_to_storage(self.decoder, part)?;
                 self.move_through(&state.pruned, part, &mut streams.inputs)?;
             }
         }
         self.streams = Some(streams);
         Ok(())
-    }
-
-    /// The layers that follow are shown what the files will hold, not what is in memory.
-    fn round_to_storage(&self, state: &mut BlockState, part: Part) -> Result<()> {
-        let index = state.index;
-        let round = |name: &str, tensor: &mut Tensor| {
-            let stored = self.decoder.checkpoint().info(name).and_then(TensorInfo::storage);
-            let dtype = stored.map_or(DType::F32, StorageDtype::tensor_dtype);
-            *tensor = tensor.to_dtype(dtype)?.to_dtype(DType::F32)?;
-            Ok::<_, Error>(())
-        };
-        for role in LinearRole::ALL.into_iter().filter(|role| role.part() == part) {
-            let (id, linear) = (LinearId { block: index, role }, state.pruned.linear_mut(role));
-            round(&Decoder::weight_name(id), &mut linear.weight)?;
-            linear.bias.iter_mut().try_for_each(|bias| round(&Decoder::bias_name(id), bias))?;
-        }
-        round(&Decoder::norm_name(index, part), state.pruned.norm_mut(part))
     }
 
     fn move_through(&mut self, block: &Block, part: Part, states: &mut HiddenStates) -> Result<()> {

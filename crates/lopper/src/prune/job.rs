@@ -98,7 +98,8 @@ fn calibration(
     let (length, count) = (plan.calibration_seqlen(spec), plan.calibration.samples + plan.calibration.held_out);
     let mut tokens = Vec::new();
     if plan.calibration.files.is_empty() {
-        warnings.push("calibrating on built-in text; text like what the model will read gives a better result (--calibration FILE)".into());
+        let why = "calibrating on built-in text; text like what the model will read gives a better result (--calibration FILE)";
+        warnings.extend((plan.model != "demo").then(|| why.into()));
         tokens = builtin_text(tokenizer, length * count)?;
     }
     for file in &plan.calibration.files {

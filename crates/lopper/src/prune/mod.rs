@@ -1,6 +1,7 @@
 //! The run, from top to bottom: open and check everything, prune and repair block by block, write, reopen, audit, score.
 
 mod audit;
+mod block_state;
 mod compress;
 mod job;
 

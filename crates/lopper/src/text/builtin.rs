@@ -1,12 +1,18 @@
-//! Text for calibration when the user gives none: what the demo's generator writes.
+//! Text that is always there: what the demo's generator writes.
+
+use std::path::Path;
 
 use super::Tokenizer;
 use crate::error::Result;
 
+/// The name that stands for the built-in held-out text where a file is asked for.
+const NAME: &str = "demo";
+/// Documents, of about a hundred words each, of the held-out text.
+const HELD_OUT_DOCUMENTS: usize = 300;
 /// Tokens that a document is sure to exceed.
 const SHORTEST_DOCUMENT: usize = 32;
 
-/// At least `count` tokens of generated text.
+/// At least `count` tokens of generated text to calibrate on.
 ///
 /// # Errors
 /// If the tokenizer fails.
@@ -19,4 +25,9 @@ pub fn builtin_text(tokenizer: &Tokenizer, count: usize) -> Result<Vec<u32>> {
         }
         documents *= 2;
     }
+}
+
+/// The built-in held-out text, if `path` is its name and not that of a file.
+pub(super) fn held_out(path: &Path) -> Option<String> {
+    (path == Path::new(NAME) && !path.exists()).then(|| lopper_demo::held_out_text(HELD_OUT_DOCUMENTS))
 }

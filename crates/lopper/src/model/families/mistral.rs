@@ -7,6 +7,7 @@ use crate::model::spec::DecoderSpec;
 pub fn spec(config: &Config) -> Result<DecoderSpec> {
     let mut spec = config.decoder("mistral")?;
     let window = Some(config.size_or("sliding_window", usize::MAX)?).filter(|&window| window != usize::MAX);
-    spec.attention.windows = vec![window; spec.blocks];
+    let slides = |block| config.layer_type(block).is_none_or(|kind| kind == "sliding_attention");
+    spec.attention.windows = (0..spec.blocks).map(|block| window.filter(|_| slides(block))).collect();
     Ok(spec)
 }

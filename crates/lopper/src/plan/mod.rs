@@ -1,0 +1,136 @@
+//! The whole run as data. A [`Plan`] that [`Plan::validate`] accepted contradicts neither itself nor the model.
+
+mod keys;
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::method::SelectThenRepair;
+use crate::method::compensation::Compensation;
+use crate::method::criterion::Criterion;
+use crate::model::{DecoderSpec, LinearRole};
+use crate::sparsity::Pattern;
+
+pub use keys::{
+    CalibrationPlan, ComputeDtype, ComputePlan, EvaluationPlan, Granularity, Inputs, Plan, PruningGranularity,
+    PruningPlan, ReconstructionPlan,
+};
+
+/// The sparsity of a run that asks for nothing else.
+const DEFAULT_SPARSITY: f64 = 0.5;
+/// The longest window taken when none is asked for.
+const DEFAULT_SEQLEN: usize = 2048;
+
+impl Plan {
+    /// Reads a plan from TOML.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or has an unknown key or a value of the wrong kind.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        toml::from_str(&text).map_err(|error| Error::Plan {
+            problem: format!("{}: {}", path.display(), error.to_string().trim_end()),
+            hint: Some("`lopper explain MODEL --print-plan` writes a plan with every key".into()),
+        })
+    }
+
+    /// As TOML.
+    ///
+    /// # Errors
+    /// None in practice: every plan has a TOML form.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self)
+            .map_err(|error| Error::Plan { problem: format!("the plan cannot be written: {error}"), hint: None })
+    }
+
+    /// The pattern asked for.
+    ///
+    /// # Errors
+    /// If both a sparsity and a pattern are given, or one makes no sense.
+    pub fn pattern(&self) -> Result<Pattern> {
+        let PruningPlan { sparsity, pattern, scope, .. } = &self.pruning;
+        let default = Criterion::by_name(&self.pruning.criterion)?.scope;
+        match (sparsity, pattern) {
+            (Some(_), Some(_)) => {
+                Err(conflict("a sparsity and an N:M pattern exclude each other", "leave one of them out"))
+            }
+            (None, Some(_)) if scope.is_some() => {
+                Err(conflict("an N:M pattern has no scope: scores compete within a group", "leave out the scope"))
+            }
+            (None, Some(pattern)) => pattern.parse(),
+            (sparsity, None) => Pattern::unstructured(sparsity.unwrap_or(DEFAULT_SPARSITY), scope.unwrap_or(default)),
+        }
+    }
+
+    /// The method asked for.
+    ///
+    /// # Errors
+    /// If a name is unknown.
+    pub fn method(&self) -> Result<SelectThenRepair> {
+        let PruningPlan { criterion, compensation, .. } = &self.pruning;
+        Ok(SelectThenRepair {
+            criterion: Criterion::by_name(criterion)?,
+            compensation: Compensation::by_name(compensation)?,
+        })
+    }
+
+    /// Tokens per calibration window.
+    pub fn calibration_seqlen(&self, spec: &DecoderSpec) -> usize {
+        self.calibration.seqlen.unwrap_or(DEFAULT_SEQLEN.min(spec.max_positions))
+    }
+
+    /// Tokens per evaluation window.
+    pub fn evaluation_seqlen(&self, spec: &DecoderSpec) -> usize {
+        self.evaluation.seqlen.unwrap_or(DEFAULT_SEQLEN.min(spec.max_positions))
+    }
+
+    /// Everything that can be known to be wrong before the first forward pass.
+    ///
+    /// # Errors
+    /// Naming the key and the value.
+    pub fn validate(&self, spec: &DecoderSpec) -> Result<()> {
+        let pattern = self.pattern()?;
+        self.method()?;
+        for role in LinearRole::ALL {
+            let (d_out, d_in) = spec.shape(role);
+            if !pattern.fits(d_in) {
+                let problem = format!(
+                    "pattern {pattern} does not divide the {d_in} inputs of the {role:?} layers [{d_out}, {d_in}]"
+                );
+                return Err(conflict(&problem, "choose an M that divides every width, or an unstructured sparsity"));
+            }
+        }
+        let ReconstructionPlan { learning_rate, warm_up, .. } = self.reconstruction;
+        let calibration = self.calibration_seqlen(spec);
+        let checks = [
+            (self.calibration.samples > 0, "calibration.samples is 0"),
+            (calibration >= 2, "calibration.seqlen is below 2"),
+            (calibration <= spec.max_positions, "calibration.seqlen exceeds the model's max_position_embeddings"),
+            (self.evaluation_seqlen(spec) >= 2, "evaluation.seqlen is below 2"),
+            (
+                self.evaluation_seqlen(spec) <= spec.max_positions,
+                "evaluation.seqlen exceeds the model's max_position_embeddings",
+            ),
+            (self.evaluation.windows != Some(0), "evaluation.windows is 0"),
+            (self.reconstruction.batch > 0, "reconstruction.batch is 0"),
+            (
+                self.reconstruction.epochs > 0,
+                "reconstruction.epochs is 0; for no training set reconstruction.granularity to \"none\"",
+            ),
+            (
+                learning_rate >= 0.0 && learning_rate < 1.0,
+                "reconstruction.learning_rate is outside [0, 1): it is relative to the weights",
+            ),
+            ((0.0..=1.0).contains(&warm_up), "reconstruction.warm_up is outside [0, 1]"),
+            (self.compute.threads != Some(0), "compute.threads is 0"),
+        ];
+        match checks.iter().find(|(holds, _)| !holds) {
+            Some((_, problem)) => Err(Error::Plan { problem: (*problem).into(), hint: None }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn conflict(problem: &str, hint: &str) -> Error {
+    Error::Plan { problem: problem.into(), hint: Some(hint.into()) }
+}
