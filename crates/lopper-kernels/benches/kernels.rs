@@ -37,7 +37,7 @@ fn products(criterion: &mut Criterion) {
         });
         group.bench_function(format!("{precision:?} weight gradient dyᵀ·x {n}×{k}×1024"), |bencher| {
             bencher.iter(|| {
-                matmul(&mut d_weight, k, false, View::new(&dy, 1024, n).t(), View::new(&x, 1024, k), precision)
+                matmul(&mut d_weight, k, false, View::new(&dy, 1024, n).t(), View::new(&x, 1024, k), precision);
             });
         });
     }
@@ -56,7 +56,7 @@ fn attentions(criterion: &mut Criterion) {
         let name = format!("{} × {} window {window:?}", offsets.len() - 1, offsets[1]);
         group.throughput(Throughput::Elements(forward));
         group.bench_function(format!("forward {name}"), |bencher| {
-            bencher.iter(|| attention(&shape, &q, &k, &v, &mut out, &mut saved))
+            bencher.iter(|| attention(&shape, &q, &k, &v, &mut out, &mut saved));
         });
         let (mut dq, mut dk, mut dv) = (vec![0f32; q.len()], vec![0f32; k.len()], vec![0f32; v.len()]);
         group.throughput(Throughput::Elements(forward / 2 * 5));

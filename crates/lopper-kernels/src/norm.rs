@@ -104,7 +104,7 @@ fn input_gradient(d_out: &[f32], x: &[f32], weight: &[f32], inverse_rms: &[f32],
     dx.par_chunks_mut(n * ROWS).zip(inputs).for_each(|(dx, ((d_out, x), inverse_rms))| {
         let rows = dx.chunks_mut(n).zip(d_out.chunks(n)).zip(x.chunks(n)).zip(inverse_rms);
         rows.for_each(|(((dx, d_out), x), inverse)| {
-            input_gradient_row(tier, d_out, x, weight, *inverse, dx, accumulate)
+            input_gradient_row(tier, d_out, x, weight, *inverse, dx, accumulate);
         });
     });
 }

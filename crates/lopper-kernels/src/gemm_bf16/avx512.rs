@@ -118,7 +118,7 @@ impl Pass<'_> {
                 for (row, left) in rows.clone().step_by(ROWS).zip(left.chunks_exact(pairs * ROWS)) {
                     // SAFETY: as the caller's.
                     unsafe {
-                        self.tile(row..rows.end.min(row + ROWS), strip, left, right, self.accumulate || start > 0)
+                        self.tile(row..rows.end.min(row + ROWS), strip, left, right, self.accumulate || start > 0);
                     };
                 }
             }

@@ -96,9 +96,9 @@ unsafe fn pack_along<const W: usize>(strip: Strip, out: *mut u32) {
                 unsafe {
                     let to = out.add((first + i) * W + across);
                     if W == 8 {
-                        _mm256_storeu_si256(to.cast(), _mm512_castsi512_si256(column))
+                        _mm256_storeu_si256(to.cast(), _mm512_castsi512_si256(column));
                     } else {
-                        _mm512_storeu_si512(to.cast(), column)
+                        _mm512_storeu_si512(to.cast(), column);
                     }
                 }
             }
