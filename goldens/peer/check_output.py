@@ -1,0 +1,41 @@
+"""Load a pruned checkpoint in transformers and compare its losses with those that `lopper eval --json` printed.
+
+    lopper eval OUT --text TEXT --seqlen 256 --windows 20 --json > eval.json
+    python goldens/peer/check_output.py OUT TEXT eval.json
+
+Prints the largest difference of a window's mean negative log-likelihood, and the share of zeros in the linear layers.
+Exits with 1 when the difference exceeds 1e-4.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("text", type=Path)
+    parser.add_argument("evaluation", type=Path)
+    args = parser.parse_args()
+    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(args.model)
+    ids = tokenizer(args.text.read_text(), add_special_tokens=False, return_tensors="pt").input_ids[0]
+    (score,) = json.loads(args.evaluation.read_text())["texts"]
+    worst = 0.0
+    for window, expected in zip(ids.split(score["seqlen"]), score["nll"]):
+        with torch.inference_mode():
+            loss = model(window[None], labels=window[None]).loss.item()
+        worst = max(worst, abs(loss - expected))
+    weights = [p for name, p in model.named_parameters() if "_proj.weight" in name]
+    zeros = sum((w == 0).sum().item() for w in weights) / sum(w.numel() for w in weights)
+    print(f"{score['windows']} windows, largest difference {worst:.1e} nats; {100 * zeros:.2f} % zeros")
+    return int(worst > 1e-4)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
