@@ -1,12 +1,13 @@
 //! The Gram matrix `G = XᵀX` of a stream of inputs, in triangular form.
 
-use faer::linalg::matmul::triangular::{BlockStructure, matmul};
-use faer::{Accum, MatMut, MatRef, Par};
+use lopper_kernels::{Precision, View, matmul};
 use rayon::prelude::*;
 
 /// Rows of X multiplied in f32 at a time, before the sum moves to f64.
 const ROWS: usize = 4096;
 
+/// Rows of G computed at a time, up to the diagonal: few enough to skip most of the upper triangle.
+const PANEL: usize = 384;
 /// Side of the squares in which the triangle is unfolded.
 const TILE: usize = 32;
 
@@ -35,10 +36,13 @@ impl Gram {
         let n = self.n;
         self.chunk.resize(n * n, 0.0);
         for x in x.chunks(ROWS * n) {
-            let x = MatRef::from_row_major_slice(x, x.len() / n, n);
-            let lower = MatMut::from_row_major_slice_mut(&mut self.chunk, n, n);
-            let (triangle, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
-            matmul(lower, triangle, Accum::Replace, x.transpose(), full, x, full, 1.0, Par::rayon(0));
+            let rows = x.len() / n;
+            for first in (0..n).step_by(PANEL) {
+                let last = n.min(first + PANEL);
+                let left = View::strided(&x[first..], rows, last - first, n).t();
+                let right = View::strided(x, rows, last, n);
+                matmul(&mut self.chunk[first * n..], n, false, left, right, Precision::F32);
+            }
             let chunk = &self.chunk;
             rows_of(&mut self.packed, n).into_par_iter().with_min_len(64).for_each(|(i, sums)| {
                 for (sum, &product) in sums.iter_mut().zip(&chunk[i * n..]) {
