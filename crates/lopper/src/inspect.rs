@@ -14,6 +14,9 @@ use crate::model::{Decoder, LinearId, LinearRole};
 /// Group sizes M for which the tightest N:M is looked for.
 const GROUPS: [usize; 5] = [2, 4, 8, 16, 32];
 
+/// How much denser than the matrix a pattern of more than half may be: a matrix pruned to it has its density.
+const BY_CHANCE: f64 = 0.01;
+
 /// A checkpoint at a glance.
 #[derive(Clone, Debug, Serialize)]
 pub struct Inspection {
@@ -125,13 +128,16 @@ fn count_zeros(weight: &[f32]) -> usize {
 }
 
 /// The N:M patterns that `weight` [rows, columns] obeys, smallest M first. For each M only the smallest N counts, and a
-/// pattern is left out when one of a smaller M that divides it already says as much.
+/// pattern is left out when one of a smaller M that divides it already says as much, or when it holds only because no
+/// group of a sparse matrix happens to be full.
 fn patterns(weight: &[f32], columns: usize) -> Vec<String> {
     let mut found: Vec<(usize, usize)> = Vec::new();
+    let density = 1.0 - count_zeros(weight) as f64 / weight.len().max(1) as f64;
     for of in GROUPS.into_iter().filter(|of| columns.is_multiple_of(*of)) {
         let keep = weight.par_chunks(of << 12).map(|part| most_kept(part, of)).max().unwrap_or(0);
         let implied = found.iter().any(|&(n, m)| of.is_multiple_of(m) && n * of <= keep * m);
-        if keep > 0 && keep < of && !implied {
+        let telling = 2 * keep <= of || keep as f64 / of as f64 <= density + BY_CHANCE;
+        if keep > 0 && keep < of && telling && !implied {
             found.push((keep, of));
         }
     }
@@ -163,6 +169,16 @@ mod tests {
         assert!(patterns(&[0.0; 64], 8).is_empty());
         // groups must not straddle rows
         assert!(patterns(&[1.0, 1.0, 0.0, 0.0, 1.0, 1.0], 3).is_empty());
+    }
+
+    #[test]
+    fn a_pattern_that_holds_by_chance_is_not_told() {
+        // fifteen groups of sixteen are half full, one is three quarters full: 3:4 holds, and says nothing
+        let mut uneven = [1.0, 1.0, 0.0, 0.0].repeat(16);
+        uneven[2] = 1.0;
+        assert!(patterns(&uneven, 4).is_empty());
+        let three_of_four = [1.0, 1.0, 0.0, 1.0].repeat(16);
+        assert_eq!(patterns(&three_of_four, 4), ["3:4"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod words;
 use lopper::Result;
 use lopper::checkpoint::Checkpoint;
 use lopper::evaluation::{ScoredText, Windows, open_tokenizer};
-use lopper::explain::{Estimate, Phase, scored_tokens};
+use lopper::explain::{Estimate, Phase, Texts, scored_tokens};
 use lopper::model::{Decoder, DecoderSpec};
 use lopper::plan::Plan;
 use lopper::progress::{Event, Observer};
@@ -70,12 +70,12 @@ pub fn run(args: &ExplainArgs, quiet: bool) -> Result<()> {
 }
 
 fn explain(model: &Model, plan: Plan) -> Result<Explanation> {
-    let decoder = Decoder::open(Checkpoint::open(model.directory())?, candle_core::Device::Cpu)?;
+    let decoder = Decoder::open(Checkpoint::open(model.directory())?, lopper::device::open("cpu")?)?;
     let spec = decoder.spec();
     plan.validate(spec)?;
     let texts = text_lengths(&plan, model, spec)?;
     let scored = scored_tokens(&plan, spec, &texts);
-    let estimate = Estimate::new(&plan, spec, scored)?;
+    let estimate = Estimate::new(&plan, spec, Texts { scored_tokens: scored, largest_bytes: largest_text(&plan) })?;
     let rate = (plan.compute.device == "cpu").then(|| Rate::measure(&plan, spec));
     let steps = words::steps(&plan, spec, decoder.checkpoint().total_bytes(), scored)?;
     Ok(Explanation { steps, memory: memory(&estimate), time: time(&estimate, rate), plan })
@@ -91,6 +91,14 @@ fn text_lengths(plan: &Plan, model: &Model, spec: &DecoderSpec) -> Result<Vec<us
     let windows = Windows { length: plan.evaluation_seqlen(spec), count: plan.evaluation.windows };
     let texts = ScoredText::read_all(texts, wikitext, &tokenizer, windows)?;
     Ok(texts.iter().map(|text| text.tokens.len()).collect::<Vec<_>>())
+}
+
+/// Bytes of the largest text file; a line of JSONL, and the built-in text, count as small.
+fn largest_text(plan: &Plan) -> u64 {
+    let files = plan.calibration.files.iter().chain(&plan.evaluation.texts).chain(&plan.evaluation.wikitext);
+    let whole =
+        files.filter(|file| file.extension().is_none_or(|extension| !extension.to_string_lossy().contains("json")));
+    whole.filter_map(|file| std::fs::metadata(file).ok()).map(|facts| facts.len()).max().unwrap_or(0)
 }
 
 fn memory(estimate: &Estimate) -> Memory {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Sizes;
+use super::{Sizes, Texts};
 use crate::calibration::{HiddenDtype, Needs};
 use crate::model::{LinearRole, Part};
 use crate::plan::Inputs;
@@ -11,7 +11,11 @@ use crate::schedule::Step;
 /// Bytes of an f32.
 const F32: u64 = 4;
 /// The program itself, its threads and a tokenizer, in bytes.
-const PROGRAM: u64 = 48 << 20;
+const PROGRAM: u64 = 32 << 20;
+/// What a tokenizer takes per byte of a text that it is given whole (measured: 112), and leaves in the allocator.
+const TOKENIZER_BYTES: u64 = 112;
+/// One part in so many of everything else is lost between the allocator's blocks (measured: 0.12 to 0.15).
+const ALLOCATOR_SHARE: u64 = 8;
 /// Tokens per forward pass for statistics (as in `prune::compress`).
 const BATCH_TOKENS: usize = 2048;
 /// Bytes of hidden states held during evaluation (as in `evaluation::perplexity`).
@@ -41,6 +45,16 @@ impl Phase {
     pub fn bytes(&self) -> u64 {
         self.items.iter().map(|item| item.bytes).sum()
     }
+
+    /// Adds what is there in every phase, and leaves out what takes nothing.
+    fn with_surroundings(mut self, largest_text: u64) -> Self {
+        self.items.push(Item { name: "lost between blocks of the allocator", bytes: self.bytes() / ALLOCATOR_SHARE });
+        self.items.push(Item { name: "the program, its threads, the tokenizer", bytes: PROGRAM });
+        self.items
+            .push(Item { name: "what the tokenizer makes of the largest text", bytes: TOKENIZER_BYTES * largest_text });
+        self.items.retain(|item| item.bytes > 0);
+        self
+    }
 }
 
 impl Sizes<'_> {
@@ -69,10 +83,6 @@ impl Sizes<'_> {
         }
     }
 
-    fn program() -> Item {
-        Item { name: "the program, its threads, the tokenizer", bytes: PROGRAM }
-    }
-
     /// Dense and pruned weights of a block, with masks.
     fn block(&self) -> Item {
         let weights = self.weights(Part::Attention) + self.weights(Part::Mlp);
@@ -86,27 +96,33 @@ impl Sizes<'_> {
         if self.schedule.needs == Needs::Gram { all.map(each).sum() } else { 0 }
     }
 
-    pub(super) fn phases(&self, scores: bool) -> Vec<Phase> {
-        let mut phases = Vec::new();
+    pub(super) fn phases(&self, texts: Texts) -> Vec<Phase> {
+        let mut phases = vec![Phase { name: "reading the texts", items: Vec::new() }];
         if self.schedule.calibrates && self.schedule.needs != Needs::Nothing {
-            phases.push(self.phase("calibrating a block", self.calibrating()));
+            phases.push(self.compressing("calibrating a block", self.calibrating()));
         }
-        phases.push(self.phase("choosing and compensating in a block", self.solving()));
+        phases.push(self.compressing("choosing and compensating in a block", self.solving()));
         if self.trains() {
-            phases.push(self.phase("training half a block", self.training()));
+            phases.push(self.compressing("training half a block", self.training()));
         }
-        if scores {
-            phases.push(Phase { name: "scoring texts", items: self.scoring() });
+        if texts.scored_tokens > 0 {
+            let states = self.scored_states(texts.scored_tokens);
+            phases.push(Phase {
+                name: "scoring: the blocks",
+                items: [vec![states.clone()], self.scoring_blocks()].concat(),
+            });
+            phases.push(Phase {
+                name: "scoring: the head",
+                items: [vec![states], self.scoring_head(texts.scored_tokens)].concat(),
+            });
         }
-        phases
+        phases.into_iter().map(|phase| phase.with_surroundings(texts.largest_bytes)).collect()
     }
 
-    fn phase(&self, name: &'static str, own: Vec<Item>) -> Phase {
+    /// A phase of pruning a block: `own` beside what all of them hold.
+    fn compressing(&self, name: &'static str, own: Vec<Item>) -> Phase {
         let grams = Item { name: "Gram matrices of the block's inputs", bytes: self.grams() };
-        let mut items = vec![Self::program(), self.streams(), self.block(), grams];
-        items.extend(own);
-        items.retain(|item| item.bytes > 0);
-        Phase { name, items }
+        Phase { name, items: [vec![self.streams(), self.block(), grams], own].concat() }
     }
 
     /// A forward pass over one batch, and the f32 sums of the Gram matrices at hand.
@@ -153,22 +169,32 @@ impl Sizes<'_> {
         ]
     }
 
-    /// A group of windows, one block, and a slice of the head. Calibration has ended, or not begun.
-    fn scoring(&self) -> Vec<Item> {
-        let [sequences, rows, tokens] = HEAD.map(|count| count as u64);
-        let (length, h) = (self.plan.evaluation_seqlen(self.spec) as u64, self.spec.hidden as u64);
-        let rows = rows.min(self.spec.vocabulary as u64);
+    /// Hidden states of a group of windows.
+    fn scored_states(&self, scored_tokens: usize) -> Item {
+        let (length, row) = (self.plan.evaluation_seqlen(self.spec) as u64, self.spec.hidden as u64 * F32);
+        let bytes = EVALUATION_BYTES.max(length * row).min(scored_tokens as u64 * row);
+        Item { name: "hidden states of a group of windows", bytes }
+    }
+
+    fn scoring_blocks(&self) -> Vec<Item> {
+        let length = self.plan.evaluation_seqlen(self.spec) as u64;
         let weights = self.weights(Part::Attention) + self.weights(Part::Mlp);
         let activations = self.activations(Part::Mlp, false).max(self.activations(Part::Attention, false));
         vec![
-            Self::program(),
-            Item { name: "hidden states of a group of windows", bytes: EVALUATION_BYTES.max(length * h * F32) },
             Item { name: "one block", bytes: weights * F32 },
             Item { name: "activations of one window", bytes: activations * length * F32 },
-            Item {
-                name: "a slice of the head and its logits",
-                bytes: F32 * (rows * (h + tokens) + 2 * sequences * length * h),
-            },
+        ]
+    }
+
+    fn scoring_head(&self, scored_tokens: usize) -> Vec<Item> {
+        let [sequences, rows, tokens] = HEAD;
+        let (h, rows) = (self.spec.hidden, rows.min(self.spec.vocabulary));
+        let met = scored_tokens.min(sequences * self.plan.evaluation_seqlen(self.spec));
+        let f32s = |count: usize| count as u64 * F32;
+        vec![
+            Item { name: "a slice of the head and its logits", bytes: f32s(rows * (h + tokens)) },
+            Item { name: "states that meet the head, before and after the norm", bytes: f32s(2 * met * h) },
+            Item { name: "the head's pages of the file, as bf16", bytes: 2 * (self.spec.vocabulary * h) as u64 },
         ]
     }
 }

@@ -23,16 +23,24 @@ pub struct Estimate {
     pub work: Vec<Work>,
 }
 
+/// What is known of the texts before anything runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Texts {
+    /// Tokens that are scored for each rung of the ladder: see [`scored_tokens`].
+    pub scored_tokens: usize,
+    /// Bytes of the largest text that is given to the tokenizer whole.
+    pub largest_bytes: u64,
+}
+
 impl Estimate {
-    /// Estimates the run of `plan` on a model; `scored_tokens` is the number of tokens that are scored for each rung of the
-    /// ladder (see [`scored_tokens`]).
+    /// Estimates the run of `plan` on a model.
     ///
     /// # Errors
     /// If the plan names an unknown method.
-    pub fn new(plan: &Plan, spec: &DecoderSpec, scored_tokens: usize) -> Result<Self> {
+    pub fn new(plan: &Plan, spec: &DecoderSpec, texts: Texts) -> Result<Self> {
         let sizes = Sizes::new(plan, spec)?;
-        let phases = sizes.phases(scored_tokens > 0);
-        Ok(Self { phases, work: sizes.work(scored_tokens)? })
+        let phases = sizes.phases(texts);
+        Ok(Self { phases, work: sizes.work(texts.scored_tokens)? })
     }
 
     /// The phase that needs most.

@@ -1,6 +1,6 @@
 //! The estimator against sums done by hand on a model small enough to do them on.
 
-use super::{Estimate, rungs, scored_tokens};
+use super::{Estimate, Texts, rungs, scored_tokens};
 use crate::model::{AttentionSpec, DecoderSpec, MlpSpec, RotaryScaling, RotarySpec};
 use crate::plan::{Granularity, Inputs, Plan};
 
@@ -34,13 +34,13 @@ fn plan() -> Plan {
 }
 
 fn bytes(plan: &Plan, phase: &str, item: &str) -> Option<u64> {
-    let estimate = Estimate::new(plan, &spec(), 0).expect("plan");
+    let estimate = Estimate::new(plan, &spec(), Texts::default()).expect("plan");
     let phase = estimate.phases.iter().find(|known| known.name.contains(phase))?.clone();
     phase.items.iter().find(|known| known.name.contains(item)).map(|item| item.bytes)
 }
 
 fn flops(plan: &Plan, stage: &str) -> f64 {
-    let estimate = Estimate::new(plan, &spec(), 0).expect("plan");
+    let estimate = Estimate::new(plan, &spec(), Texts::default()).expect("plan");
     estimate.work.iter().find(|work| work.stage == stage).map_or(f64::NAN, |work| work.flops)
 }
 
@@ -108,8 +108,13 @@ fn texts_are_scored_in_whole_windows() {
     assert_eq!(scored_tokens(&plan, &spec(), &[99, 10]), 100);
     plan.evaluation.windows = Some(2);
     assert_eq!(scored_tokens(&plan, &spec(), &[99, 10]), 30);
-    let estimate = Estimate::new(&plan, &spec(), 30).expect("plan");
+    let estimate = Estimate::new(&plan, &spec(), Texts { scored_tokens: 30, largest_bytes: 1000 }).expect("plan");
     let evaluate = estimate.work.iter().find(|work| work.stage == "evaluate").expect("scored");
     // dense and final: two blocks and the head of 32 × 8
+    let items = |phase: &str| estimate.phases.iter().find(|known| known.name == phase).expect("phase").items.clone();
+    let of = |phase, item: &str| items(phase).iter().find(|known| known.name.contains(item)).map(|item| item.bytes);
+    assert_eq!(of("scoring: the head", "group of windows"), Some(30 * 8 * 4), "no more than is scored");
+    assert_eq!(of("scoring: the head", "the head's pages"), Some(32 * 8 * 2));
+    assert_eq!(of("reading the texts", "largest text"), Some(112_000));
     assert_eq!(evaluate.flops, 2.0 * 30.0 * (2.0 * (2.0 * 640.0 + 160.0) + 2.0 * 256.0));
 }
