@@ -26,6 +26,7 @@ def main() -> int:
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     ids = tokenizer(args.text.read_text(), add_special_tokens=False, return_tensors="pt").input_ids[0]
     (score,) = json.loads(args.evaluation.read_text())["texts"]
+    assert score["nll"], "no window was scored"
     worst = 0.0
     for window, expected in zip(ids.split(score["seqlen"]), score["nll"]):
         with torch.inference_mode():

@@ -6,7 +6,7 @@ from torch import Tensor
 from block import Block, Linear, product
 
 DAMPING = 0.01
-ITERATIONS = 40
+ITERATIONS = 20
 
 
 def linears(block: Block) -> list[tuple[Linear, str]]:

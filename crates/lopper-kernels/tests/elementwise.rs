@@ -4,8 +4,8 @@
 mod reference;
 
 use lopper_kernels::{
-    add_assign, add_bias, apply_mask, bf16_to_f32, column_squares, column_sums, f16_to_f32, f32_to_bf16, f32_to_f16,
-    multiply_assign,
+    add_assign, add_bias, apply_mask, bf16_to_f32, column_products, column_squares, column_sums, f16_to_f32,
+    f32_to_bf16, f32_to_f16, multiply_assign,
 };
 use reference::{assert_close, assert_threads_agree, assert_tiers_agree, random, to_f64};
 
@@ -139,8 +139,11 @@ fn tiers_and_threads_agree() {
         let mut rounded = vec![0f32; x.len()];
         bf16_to_f32(&bits, &mut rounded);
         f32_to_f16(&x, &mut bits);
-        f16_to_f32(&bits, &mut biased);
-        [biased, sums, squares.iter().map(|x| *x as f32).collect(), rounded].concat()
+        let mut halved = vec![0f32; x.len()];
+        f16_to_f32(&bits, &mut halved);
+        let mut products = bias.clone();
+        column_products(&x, &biased, &mut products);
+        [biased, sums, products, squares.iter().map(|x| *x as f32).collect(), rounded, halved].concat()
     };
     assert_tiers_agree("elementwise", 1e-7, all);
     assert_threads_agree("elementwise", all);

@@ -5,6 +5,9 @@ use crate::error::Result;
 use crate::model::Part;
 use crate::plan::{Granularity, Inputs, Plan, PruningGranularity};
 
+/// Tokens per forward pass: enough to fill the kernels, few enough for the caches.
+pub(crate) const BATCH_TOKENS: usize = 2048;
+
 /// One step of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {

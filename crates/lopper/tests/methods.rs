@@ -2,12 +2,13 @@
 
 mod golden;
 
+use faer::linalg::solvers::Solve;
+use faer::{Mat, Side};
 use golden::{Golden, distance, fixtures};
 use lopper::calibration::{InputStatistics, Needs};
-use lopper::linalg::solve_positive_definite;
 use lopper::method::compensation::{COMPENSATIONS, Compensation};
 use lopper::method::criterion::{CRITERIA, Criterion};
-use lopper::method::{LayerProblem, LayerSolution, SelectThenRepair, relative_error};
+use lopper::method::{LayerProblem, LayerSolution, OutputError, SelectThenRepair};
 use lopper::sparsity::{Pattern, Scope};
 use proptest::prelude::*;
 
@@ -73,9 +74,18 @@ fn joint_is_the_exact_optimum() {
         assert!((after - exact("joint")).abs() < 1e-3 * exact("joint"), "{name}: {after} against {}", exact("joint"));
         let before = solution.facts.error_pruned.expect("Gram was given");
         assert!((before - exact("masked")).abs() < 1e-4 * exact("masked"), "{name}: {before}");
-        let sweep = relative_error(&weight, &golden.vec(&format!("sweep.{name}")), inputs.gram.as_ref().expect("Gram"));
+        let sweep = OutputError::new(&weight, inputs.gram.as_ref().expect("Gram"))
+            .relative(&golden.vec(&format!("sweep.{name}")));
         assert!(after < sweep && sweep < before, "{name}: joint ≤ sweep ≤ none");
     }
+}
+
+/// `A·x = b` for positive definite A [n, n], in f64, by Cholesky factorisation.
+fn solve_exactly(a: &[f64], b: &[f64]) -> Vec<f64> {
+    let n = b.len();
+    let factor = Mat::from_fn(n, n, |i, j| a[i * n + j]).llt(Side::Lower).expect("positive definite");
+    let x = factor.solve(Mat::from_fn(n, 1, |i, _| b[i]));
+    (0..n).map(|i| x[(i, 0)]).collect()
 }
 
 /// `w_K' = w_K + w_P·H_PK·H_KK⁻¹` row by row in f64.
@@ -86,7 +96,7 @@ fn exact_rows(weight: &[f32], kept: &[u8], inputs: &InputStatistics) -> Vec<f32>
         let (keep, prune): (Vec<usize>, Vec<usize>) = (0..n).partition(|&j| kept[j] == 1);
         let a: Vec<f64> = keep.iter().flat_map(|&i| keep.iter().map(|&j| h[i * n + j]).collect::<Vec<_>>()).collect();
         let b: Vec<f64> = keep.iter().map(|&i| prune.iter().map(|&p| h[i * n + p] * f64::from(row[p])).sum()).collect();
-        let shift = solve_positive_definite(&a, &b).expect("damped");
+        let shift = solve_exactly(&a, &b);
         let mut solution = vec![0.0; n];
         for (&j, shift) in keep.iter().zip(shift) {
             solution[j] = row[j] + shift as f32;
@@ -141,7 +151,7 @@ proptest! {
                     let kept = solution.mask.as_slice();
                     prop_assert!(solution.weight.iter().zip(kept).all(|(w, &k)| w.is_finite() && (k == 1 || *w == 0.0)));
                     let gram = inputs.gram.as_ref().expect("Gram");
-                    let [before, after] = [&plain.weight, &solution.weight].map(|w| relative_error(&weight, w, gram));
+                    let [before, after] = [&plain.weight, &solution.weight].map(|w| OutputError::new(&weight, gram).relative(w));
                     prop_assert!(after <= before + 1e-6, "{} {}: {after} after {before}", criterion.name, compensation.name);
                 }
             }
@@ -161,7 +171,7 @@ proptest! {
                 let g = gram.damped(0.0);
                 weight.chunks(columns).map(|w| (0..columns).map(|i| (0..columns).map(|j| f64::from(w[i] * g[i * columns + j]) * f64::from(w[j])).sum::<f64>()).sum::<f64>()).sum()
             };
-            relative_error(&weight, candidate, gram) * scale + penalty
+            OutputError::new(&weight, gram).relative(candidate) * scale + penalty
         };
         let (got, best) = (damped(&solution.weight), damped(&exact));
         prop_assert!(got <= best * 1.001 + 1e-6, "{got} against the optimum {best}");

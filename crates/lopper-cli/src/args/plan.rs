@@ -41,7 +41,7 @@ pub struct PlanOptions {
     /// Passes over the calibration windows [default: 2]
     #[arg(long, value_name = "N", help_heading = RECONSTRUCTION)]
     pub epochs: Option<usize>,
-    /// Largest step of a weight, as a share of its matrix's root mean square [default: 0.01]
+    /// Largest step of a weight, as a share of its matrix's root mean square [default: 0.02]
     #[arg(long, value_name = "RATE", help_heading = RECONSTRUCTION)]
     pub learning_rate: Option<f32>,
     /// Share of the training steps spent warming up [default: 0.1]

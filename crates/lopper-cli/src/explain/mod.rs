@@ -54,13 +54,15 @@ struct StageTime {
 /// Explains the plan.
 ///
 /// # Errors
-/// If plan, model or texts cannot be used: what `prune` would refuse.
+/// If plan, model or texts to score cannot be used. Only NaN weights and calibration text are left for `prune` to refuse.
 pub fn run(args: &ExplainArgs, quiet: bool) -> Result<()> {
     let interrupt = Interrupt::install();
     let mut progress = Progress::new(quiet);
     let (model, plan) = settle(args.model.as_deref(), &args.plan, &interrupt, &mut progress)?;
     if args.print_plan {
-        return output::print(&plan.to_toml()?);
+        let decoder = Decoder::open(Checkpoint::open(model.directory())?, lopper::device::open("cpu")?)?;
+        plan.validate(decoder.spec())?;
+        return output::print(&plan.resolved(decoder.spec())?.to_toml()?);
     }
     progress.event(Event::Stage { name: "reading the model's shapes and the texts" });
     let explanation = lopper::prune::in_pool(plan.compute.threads, || explain(&model, plan));
@@ -73,20 +75,19 @@ fn explain(model: &Model, plan: Plan) -> Result<Explanation> {
     let decoder = Decoder::open(Checkpoint::open(model.directory())?, lopper::device::open("cpu")?)?;
     let spec = decoder.spec();
     plan.validate(spec)?;
+    lopper::device::open(&plan.compute.device)?;
     let texts = text_lengths(&plan, model, spec)?;
     let scored = scored_tokens(&plan, spec, &texts);
     let estimate = Estimate::new(&plan, spec, Texts { scored_tokens: scored, largest_bytes: largest_text(&plan) })?;
     let rate = (plan.compute.device == "cpu").then(|| Rate::measure(&plan, spec));
     let steps = words::steps(&plan, spec, decoder.checkpoint().total_bytes(), scored)?;
+    let plan = plan.resolved(spec)?;
     Ok(Explanation { steps, memory: memory(&estimate), time: time(&estimate, rate), plan })
 }
 
 /// Tokens of each text to score; without a tokenizer that is not known, and an error.
 fn text_lengths(plan: &Plan, model: &Model, spec: &DecoderSpec) -> Result<Vec<usize>> {
     let (texts, wikitext) = (&plan.evaluation.texts, &plan.evaluation.wikitext);
-    if texts.is_empty() && wikitext.is_empty() {
-        return Ok(Vec::new());
-    }
     let tokenizer = open_tokenizer(model.directory(), spec)?;
     let windows = Windows { length: plan.evaluation_seqlen(spec), count: plan.evaluation.windows };
     let texts = ScoredText::read_all(texts, wikitext, &tokenizer, windows)?;

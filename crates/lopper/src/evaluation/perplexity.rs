@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::model::{Decoder, NoTap};
 
 /// Hidden states held at a time, in bytes; more windows are evaluated in several passes over the blocks.
-const GROUP_BYTES: usize = 192 << 20;
+pub(crate) const GROUP_BYTES: usize = 192 << 20;
 
 /// Which tokens are scored.
 #[derive(Clone, Copy, Debug)]
@@ -101,4 +101,4 @@ fn score(
 }
 
 /// Sequences whose hidden states meet the head together.
-const HEAD_SEQUENCES: usize = 8;
+pub(crate) const HEAD_SEQUENCES: usize = 8;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Windows;
 use crate::error::{Error, Result};
 use crate::model::DecoderSpec;
-use crate::text::{Tokenizer, read_text, read_wikitext};
+use crate::text::{Tokenizer, builtin_held_out, read_text, read_wikitext};
 
 /// A tokenised text that holds at least one window.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ impl ScoredText {
         })
     }
 
-    /// Reads `texts` as they stand and `wikitext` by joining rows as the data set does.
+    /// Reads `texts` as they stand (`demo` stands for the built-in held-out text) and `wikitext` by joining rows as the data set does.
     ///
     /// # Errors
     /// If a file cannot be read, or holds no whole window.
@@ -44,7 +44,10 @@ impl ScoredText {
         windows: Windows,
     ) -> Result<Vec<Self>> {
         let name = |file: &Path| file.display().to_string();
-        let plain = texts.iter().map(|file| Self::new(name(file), tokenize(&read_text(file)?, tokenizer)?, windows));
+        let plain = texts.iter().map(|file| {
+            let documents = builtin_held_out(file).map_or_else(|| read_text(file), |text| Ok(vec![text]))?;
+            Self::new(name(file), tokenize(&documents, tokenizer)?, windows)
+        });
         let joined =
             wikitext.iter().map(|file| Self::new(name(file), tokenize(&[read_wikitext(file)?], tokenizer)?, windows));
         plain.chain(joined).collect()

@@ -4,9 +4,11 @@ use serde::Serialize;
 
 use super::{Sizes, Texts};
 use crate::calibration::{HiddenDtype, Needs};
+use crate::evaluation::{GROUP_BYTES, HEAD_SEQUENCES};
+use crate::model::{HEAD_ROWS, HEAD_TOKENS};
 use crate::model::{LinearRole, Part};
 use crate::plan::Inputs;
-use crate::schedule::Step;
+use crate::schedule::{BATCH_TOKENS, Step};
 
 /// Bytes of an f32.
 const F32: u64 = 4;
@@ -16,12 +18,6 @@ const PROGRAM: u64 = 32 << 20;
 const TOKENIZER_BYTES: u64 = 112;
 /// One part in so many of everything else is lost between the allocator's blocks (measured: 0.12 to 0.15).
 const ALLOCATOR_SHARE: u64 = 8;
-/// Tokens per forward pass for statistics (as in `prune::compress`).
-const BATCH_TOKENS: usize = 2048;
-/// Bytes of hidden states held during evaluation (as in `evaluation::perplexity`).
-const EVALUATION_BYTES: u64 = 192 << 20;
-/// Sequences, rows and tokens that meet at the head (as in `evaluation::perplexity` and `model::decoder`).
-const HEAD: [usize; 3] = [8, 8192, 512];
 /// Something that takes memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Item {
@@ -172,7 +168,7 @@ impl Sizes<'_> {
     /// Hidden states of a group of windows.
     fn scored_states(&self, scored_tokens: usize) -> Item {
         let (length, row) = (self.plan.evaluation_seqlen(self.spec) as u64, self.spec.hidden as u64 * F32);
-        let bytes = EVALUATION_BYTES.max(length * row).min(scored_tokens as u64 * row);
+        let bytes = (GROUP_BYTES as u64).max(length * row).min(scored_tokens as u64 * row);
         Item { name: "hidden states of a group of windows", bytes }
     }
 
@@ -187,7 +183,7 @@ impl Sizes<'_> {
     }
 
     fn scoring_head(&self, scored_tokens: usize) -> Vec<Item> {
-        let [sequences, rows, tokens] = HEAD;
+        let [sequences, rows, tokens] = [HEAD_SEQUENCES, HEAD_ROWS, HEAD_TOKENS];
         let (h, rows) = (self.spec.hidden, rows.min(self.spec.vocabulary));
         let met = scored_tokens.min(sequences * self.plan.evaluation_seqlen(self.spec));
         let f32s = |count: usize| count as u64 * F32;

@@ -5,11 +5,9 @@ use serde::Serialize;
 use super::{Sizes, rungs};
 use crate::calibration::Needs;
 use crate::error::Result;
+use crate::method::compensation::joint::ITERATIONS;
 use crate::model::{LinearRole, Part};
 use crate::plan::{Granularity, Inputs, Plan};
-
-/// Iterations of the joint compensation.
-const SOLVER_ITERATIONS: f64 = 20.0;
 
 /// Floating-point operations of a stage.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -81,7 +79,7 @@ impl Sizes<'_> {
     fn solve(&self, role: LinearRole) -> f64 {
         let (d_out, d_in) = self.spec.shape(role);
         let errors = if self.trains() { 6.0 } else { 4.0 };
-        let iterations = if self.plan.pruning.compensation == "none" { 0.0 } else { SOLVER_ITERATIONS + 1.0 };
+        let iterations = if self.plan.pruning.compensation == "none" { 0.0 } else { ITERATIONS as f64 + 1.0 };
         2.0 * (iterations + errors) * (d_out * d_in * d_in) as f64
     }
 }

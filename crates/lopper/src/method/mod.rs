@@ -4,6 +4,7 @@ pub mod compensation;
 pub mod criterion;
 
 use candle_core::{Device, Tensor};
+use lopper_kernels::{Precision, View, matmul};
 
 use crate::autograd::read;
 use crate::calibration::{InputStatistics, Needs};
@@ -66,37 +67,54 @@ impl SelectThenRepair {
         self.criterion.needs().max(self.compensation.needs())
     }
 
-    /// Solves one layer.
+    /// Solves one layer. A compensation that is not finite, or worse than masking, is thrown away and the facts say so.
     pub fn solve(&self, problem: &LayerProblem) -> LayerSolution {
-        let scores = self.criterion.scores(problem);
-        let mask = Mask::from_scores(&scores, problem.columns, problem.pattern);
-        drop(scores);
+        let mask = Mask::from_scores(&self.criterion.scores(problem), problem.columns, problem.pattern);
+        let error = problem.inputs.gram.as_ref().map(|gram| OutputError::new(problem.weight, gram));
+        let relative = |candidate: &[f32]| error.as_ref().map(|error| error.relative(candidate));
         let mut masked = problem.weight.to_vec();
         lopper_kernels::apply_mask(&mut masked, mask.as_slice());
-        let mut facts = SolutionFacts { error_pruned: problem.relative_error(&masked), ..Default::default() };
-        let weight = self.compensation.repair(problem, &mask, masked, &mut facts);
-        LayerSolution { weight, mask, facts }
+        let mut facts = SolutionFacts { error_pruned: relative(&masked), ..Default::default() };
+        let Some(repaired) = self.compensation.repair(problem, &mask, &mut facts) else {
+            return LayerSolution { weight: masked, mask, facts };
+        };
+        let after = relative(&repaired);
+        if repaired.iter().all(|w| w.is_finite()) && after.zip(facts.error_pruned).is_none_or(|(a, b)| a <= b) {
+            facts.error_compensated = after;
+            return LayerSolution { weight: repaired, mask, facts };
+        }
+        facts.warning = Some(format!("compensation gave the error {after:?} and was thrown away: mask only"));
+        LayerSolution { weight: masked, mask, facts }
     }
 }
 
-impl LayerProblem<'_> {
-    /// `‖(W − Ŵ)Xᵀ‖² / ‖WXᵀ‖²` where the Gram matrix is known.
-    pub fn relative_error(&self, candidate: &[f32]) -> Option<f64> {
-        Some(relative_error(self.weight, candidate, self.inputs.gram.as_ref()?))
-    }
+/// `‖(W − Ŵ)Xᵀ‖² / ‖WXᵀ‖² = tr((W − Ŵ)G(W − Ŵ)ᵀ) / tr(WGWᵀ)` for any Ŵ.
+pub struct OutputError<'a> {
+    weight: &'a [f32],
+    gram: Vec<f32>,
+    order: usize,
+    whole: f64,
 }
 
-/// `tr((W − Ŵ)G(W − Ŵ)ᵀ) / tr(WGWᵀ)`; 0 where the denominator is.
-pub fn relative_error(weight: &[f32], candidate: &[f32], gram: &Gram) -> f64 {
-    let g = gram.damped(0.0);
-    let difference: Vec<f32> = weight.iter().zip(candidate).map(|(w, c)| w - c).collect();
-    let [error, whole] = [&difference[..], weight].map(|w| quadratic(w, &g, gram.order()));
-    if whole > 0.0 { error.max(0.0) / whole } else { 0.0 }
+impl<'a> OutputError<'a> {
+    /// Of candidates for `weight` [d_out, d_in], G [d_in, d_in].
+    pub fn new(weight: &'a [f32], gram: &Gram) -> Self {
+        let (gram, order) = (gram.damped(0.0), gram.order());
+        let whole = quadratic(weight, &gram, order);
+        Self { weight, gram, order, whole }
+    }
+
+    /// The relative error of a candidate [d_out, d_in]; 0 where W itself gives nothing.
+    pub fn relative(&self, candidate: &[f32]) -> f64 {
+        let difference: Vec<f32> = self.weight.iter().zip(candidate).map(|(w, c)| w - c).collect();
+        let error = quadratic(&difference, &self.gram, self.order);
+        // rounding can make a tiny square negative; a NaN must stay one
+        if self.whole > 0.0 { if error < 0.0 { 0.0 } else { error / self.whole } } else { 0.0 }
+    }
 }
 
 /// `tr(W·G·Wᵀ)`.
 fn quadratic(weight: &[f32], g: &[f32], n: usize) -> f64 {
-    use lopper_kernels::{Precision, View, matmul};
     let rows = weight.len() / n;
     let mut image = vec![0.0; weight.len()];
     matmul(&mut image, n, false, View::new(weight, rows, n), View::new(g, n, n), Precision::F32);

@@ -15,9 +15,9 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 
 /// Rows of the head multiplied at a time.
-const HEAD_ROWS: usize = 8192;
+pub(crate) const HEAD_ROWS: usize = 8192;
 /// Tokens multiplied with the head at a time.
-const HEAD_TOKENS: usize = 512;
+pub(crate) const HEAD_TOKENS: usize = 512;
 
 /// A decoder whose weights stay in the checkpoint until they are loaded.
 pub struct Decoder {
@@ -183,6 +183,11 @@ impl Decoder {
         Ok(self.checkpoint.gather_rows_f32(names::EMBEDDING, ids)?.to_device(&self.device)?)
     }
 
+    /// Tells the system that the embedding is not needed for now.
+    pub fn release_embedding(&self) {
+        self.checkpoint.release(names::EMBEDDING);
+    }
+
     /// The final norm and the head.
     ///
     /// # Errors
@@ -199,10 +204,13 @@ pub struct Head<'a> {
 }
 
 impl Head<'_> {
+    fn name(&self) -> &'static str {
+        if self.decoder.spec.tied_embeddings { names::EMBEDDING } else { names::HEAD }
+    }
+
     fn rows(&self, start: usize) -> Result<Tensor> {
-        let spec = &self.decoder.spec;
-        let name = if spec.tied_embeddings { names::EMBEDDING } else { names::HEAD };
-        let rows = self.decoder.checkpoint.rows_f32(name, start..(start + HEAD_ROWS).min(spec.vocabulary))?;
+        let last = (start + HEAD_ROWS).min(self.decoder.spec.vocabulary);
+        let rows = self.decoder.checkpoint.rows_f32(self.name(), start..last)?;
         Ok(rows.to_device(&self.decoder.device)?)
     }
 
@@ -237,6 +245,7 @@ impl Head<'_> {
                 accumulate(logits.tensor(), start, &targets[first..], &mut running[first..first + count])?;
             }
         }
+        self.decoder.checkpoint.release(self.name());
         Ok(running.into_iter().map(|token| token.log_sum_exp - token.target).collect())
     }
 }

@@ -12,6 +12,7 @@ mod spec;
 pub use attention::Attention;
 pub use block::Block;
 pub use decoder::{Decoder, Head};
+pub(crate) use decoder::{HEAD_ROWS, HEAD_TOKENS};
 pub use families::{FAMILIES, Family, describe};
 pub use linear::{Linear, LinearId, LinearRole, NoTap, Norm, Part, Sequences, Tap};
 pub use mlp::Mlp;

@@ -193,7 +193,7 @@ impl Default for ReconstructionPlan {
         Self {
             granularity: Granularity::Submodule,
             epochs: 2,
-            learning_rate: 0.01,
+            learning_rate: 0.02,
             warm_up: 0.1,
             batch: 2,
             train_norms: true,

@@ -18,6 +18,8 @@ pub use keys::{
 
 /// The sparsity of a run that asks for nothing else.
 const DEFAULT_SPARSITY: f64 = 0.5;
+/// More windows than any calibration text holds.
+const LARGEST_COUNT: usize = 1 << 30;
 /// The longest window taken when none is asked for.
 const DEFAULT_SEQLEN: usize = 2048;
 
@@ -37,7 +39,7 @@ impl Plan {
     /// As TOML.
     ///
     /// # Errors
-    /// None in practice: every plan has a TOML form.
+    /// If a path in it is not UTF-8.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self)
             .map_err(|error| Error::Plan { problem: format!("the plan cannot be written: {error}"), hint: None })
@@ -84,6 +86,20 @@ impl Plan {
         self.evaluation.seqlen.unwrap_or(DEFAULT_SEQLEN.min(spec.max_positions))
     }
 
+    /// The plan with every default filled in that depends on the model.
+    ///
+    /// # Errors
+    /// As [`Plan::pattern`].
+    pub fn resolved(&self, spec: &DecoderSpec) -> Result<Self> {
+        let mut plan = self.clone();
+        plan.calibration.seqlen = Some(self.calibration_seqlen(spec));
+        plan.evaluation.seqlen = Some(self.evaluation_seqlen(spec));
+        if let Pattern::Unstructured { sparsity, scope } = self.pattern()? {
+            (plan.pruning.sparsity, plan.pruning.scope) = (Some(sparsity), Some(scope));
+        }
+        Ok(plan)
+    }
+
     /// Everything that can be known to be wrong before the first forward pass.
     ///
     /// # Errors
@@ -100,17 +116,24 @@ impl Plan {
                 return Err(conflict(&problem, "choose an M that divides every width, or an unstructured sparsity"));
             }
         }
-        let ReconstructionPlan { learning_rate, warm_up, .. } = self.reconstruction;
-        let calibration = self.calibration_seqlen(spec);
-        let checks = [
+        match self.ranges(spec).iter().find(|(holds, _)| !holds) {
+            Some((_, problem)) => Err(Error::Plan { problem: (*problem).into(), hint: None }),
+            None => Ok(()),
+        }
+    }
+
+    /// Of each number: whether it is in its range, and what to say if not.
+    fn ranges(&self, spec: &DecoderSpec) -> [(bool, &'static str); 14] {
+        let ReconstructionPlan { learning_rate, warm_up, weight_decay, .. } = self.reconstruction;
+        let (calibration, evaluation) = (self.calibration_seqlen(spec), self.evaluation_seqlen(spec));
+        [
             (self.calibration.samples > 0, "calibration.samples is 0"),
+            (self.calibration.samples <= LARGEST_COUNT, "calibration.samples is beyond any text"),
+            (self.calibration.held_out <= LARGEST_COUNT, "calibration.held_out is beyond any text"),
             (calibration >= 2, "calibration.seqlen is below 2"),
             (calibration <= spec.max_positions, "calibration.seqlen exceeds the model's max_position_embeddings"),
-            (self.evaluation_seqlen(spec) >= 2, "evaluation.seqlen is below 2"),
-            (
-                self.evaluation_seqlen(spec) <= spec.max_positions,
-                "evaluation.seqlen exceeds the model's max_position_embeddings",
-            ),
+            (evaluation >= 2, "evaluation.seqlen is below 2"),
+            (evaluation <= spec.max_positions, "evaluation.seqlen exceeds the model's max_position_embeddings"),
             (self.evaluation.windows != Some(0), "evaluation.windows is 0"),
             (self.reconstruction.batch > 0, "reconstruction.batch is 0"),
             (
@@ -118,16 +141,13 @@ impl Plan {
                 "reconstruction.epochs is 0; for no training set reconstruction.granularity to \"none\"",
             ),
             (
-                learning_rate >= 0.0 && learning_rate < 1.0,
+                (0.0..1.0).contains(&learning_rate),
                 "reconstruction.learning_rate is outside [0, 1): it is relative to the weights",
             ),
             ((0.0..=1.0).contains(&warm_up), "reconstruction.warm_up is outside [0, 1]"),
+            (weight_decay >= 0.0 && weight_decay.is_finite(), "reconstruction.weight_decay is negative or not finite"),
             (self.compute.threads != Some(0), "compute.threads is 0"),
-        ];
-        match checks.iter().find(|(holds, _)| !holds) {
-            Some((_, problem)) => Err(Error::Plan { problem: (*problem).into(), hint: None }),
-            None => Ok(()),
-        }
+        ]
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) fn audit(source: &Decoder, written: &Decoder, pattern: &Pattern, reco
     verify_untouched(source.checkpoint(), out, &record.replaced)?;
     for name in &record.replaced {
         out.check_finite(name)?;
+        out.release(name);
     }
     let mut zeros = 0;
     for facts in &record.matrices {

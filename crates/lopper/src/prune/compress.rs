@@ -8,19 +8,16 @@ use crate::autograd::{RotaryTable, Tape};
 use crate::calibration::{HiddenStates, InputStatistics, Needs, StatisticsTap};
 use crate::checkpoint::Rewrite;
 use crate::error::{Error, Result};
-use crate::method::{LayerProblem, SelectThenRepair, relative_error, to_vec};
+use crate::method::{LayerProblem, OutputError, SelectThenRepair, to_vec};
 use crate::model::{Block, Decoder, LinearId, LinearRole, NoTap, Part, Tap};
 use crate::plan::{Inputs, Plan};
 use crate::progress::Event;
 use crate::reconstruction::{Settings, Window, WindowData, reconstruct};
 use crate::report::{MatrixFacts, Stage, WindowFacts};
-use crate::schedule::{Schedule, Step};
+use crate::schedule::{BATCH_TOKENS, Schedule, Step};
 
 use super::block_state::BlockState;
 use super::job::Job;
-
-/// Tokens per forward pass: enough to fill the kernels, few enough for the caches.
-const BATCH_TOKENS: usize = 2048;
 
 /// What was done.
 #[derive(Default)]
@@ -188,6 +185,10 @@ impl<'j, 'o> Compression<'j, 'o> {
         let mut window = Window { block: &mut state.pruned, parts: &[part], masks: &state.masks, rotary: &self.rotary };
         let settings = self.settings(state.index, part);
         let outcome = self.job.timings.measure(Stage::Reconstruct, || reconstruct(&mut window, &data, &settings))?;
+        if let (Some(before), Some(after)) = (outcome.held_out_before, outcome.held_out_after) {
+            let line = format!("block {} {part:?}: held-out error {before:.3e} → {after:.3e}", state.index);
+            self.job.observer.event(Event::Detail(&line));
+        }
         if outcome.restored > 0 {
             self.job.warn(format!(
                 "block {} {part:?}: training made held-out error worse and was undone {} times",
@@ -220,7 +221,7 @@ impl<'j, 'o> Compression<'j, 'o> {
         {
             let Some(gram) = state.inputs_of(facts.role).and_then(|inputs| inputs.gram.as_ref()) else { continue };
             let [dense, pruned] = [&state.dense, &state.pruned].map(|block| to_vec(&block.linear(facts.role).weight));
-            facts.error_reconstructed = Some(relative_error(&dense?, &pruned?, gram));
+            facts.error_reconstructed = Some(OutputError::new(&dense?, gram).relative(&pruned?));
         }
         Ok(())
     }

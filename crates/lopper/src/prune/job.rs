@@ -39,6 +39,8 @@ impl<'a> Job<'a> {
         let (samples, texts) = timings.measure(Stage::Open, || {
             let decoder = Decoder::open(Checkpoint::open(model)?, Device::Cpu)?;
             plan.validate(decoder.spec())?;
+            // a path that is not UTF-8 has no form in a report: better to know now
+            plan.to_toml()?;
             let tokenizer = open_tokenizer(model, decoder.spec())?;
             let samples = calibration(plan, decoder.spec(), &tokenizer, &mut warnings)?;
             let texts = scored_texts(plan, decoder.spec(), &tokenizer, &samples)?;
@@ -75,17 +77,6 @@ impl<'a> Job<'a> {
     pub fn warn(&mut self, warning: String) {
         self.observer.event(Event::Warning(&warning));
         self.warnings.push(warning);
-    }
-
-    /// The plan with every default filled in that depends on the model.
-    pub fn resolved_plan(&self, plan: &Plan, decoder: &Decoder) -> Plan {
-        let mut plan = plan.clone();
-        plan.calibration.seqlen = Some(plan.calibration_seqlen(decoder.spec()));
-        plan.evaluation.seqlen = Some(plan.evaluation_seqlen(decoder.spec()));
-        if let (Pattern::Unstructured { sparsity, scope }, None) = (self.pattern, &plan.pruning.pattern) {
-            (plan.pruning.sparsity, plan.pruning.scope) = (Some(sparsity), Some(scope));
-        }
-        plan
     }
 }
 

@@ -28,6 +28,10 @@ pub fn prune(plan: &Plan, model: &Path, out: &Path, observer: &mut (dyn Observer
         let mut job = Job::open(plan, model, observer)?;
         let decoder = Decoder::open(Checkpoint::open(model)?, job.device.clone())?;
         let mut rewrite = Rewrite::begin(decoder.checkpoint(), out)?;
+        if plan.evaluation.ladder {
+            // a lower rung needs a second copy for a while: no disk may turn out to be too small for it later
+            drop(Rewrite::begin(decoder.checkpoint(), out)?);
+        }
         let mut evaluation = vec![job.evaluate("dense", &decoder)?];
         for (name, plan) in lower_rungs(plan) {
             evaluation.push(rung(&mut job, name, &plan, &decoder, out)?);
@@ -63,10 +67,10 @@ fn finish(
 
 /// A model repaired less than the plan says, scored and thrown away.
 fn rung(job: &mut Job, name: &str, plan: &Plan, decoder: &Decoder, out: &Path) -> Result<Rung> {
-    let mut beside = out.as_os_str().to_owned();
-    beside.push(format!(".{name}"));
-    let mut rewrite = Rewrite::begin(decoder.checkpoint(), Path::new(&beside))?;
+    let mut rewrite = Rewrite::begin(decoder.checkpoint(), out)?;
+    let known = job.warnings.len();
     compress(job, plan, decoder, &mut rewrite)?;
+    job.warnings[known..].iter_mut().for_each(|warning| *warning = format!("{name} model: {warning}"));
     let written = Decoder::open(Checkpoint::open(rewrite.complete()?)?, job.device.clone())?;
     job.evaluate(name, &written)
 }
@@ -113,7 +117,7 @@ fn report(
     };
     Ok(Report {
         version: env!("CARGO_PKG_VERSION"),
-        plan: job.resolved_plan(plan, decoder),
+        plan: plan.resolved(decoder.spec())?,
         model,
         evaluation,
         matrices: record.matrices,

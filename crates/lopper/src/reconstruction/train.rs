@@ -66,11 +66,15 @@ pub struct Outcome {
 const ATTEMPTS: usize = 3;
 
 /// Trains the kept weights of a window; what is pruned stays zero. Ends no worse than it began on held-out sequences.
+/// A window that lost nothing is left alone.
 ///
 /// # Errors
 /// If memory is short.
 pub fn reconstruct(window: &mut Window, data: &WindowData, settings: &Settings) -> Result<Outcome> {
     let started = Instant::now();
+    if !window.is_pruned() {
+        return Ok(Outcome::default());
+    }
     let before = held_out_error(window, data, settings)?;
     let mut outcome = Outcome { held_out_before: before, held_out_after: before, ..Default::default() };
     let original = window.snapshot()?;
@@ -78,7 +82,7 @@ pub fn reconstruct(window: &mut Window, data: &WindowData, settings: &Settings) 
     for attempt in 0..ATTEMPTS {
         let losses = train(window, data, &Settings { learning_rate, ..*settings })?;
         let after = held_out_error(window, data, settings)?;
-        let finite = losses.iter().all(|loss| loss.is_finite());
+        let finite = losses.iter().all(|loss| loss.is_finite()) && window.is_finite()?;
         if finite && after.zip(before).is_none_or(|(after, before)| after <= before) {
             outcome = Outcome { held_out_after: after, losses, learning_rate, restored: attempt, ..outcome };
             break;

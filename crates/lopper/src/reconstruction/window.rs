@@ -73,6 +73,22 @@ impl Window<'_> {
         Ok(optimizer)
     }
 
+    /// Whether any weight is pruned.
+    pub(super) fn is_pruned(&mut self) -> bool {
+        self.tensors(false).iter().any(|(_, mask)| mask.as_ref().is_some_and(|mask| mask.pruned() > 0))
+    }
+
+    /// Whether no tensor holds a NaN or an infinity.
+    pub(super) fn is_finite(&mut self) -> Result<bool> {
+        for (tensor, _) in self.tensors(true) {
+            // NaN and infinities survive a sum of absolute values
+            if !tensor.abs()?.sum_all()?.to_scalar::<f32>()?.is_finite() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// A copy of every tensor that may train.
     pub(super) fn snapshot(&mut self) -> Result<Vec<Tensor>> {
         self.tensors(true).into_iter().map(|(tensor, _)| tensor.copy()).collect()

@@ -76,7 +76,7 @@ impl Pattern {
 
     /// How many of `n` weights of one scope are pruned. The product is taken as exact when it is within rounding of an integer.
     pub fn pruned_of(sparsity: f64, n: usize) -> usize {
-        (sparsity * n as f64 + 1e-9).floor() as usize
+        (sparsity * n as f64 * (1.0 + 1e-12) + 1e-9).floor() as usize
     }
 
     /// Whether rows of `d_in` inputs can obey this pattern.

@@ -27,7 +27,7 @@ pub fn builtin_text(tokenizer: &Tokenizer, count: usize) -> Result<Vec<u32>> {
     }
 }
 
-/// The built-in held-out text, if `path` is its name and not that of a file.
-pub(super) fn held_out(path: &Path) -> Option<String> {
+/// The built-in held-out text, if `path` is its name, `demo`, and not that of a file.
+pub fn builtin_held_out(path: &Path) -> Option<String> {
     (path == Path::new(NAME) && !path.exists()).then(|| lopper_demo::held_out_text(HELD_OUT_DOCUMENTS))
 }

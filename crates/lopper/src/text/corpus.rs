@@ -21,14 +21,11 @@ pub fn read_documents(path: &Path) -> Result<Vec<Document>> {
     Ok(read_text(path)?.into_iter().map(|text| Document { text }).collect())
 }
 
-/// As [`read_documents`], the bare texts. Where there is no file `demo`, that name stands for the built-in held-out text.
+/// As [`read_documents`], the bare texts.
 ///
 /// # Errors
 /// As [`read_documents`].
 pub fn read_text(path: &Path) -> Result<Vec<String>> {
-    if let Some(text) = super::builtin::held_out(path) {
-        return Ok(vec![text]);
-    }
     let contents = read_utf8(path)?;
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
     match extension.as_deref() {

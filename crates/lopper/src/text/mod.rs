@@ -4,6 +4,6 @@ mod builtin;
 mod corpus;
 mod tokenizer;
 
-pub use builtin::builtin_text;
+pub use builtin::{builtin_held_out, builtin_text};
 pub use corpus::{Document, read_documents, read_text, read_wikitext};
 pub use tokenizer::Tokenizer;

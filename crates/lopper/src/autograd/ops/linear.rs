@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor};
 use lopper_kernels::{Precision, View, add_bias, column_sums, matmul};
 
-use crate::autograd::storage::{fill, read};
+use crate::autograd::storage::read;
 use crate::autograd::tape::{Sink, Tape, Value};
 
 impl Tape {
@@ -36,10 +36,10 @@ impl Tape {
             candle_core::bail!("linear: input [{tokens}, {d_in}] does not fit weight [{d_out}, {weight_in}]");
         }
         let precision = self.precision();
-        let mut y = vec![0.0; tokens * d_out];
-        if let Some(residual) = residual {
-            read([residual.tensor()], |[residual]| y.copy_from_slice(residual))?;
-        }
+        let mut y = match residual {
+            Some(residual) => read([residual.tensor()], |[residual]| residual.to_vec())?,
+            None => vec![0.0; tokens * d_out],
+        };
         read([x.tensor(), weight.tensor()], |[x, w]| {
             matmul(
                 &mut y,
@@ -82,11 +82,11 @@ impl Tape {
             return self.candle([x, bias], |[x, b]| x.broadcast_add(&b));
         }
         let y = read([x.tensor(), bias.tensor()], |[x, b]| {
-            fill((x.len() / b.len(), b.len()), |y| {
-                y.copy_from_slice(x);
-                add_bias(y, b);
-            })
-        })??;
+            let mut y = x.to_vec();
+            add_bias(&mut y, b);
+            y
+        })?;
+        let y = Tensor::from_vec(y, x.tensor().shape(), x.tensor().device())?;
         let owned = [x, bias].map(Value::clone);
         Ok(self.push(y, &[x, bias], move |dy, sink| {
             let [x, bias] = &owned;

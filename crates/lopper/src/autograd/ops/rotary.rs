@@ -4,7 +4,7 @@
 use candle_core::{D, Result, Tensor};
 use lopper_kernels::rotate;
 
-use crate::autograd::storage::{fill, read};
+use crate::autograd::storage::read;
 use crate::autograd::tape::{Tape, Value};
 
 /// Cosine and sine of every position's angles.
@@ -41,12 +41,12 @@ impl Tape {
         }
         let dim = table.dim()?;
         let turn = move |x: &Tensor, offsets: &[usize], table: &RotaryTable, inverse| {
-            read([x, &table.cos, &table.sin], |[a, cos, sin]| {
-                fill(x.shape(), |y| {
-                    y.copy_from_slice(a);
-                    rotate(y, head_dim, offsets, cos, sin, dim, inverse);
-                })
-            })?
+            let turned = read([x, &table.cos, &table.sin], |[x, cos, sin]| {
+                let mut turned = x.to_vec();
+                rotate(&mut turned, head_dim, offsets, cos, sin, dim, inverse);
+                turned
+            })?;
+            Tensor::from_vec(turned, x.shape(), x.device())
         };
         let y = turn(x.tensor(), offsets, table, false)?;
         let (owned, offsets, table) = (x.clone(), offsets.to_vec(), table.clone());

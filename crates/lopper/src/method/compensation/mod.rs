@@ -1,6 +1,6 @@
 //! Compensations: given a mask, move the kept weights. One file per solver; this table is all that names them.
 
-mod joint;
+pub(crate) mod joint;
 mod none;
 
 use super::{LayerProblem, SolutionFacts};
@@ -16,7 +16,7 @@ pub struct Compensation {
     /// One line for people.
     pub summary: &'static str,
     needs: Needs,
-    repair: fn(&LayerProblem, &Mask, Vec<f32>, &mut SolutionFacts) -> Vec<f32>,
+    repair: fn(&LayerProblem, &Mask, &mut SolutionFacts) -> Option<Vec<f32>>,
 }
 
 /// Every compensation this program knows.
@@ -55,8 +55,8 @@ impl Compensation {
         self.needs
     }
 
-    /// From the masked weight to the repaired one; zero wherever the mask prunes.
-    pub fn repair(&self, problem: &LayerProblem, mask: &Mask, masked: Vec<f32>, facts: &mut SolutionFacts) -> Vec<f32> {
-        (self.repair)(problem, mask, masked, facts)
+    /// The repaired weight [d_out, d_in], zero wherever the mask prunes; `None` if kept weights stay as they are.
+    pub fn repair(&self, problem: &LayerProblem, mask: &Mask, facts: &mut SolutionFacts) -> Option<Vec<f32>> {
+        (self.repair)(problem, mask, facts)
     }
 }

@@ -3,6 +3,6 @@
 use crate::method::{LayerProblem, SolutionFacts};
 use crate::sparsity::Mask;
 
-pub(super) fn repair(_: &LayerProblem, _: &Mask, masked: Vec<f32>, _: &mut SolutionFacts) -> Vec<f32> {
-    masked
+pub(super) fn repair(_: &LayerProblem, _: &Mask, _: &mut SolutionFacts) -> Option<Vec<f32>> {
+    None
 }

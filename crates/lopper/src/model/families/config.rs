@@ -25,6 +25,11 @@ impl<'a> Config<'a> {
         Error::Checkpoint { path: self.path.clone(), problem: problem.into(), hint: None }
     }
 
+    /// Whether the key is there at all, even with `null`.
+    pub fn has(&self, key: &str) -> bool {
+        self.json.get(key).is_some()
+    }
+
     fn get(&self, key: &str) -> Option<&'a Value> {
         self.json.get(key).filter(|value| !value.is_null())
     }

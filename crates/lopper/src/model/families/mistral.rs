@@ -6,7 +6,9 @@ use crate::model::spec::DecoderSpec;
 
 pub fn spec(config: &Config) -> Result<DecoderSpec> {
     let mut spec = config.decoder("mistral")?;
-    let window = Some(config.size_or("sliding_window", usize::MAX)?).filter(|&window| window != usize::MAX);
+    // transformers takes 4096 where the key is missing, and no window where it is null
+    let default = if config.has("sliding_window") { usize::MAX } else { 4096 };
+    let window = Some(config.size_or("sliding_window", default)?).filter(|&window| window != usize::MAX);
     let slides = |block| config.layer_type(block).is_none_or(|kind| kind == "sliding_attention");
     spec.attention.windows = (0..spec.blocks).map(|block| window.filter(|_| slides(block))).collect();
     Ok(spec)
