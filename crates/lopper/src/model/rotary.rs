@@ -122,7 +122,8 @@ impl RotarySpec {
         }
         low = low.max(0.0);
         high = high.min(self.dim as f64 - 1.0);
-        [low, if low == high { high + 0.001 } else { high }]
+        // a ramp needs some width
+        [low, if high > low { high } else { low + 0.001 }]
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn compress(job: &mut Job, plan: &Plan, decoder: &Decoder, rewrite: &
                 Step::Advance(part) => run.advance(&mut state, *part)?,
             }
         }
-        run.store(state, rewrite)?;
+        run.store(&state, rewrite)?;
         run.job.observer.event(Event::Progress((index + 1) as f64 / blocks as f64));
     }
     Ok(run.record)
@@ -229,12 +229,11 @@ impl<'j, 'o> Compression<'j, 'o> {
     /// Rounds the half to what the files will hold, and moves the hidden states through it.
     fn advance(&mut self, state: &mut BlockState, part: Part) -> Result<()> {
         let Some(mut streams) = self.streams.take() else { return Ok(()) };
-        match streams.next.take() {
-            Some(next) => streams.inputs = next,
-            None => {
-                state.round_to_storage(self.decoder, part)?;
-                self.move_through(&state.pruned, part, &mut streams.inputs)?;
-            }
+        if let Some(next) = streams.next.take() {
+            streams.inputs = next;
+        } else {
+            state.round_to_storage(self.decoder, part)?;
+            self.move_through(&state.pruned, part, &mut streams.inputs)?;
         }
         self.streams = Some(streams);
         Ok(())
@@ -258,7 +257,7 @@ impl<'j, 'o> Compression<'j, 'o> {
     }
 
     /// Writes what was pruned, and what was trained beside it.
-    fn store(&mut self, state: BlockState, rewrite: &mut Rewrite) -> Result<()> {
+    fn store(&mut self, state: &BlockState, rewrite: &mut Rewrite) -> Result<()> {
         let trained = !self.record.windows.is_empty();
         let mut tensors = Vec::new();
         for role in LinearRole::ALL {

@@ -137,15 +137,11 @@ fn train_step(
     let (target, _) = data.targets.batch(indices)?;
     let mut tape = Tape::new(precision, optimizer.tensors());
     let y = window.forward(&mut tape, &x, &sequences)?;
-    let scale = match *scale {
-        Some(scale) => scale,
-        None => {
-            let error = Tape::inference(precision)
-                .squared_error(&y.tensor().into(), &target, 1.0)?
-                .tensor()
-                .to_scalar::<f32>()?;
-            *scale.insert(error.max(f32::MIN_POSITIVE).recip().min(1e30))
-        }
+    let scale = if let Some(scale) = *scale {
+        scale
+    } else {
+        let error = Tape::inference(precision).squared_error(&y.tensor().into(), &target, 1.0)?;
+        *scale.insert(error.tensor().to_scalar::<f32>()?.max(f32::MIN_POSITIVE).recip().min(1e30))
     };
     let loss = tape.squared_error(&y, &target, scale)?;
     let value = f64::from(loss.tensor().to_scalar::<f32>()?);

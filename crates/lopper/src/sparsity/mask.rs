@@ -44,7 +44,7 @@ impl Mask {
 
     /// How many weights are pruned.
     pub fn pruned(&self) -> usize {
-        self.kept.iter().filter(|&&kept| kept == 0).count()
+        self.kept.len() - self.kept.iter().map(|&kept| usize::from(kept)).sum::<usize>()
     }
 
     /// As a u8 tensor [rows, columns].

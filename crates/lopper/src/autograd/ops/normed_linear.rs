@@ -6,7 +6,7 @@
 use candle_core::{Result, Tensor};
 use lopper_kernels::{Precision, View, add_assign, column_products, matmul};
 
-use crate::autograd::storage::{fill, read};
+use crate::autograd::storage::read;
 use crate::autograd::tape::{Sink, Tape, Value};
 
 /// The output of a norm, read by linear layers.
@@ -90,10 +90,10 @@ fn backward(
         })
     })??;
     let gradient = read([gamma.tensor()], |[gamma]| {
-        fill(gamma.len(), |out| {
-            out.iter_mut().zip(shares).zip(gamma).for_each(|((out, share), gamma)| *out = share / gamma)
-        })
-    })??;
+        shares.iter_mut().zip(gamma).for_each(|(share, gamma)| *share /= gamma);
+        shares
+    })?;
+    let gradient = Tensor::from_vec(gradient, gamma.tensor().shape(), gamma.tensor().device())?;
     sink.give(gamma, gradient)
 }
 

@@ -97,8 +97,8 @@ impl Trained {
         };
         self.first = ((&self.first * beta1)? + (&gradient * (1.0 - beta1))?)?;
         self.second = ((&self.second * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
-        let first = (&self.first / (1.0 - beta1.powi(step as i32)))?;
-        let second = (&self.second / (1.0 - beta2.powi(step as i32)))?;
+        let first = (&self.first / (1.0 - beta1.powf(f64::from(step))))?;
+        let second = (&self.second / (1.0 - beta2.powf(f64::from(step))))?;
         let moved = ((weight * (1.0 - rate * decay))? - (first / (second.sqrt()? + epsilon)?)? * rate)?;
         let moved = match &mask {
             Some(mask) => mask.where_cond(&moved, weight)?,
