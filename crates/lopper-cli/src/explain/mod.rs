@@ -65,22 +65,22 @@ pub fn run(args: &ExplainArgs, quiet: bool) -> Result<()> {
         return output::print(&plan.resolved(decoder.spec())?.to_toml()?);
     }
     progress.event(Event::Stage { name: "reading the model's shapes and the texts" });
-    let explanation = lopper::prune::in_pool(plan.compute.threads, || explain(&model, plan));
+    let explanation = lopper::prune::in_pool(plan.compute.threads, || explain(&model, &plan));
     progress.finish(explanation.is_ok());
     let explanation = explanation?;
     if args.json { output::json(&explanation) } else { output::print(&text(&model, &explanation)) }
 }
 
-fn explain(model: &Model, plan: Plan) -> Result<Explanation> {
+fn explain(model: &Model, plan: &Plan) -> Result<Explanation> {
     let decoder = Decoder::open(Checkpoint::open(model.directory())?, lopper::device::open("cpu")?)?;
     let spec = decoder.spec();
     plan.validate(spec)?;
     lopper::device::open(&plan.compute.device)?;
-    let texts = text_lengths(&plan, model, spec)?;
-    let scored = scored_tokens(&plan, spec, &texts);
-    let estimate = Estimate::new(&plan, spec, Texts { scored_tokens: scored, largest_bytes: largest_text(&plan) })?;
-    let rate = (plan.compute.device == "cpu").then(|| Rate::measure(&plan, spec));
-    let steps = words::steps(&plan, spec, decoder.checkpoint().total_bytes(), scored)?;
+    let texts = text_lengths(plan, model, spec)?;
+    let scored = scored_tokens(plan, spec, &texts);
+    let estimate = Estimate::new(plan, spec, Texts { scored_tokens: scored, largest_bytes: largest_text(plan) })?;
+    let rate = (plan.compute.device == "cpu").then(|| Rate::measure(plan, spec));
+    let steps = words::steps(plan, spec, decoder.checkpoint().total_bytes(), scored)?;
     let plan = plan.resolved(spec)?;
     Ok(Explanation { steps, memory: memory(&estimate), time: time(&estimate, rate), plan })
 }
