@@ -1,5 +1,7 @@
 //! The estimator against sums done by hand on a model small enough to do them on.
 
+#![allow(clippy::float_cmp, reason = "counts of operations are whole numbers, exact in f64")]
+
 use super::{Estimate, Texts, rungs, scored_tokens};
 use crate::model::{AttentionSpec, DecoderSpec, MlpSpec, RotaryScaling, RotarySpec};
 use crate::plan::{Granularity, Inputs, Plan};
