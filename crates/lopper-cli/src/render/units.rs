@@ -53,7 +53,7 @@ pub fn bytes(n: u64) -> String {
     if step == 0 {
         return format!("{n} B");
     }
-    format!("{} {}", significant(n as f64 / 1024f64.powi(step as i32), 3), units[step as usize])
+    format!("{} {}", significant(n as f64 / 1024f64.powf(f64::from(step)), 3), units[step as usize])
 }
 
 /// A duration: 0.4 s, 41 s, 12 min 5 s, 3 h 20 min.

@@ -61,7 +61,7 @@ pub struct LinearId {
 pub struct Linear {
     /// [d_out, d_in] f32
     pub weight: Tensor,
-    /// [d_out] f32
+    /// `[d_out]` f32
     pub bias: Option<Tensor>,
 }
 
@@ -84,7 +84,7 @@ impl Linear {
 /// Root-mean-square norm.
 #[derive(Clone, Debug)]
 pub struct Norm {
-    /// [d] f32
+    /// `[d]` f32
     pub weight: Tensor,
     /// Added to the mean square.
     pub epsilon: f32,

@@ -7,7 +7,7 @@ use crate::autograd::storage::read;
 use crate::autograd::tape::{Sink, Tape, Value};
 
 impl Tape {
-    /// x [tokens, d_in], weight [d_out, d_in], bias [d_out], residual [tokens, d_out] → [tokens, d_out].
+    /// x [tokens, d_in], weight [d_out, d_in], bias `[d_out]`, residual [tokens, d_out] → [tokens, d_out].
     ///
     /// # Errors
     /// If shapes do not fit.
@@ -76,7 +76,7 @@ impl Tape {
         }
     }
 
-    /// Adds `bias` [n] to every row of `x` [tokens, n].
+    /// Adds `bias` `[n]` to every row of `x` [tokens, n].
     pub(super) fn bias(&mut self, x: &Value, bias: &Value) -> Result<Value> {
         if !self.is_fused(x) {
             return self.candle([x, bias], |[x, b]| x.broadcast_add(&b));

@@ -26,7 +26,7 @@ impl Normed {
 }
 
 impl Tape {
-    /// The RMS norm of x [tokens, d] with weight [d], for linear layers to read.
+    /// The RMS norm of x [tokens, d] with weight `[d]`, for linear layers to read.
     ///
     /// # Errors
     /// If shapes do not fit.

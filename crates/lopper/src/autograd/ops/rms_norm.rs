@@ -7,7 +7,7 @@ use crate::autograd::storage::{fill, read};
 use crate::autograd::tape::{Tape, Value};
 
 impl Tape {
-    /// x [tokens, d], weight [d] → [tokens, d].
+    /// x [tokens, d], weight `[d]` → [tokens, d].
     ///
     /// # Errors
     /// If shapes do not fit.
