@@ -71,16 +71,16 @@ impl Initialiser {
         let mut uniform = || (self.generator.next_u32() >> 8) as f32 / 16_777_216.0 - 0.5;
         let data: Vec<f32> =
             (0..shape.0 * shape.1).map(|_| (0..12).map(|_| uniform()).sum::<f32>() * deviation).collect();
-        self.register(name, Tensor::from_vec(data, shape, &Device::Cpu)?)
+        self.register(name, &Tensor::from_vec(data, shape, &Device::Cpu)?)
     }
 
     fn norm(&mut self, name: String, spec: &DecoderSpec) -> Result<Norm> {
-        let weight = self.register(name, Tensor::ones(spec.hidden, DType::F32, &Device::Cpu)?)?;
+        let weight = self.register(name, &Tensor::ones(spec.hidden, DType::F32, &Device::Cpu)?)?;
         Ok(Norm { weight, epsilon: spec.norm_epsilon })
     }
 
-    fn register(&mut self, name: String, tensor: Tensor) -> Result<Tensor> {
-        let variable = Var::from_tensor(&tensor)?;
+    fn register(&mut self, name: String, tensor: &Tensor) -> Result<Tensor> {
+        let variable = Var::from_tensor(tensor)?;
         let tensor = variable.as_tensor().clone();
         self.variables.insert(name, variable);
         Ok(tensor)
