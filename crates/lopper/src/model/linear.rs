@@ -34,6 +34,15 @@ pub enum Part {
     Mlp,
 }
 
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Attention => "attention",
+            Self::Mlp => "mlp",
+        })
+    }
+}
+
 impl LinearRole {
     /// In the order of the forward pass.
     pub const ALL: [Self; 7] = [Self::Query, Self::Key, Self::Value, Self::Output, Self::Gate, Self::Up, Self::Down];

@@ -186,12 +186,12 @@ impl<'j, 'o> Compression<'j, 'o> {
         let settings = self.settings(state.index, part);
         let outcome = self.job.timings.measure(Stage::Reconstruct, || reconstruct(&mut window, &data, &settings))?;
         if let (Some(before), Some(after)) = (outcome.held_out_before, outcome.held_out_after) {
-            let line = format!("block {} {part:?}: held-out error {before:.3e} → {after:.3e}", state.index);
+            let line = format!("block {} {part}: held-out error {before:.3e} → {after:.3e}", state.index);
             self.job.observer.event(Event::Detail(&line));
         }
         if outcome.restored > 0 {
             self.job.warn(format!(
-                "block {} {part:?}: training made held-out error worse and was undone {} times",
+                "block {} {part}: training made held-out error worse and was undone {} times",
                 state.index, outcome.restored
             ));
         }
