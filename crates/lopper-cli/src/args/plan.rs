@@ -79,7 +79,7 @@ pub struct PlanOptions {
     #[arg(long, value_name = "N", help_heading = CALIBRATION)]
     pub seed: Option<u64>,
 
-    /// Texts to measure perplexity on [default: the held-out calibration windows]
+    /// Texts to measure perplexity on; `demo` is the built-in one [default: the held-out calibration windows]
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = EVALUATION)]
     pub eval_text: Vec<PathBuf>,
     /// WikiText files to measure perplexity on, rows joined the way the literature joins them [default: none]
