@@ -37,7 +37,7 @@ impl Demo {
     }
 
     /// A plan that is quick and shows every step of the ladder, on built-in text.
-    pub fn plan(&self) -> Plan {
+    pub fn plan() -> Plan {
         let mut plan = Plan { model: DEMO.into(), ..Plan::default() };
         plan.pruning.sparsity = Some(SPARSITY);
         (plan.calibration.seqlen, plan.evaluation.seqlen) = (Some(SEQLEN), Some(SEQLEN));

@@ -74,7 +74,7 @@ pub fn settle(
         hint: Some("give a directory, a Hub id, or `demo`: lopper prune demo -o demo-pruned".into()),
     })?;
     let model = Model::locate(name, interrupt, observer)?;
-    let demo_plan = model.demo().map(Demo::plan).unwrap_or_default();
+    let demo_plan = model.demo().map(|_| Demo::plan()).unwrap_or_default();
     let mut plan = file.unwrap_or(demo_plan);
     plan.model.clone_from(&model.name);
     options.apply(&mut plan);

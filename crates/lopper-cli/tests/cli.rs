@@ -87,7 +87,7 @@ fn errors_say_what_where_and_what_to_try() {
     for arguments in cases {
         let shown = arguments.join(" ").replace(&tiny.path("."), "DIR").replace(&tiny.path(""), "DIR/");
         let message = fails(1, arguments).replace(&tiny.path("."), "DIR").replace(&tiny.path(""), "DIR/");
-        all += &format!("$ lopper {shown}\n{message}\n");
+        all = format!("{all}$ lopper {shown}\n{message}\n");
         assert!(message.contains("error: "), "{shown}: {message}");
     }
     assert!(!all.contains('\x1b'), "no colour into a pipe");

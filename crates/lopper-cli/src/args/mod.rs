@@ -89,7 +89,7 @@ pub struct EvalArgs {
     /// Text files as they stand, or JSONL with a field `text`; `demo` is the built-in one
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub text: Vec<PathBuf>,
-    /// WikiText files: rows joined the way the literature joins them
+    /// Files of the `WikiText` data set: rows joined the way the literature joins them
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub wikitext: Vec<PathBuf>,
     /// Tokens per window [default: 2048, or the model's limit if that is smaller]
