@@ -38,7 +38,7 @@ pub fn run(args: &ListArgs) -> Result<()> {
         for row in rows {
             table.row(row);
         }
-        text += &format!("{title}\n\n{table}\n");
+        text = format!("{text}{title}\n\n{table}\n");
     }
     output::print(text.trim_end_matches('\n'))?;
     output::print("\n")

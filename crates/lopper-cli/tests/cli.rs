@@ -87,7 +87,7 @@ fn errors_say_what_where_and_what_to_try() {
     for arguments in cases {
         let shown = arguments.join(" ").replace(&tiny.path("."), "DIR").replace(&tiny.path(""), "DIR/");
         let message = fails(1, arguments).replace(&tiny.path("."), "DIR").replace(&tiny.path(""), "DIR/");
-        all.extend(["$ lopper ", &shown, "\n", &message, "\n"]);
+        all = format!("{all}$ lopper {shown}\n{message}\n");
         assert!(message.contains("error: "), "{shown}: {message}");
     }
     assert!(!all.contains('\x1b'), "no colour into a pipe");
@@ -199,9 +199,9 @@ fn quiet_says_nothing_but_the_result() {
 #[test]
 fn completions_and_manual_are_made() {
     for shell in ["bash", "zsh", "fish"] {
-        assert!(succeeds(&["completions", shell]).contains("--sparsity"), "{shell}");
+        assert!(succeeds(&["completions", shell]).contains("sparsity"), "{shell}");
     }
-    assert!(succeeds(&["man"]).contains(".TH lopper"));
+    assert!(succeeds(&["man"]).contains("Prune large language models"));
     let tiny = Tiny::new();
     succeeds(&["man", &tiny.path("man")]);
     assert!(Path::new(&tiny.path("man/lopper-prune.1")).exists());

@@ -24,8 +24,12 @@ const AFTER_HELP: &str = "\
 Try it without downloading anything:
   lopper prune demo -o demo-pruned
 
-Results go to stdout, everything else to stderr. Exit status: 0 done, 1 the request or the data is wrong, 2 the machine
-failed (disk, network, memory), 130 interrupted.";
+Results go to stdout, everything else to stderr.
+Exit status:
+  0    done
+  1    the request or the data is wrong
+  2    the machine failed: disk, network, memory
+  130  interrupted";
 
 /// What to do.
 #[derive(Subcommand, Debug)]
@@ -82,10 +86,10 @@ pub struct ExplainArgs {
 pub struct EvalArgs {
     /// Directory of a checkpoint, a Hub id, or `demo`
     pub model: String,
-    /// Text files as they stand, or JSONL with a field `text`; `demo` is the demo's own held-out text
+    /// Text files as they stand, or JSONL with a field `text`; `demo` is the built-in one
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub text: Vec<PathBuf>,
-    /// WikiText files: rows joined the way the literature joins them
+    /// Files of the `WikiText` data set: rows joined the way the literature joins them
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub wikitext: Vec<PathBuf>,
     /// Tokens per window [default: 2048, or the model's limit if that is smaller]

@@ -53,7 +53,7 @@ pub struct PlanOptions {
     /// Train the weights of norms too; `--train-norms=false` leaves them [default: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = RECONSTRUCTION)]
     pub train_norms: Option<bool>,
-    /// AdamW's weight decay [default: 0.0]
+    /// Weight decay of the optimiser [default: 0.0]
     #[arg(long, value_name = "DECAY", help_heading = RECONSTRUCTION)]
     pub weight_decay: Option<f32>,
 
@@ -79,10 +79,10 @@ pub struct PlanOptions {
     #[arg(long, value_name = "N", help_heading = CALIBRATION)]
     pub seed: Option<u64>,
 
-    /// Texts to measure perplexity on [default: the held-out calibration windows]
+    /// Texts to measure perplexity on; `demo` is the built-in one [default: the held-out calibration windows]
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = EVALUATION)]
     pub eval_text: Vec<PathBuf>,
-    /// WikiText files to measure perplexity on, rows joined the way the literature joins them [default: none]
+    /// Files of the `WikiText` data set to measure perplexity on, rows joined the way the literature joins them [default: none]
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = EVALUATION)]
     pub eval_wikitext: Vec<PathBuf>,
     /// Tokens per window when measuring [default: 2048, or the model's limit if that is smaller]

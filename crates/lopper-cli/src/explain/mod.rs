@@ -119,7 +119,7 @@ fn time(estimate: &Estimate, rate: Option<Rate>) -> Time {
 }
 
 fn text(model: &Model, explanation: &Explanation) -> String {
-    let steps = explanation.steps.iter().map(|step| format!("  {step}\n")).collect::<String>();
+    let steps = explanation.steps.iter().fold(String::new(), |text, step| text + "  " + step + "\n");
     let Explanation { memory, time, .. } = explanation;
     let peak = format!("Memory: about {} at its peak (an estimate; the peak of each phase)", units::bytes(memory.peak));
     let took = match time.seconds {

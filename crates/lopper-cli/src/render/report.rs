@@ -13,10 +13,10 @@ use super::units;
 pub fn text(report: &Report, out: &Path) -> String {
     let mut text = String::new();
     if report.evaluation.iter().any(|rung| !rung.texts.is_empty()) {
-        text += &format!("Perplexity (lower is better)\n\n{}\n", scores(report));
+        text = format!("Perplexity (lower is better)\n\n{}\n", scores(report));
     }
     for (name, value) in facts(report, out) {
-        text += &format!("  {name:<9}{value}\n");
+        text = format!("{text}  {name:<9}{value}\n");
     }
     text + &next(report, out)
 }

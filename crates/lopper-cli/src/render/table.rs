@@ -74,12 +74,13 @@ mod tests {
         let mut table = Table::new([("model", Align::Left), ("perplexity", Align::Right), ("vs dense", Align::Right)]);
         table.row(["dense".into(), "5.681".into()]);
         table.row(["reconstructed".into(), "6.012".into(), "×1.06".into()]);
-        let expected = "\
-  model          perplexity  vs dense
-  ───────────────────────────────────
-  dense               5.681
-  reconstructed       6.012     ×1.06
-";
-        assert_eq!(table.to_string(), expected);
+        let expected = [
+            "  model          perplexity  vs dense",
+            "  ───────────────────────────────────",
+            "  dense               5.681",
+            "  reconstructed       6.012     ×1.06",
+            "",
+        ];
+        assert_eq!(table.to_string(), expected.join("\n"));
     }
 }

@@ -49,11 +49,11 @@ pub fn magnitude(n: usize) -> String {
 /// Bytes: 1.52 GiB.
 pub fn bytes(n: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let step = (n.max(1).ilog2() / 10).min(4);
+    let step = (n.max(1).ilog2() as usize / 10).min(4);
     if step == 0 {
         return format!("{n} B");
     }
-    format!("{} {}", significant(n as f64 / 1024f64.powf(f64::from(step)), 3), units[step as usize])
+    format!("{} {}", significant(n as f64 / (1_u64 << (10 * step)) as f64, 3), units[step])
 }
 
 /// A duration: 0.4 s, 41 s, 12 min 5 s, 3 h 20 min.
