@@ -3,6 +3,7 @@
 //! `gemm` splits its work into tiles of the output, accumulates each element in one task along k in blocks whose size depends on the
 //! shape only, and keeps skinny products on one thread, so its results do not depend on the number of threads (tested here).
 
+use crate::buffer::zeros;
 use crate::gemm_bf16;
 
 /// What the operands of a product are rounded to. Sums are f32 either way.
@@ -93,20 +94,54 @@ pub fn matmul(out: &mut [f32], out_leading: usize, accumulate: bool, a: View, b:
     }
 }
 
+/// `a · b` in a new buffer `[m, n]`.
+///
+/// # Panics
+///
+/// If the shapes contradict each other or a slice is too short for its shape.
+pub fn product(a: View, b: View, precision: Precision) -> Vec<f32> {
+    let length = a.rows * b.cols;
+    if precision != Precision::F32 || a.cols == 0 {
+        let mut out = zeros(length);
+        matmul(&mut out, b.cols, false, a, b, precision);
+        return out;
+    }
+    assert_eq!(a.cols, b.rows, "product: [{}, {}] · [{}, {}]", a.rows, a.cols, b.rows, b.cols);
+    a.check("product: left operand");
+    b.check("product: right operand");
+    let mut out = Vec::with_capacity(length);
+    // SAFETY: both operands were checked above; the capacity is the product's length, rows lie `b.cols` apart, and without
+    // `accumulate` every element is written and none is read.
+    unsafe {
+        multiply_f32(out.as_mut_ptr(), b.cols, false, a, b);
+        out.set_len(length);
+    }
+    out
+}
+
 /// The f32 product of checked operands.
 pub(crate) fn single(out: &mut [f32], out_leading: usize, accumulate: bool, a: View, b: View) {
+    // SAFETY: `matmul` checked that every element of the three matrices lies inside its slice, rows of `out` do not overlap, and `out`
+    // is borrowed mutably, so it aliases neither operand.
+    unsafe { multiply_f32(out.as_mut_ptr(), out_leading, accumulate, a, b) }
+}
+
+/// # Safety
+///
+/// Every element of `a` and `b` must lie inside its slice, and `[a.rows, b.cols]` elements in rows `out_leading` apart must be valid for
+/// writes at `out` (for reads too if `accumulate`), alias neither operand, and not overlap.
+unsafe fn multiply_f32(out: *mut f32, out_leading: usize, accumulate: bool, a: View, b: View) {
     let (a_row, a_col) = a.strides();
     let (b_row, b_col) = b.strides();
     let (a_row, a_col, b_row, b_col) =
         (a_row.cast_signed(), a_col.cast_signed(), b_row.cast_signed(), b_col.cast_signed());
-    // SAFETY: `matmul` checked that every element of the three matrices lies inside its slice, rows of `out` do not overlap, and `out`
-    // is borrowed mutably, so it aliases neither operand.
+    // SAFETY: the caller's promise is what `gemm` asks for.
     unsafe {
         gemm::gemm(
             a.rows,
             b.cols,
             a.cols,
-            out.as_mut_ptr(),
+            out,
             1,
             out_leading.cast_signed(),
             accumulate,

@@ -14,6 +14,7 @@
 mod adamw;
 mod attention;
 mod attention_backward;
+mod buffer;
 mod conjugate_gradient;
 pub mod dispatch;
 mod elementwise;
@@ -33,11 +34,12 @@ mod tile;
 pub use adamw::{AdamWStep, adamw};
 pub use attention::{AttentionShape, attention};
 pub use attention_backward::attention_backward;
+pub use buffer::{copied, zeros};
 pub use conjugate_gradient::{conjugate_gradient_start, conjugate_gradient_step};
 pub use elementwise::{
     add_assign, add_bias, apply_mask, column_products, column_squares, column_sums, multiply_assign,
 };
-pub use gemm::{Precision, View, matmul};
+pub use gemm::{Precision, View, matmul, product};
 pub use gemm_bf16::bf16_is_native;
 pub use glu::{gated_silu, gated_silu_backward};
 pub use half_precision::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};

@@ -56,7 +56,7 @@ impl<R, F: FnOnce(&mut [f32]) -> R> InplaceOp1 for Write<F, R> {
 /// None in practice: the buffer has the shape's length.
 pub fn fill(shape: impl Into<Shape>, f: impl FnOnce(&mut [f32])) -> Result<Tensor> {
     let shape = shape.into();
-    let mut data = vec![0.0; shape.elem_count()];
+    let mut data = lopper_kernels::zeros(shape.elem_count());
     f(&mut data);
     Tensor::from_vec(data, shape, &Device::Cpu)
 }

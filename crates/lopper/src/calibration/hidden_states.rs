@@ -1,11 +1,15 @@
 //! Hidden states of the calibration sequences at one depth of the model, in a compact dtype.
 
 use candle_core::{Device, Tensor};
-use lopper_kernels::{bf16_to_f32, f32_to_bf16};
+use lopper_kernels::{bf16_to_f32, copied, f32_to_bf16, zeros};
+use rayon::prelude::*;
 
 use crate::autograd::read;
 use crate::error::Result;
 use crate::model::{Decoder, Sequences};
+
+/// Elements that a thread copies at a time.
+const COPIED: usize = 64 * 1024;
 
 /// How hidden states are held in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -65,7 +69,7 @@ impl HiddenStates {
     pub fn batch(&self, indices: &[usize]) -> Result<(Tensor, Sequences)> {
         let lengths = indices.iter().map(|&i| self.sequences[i].len() / self.hidden);
         let layout = Sequences::new(lengths);
-        let mut data = vec![0.0; layout.tokens() * self.hidden];
+        let mut data = zeros(layout.tokens() * self.hidden);
         for (range, &i) in layout.ranges().zip(indices) {
             self.sequences[i].load(&mut data[range.start * self.hidden..range.end * self.hidden]);
         }
@@ -108,7 +112,7 @@ impl HiddenStates {
     fn store(&self, states: &Tensor) -> Result<Stored> {
         let states = states.to_device(&Device::Cpu)?.contiguous()?;
         Ok(read([&states], |[states]| match self.dtype {
-            HiddenDtype::F32 => Stored::F32(states.to_vec()),
+            HiddenDtype::F32 => Stored::F32(copied(states)),
             HiddenDtype::Bf16 => {
                 let mut half = vec![0; states.len()];
                 f32_to_bf16(states, &mut half);
@@ -135,7 +139,11 @@ impl Stored {
 
     fn load(&self, out: &mut [f32]) {
         match self {
-            Self::F32(data) => out.copy_from_slice(data),
+            Self::F32(data) => {
+                out.par_chunks_mut(COPIED)
+                    .zip(data.par_chunks(COPIED))
+                    .for_each(|(out, data)| out.copy_from_slice(data));
+            }
             Self::Bf16(data) => bf16_to_f32(data, out),
         }
     }

@@ -2,7 +2,7 @@
 //! the fused way never stores the scores (Dao et al. 2022, arXiv 2205.14135, for the recomputation in the backward pass).
 
 use candle_core::{D, Result, Tensor};
-use lopper_kernels::{AttentionShape, attention, attention_backward};
+use lopper_kernels::{AttentionShape, attention, attention_backward, zeros};
 
 use crate::autograd::storage::{fill, read};
 use crate::autograd::tape::{Tape, Value};
@@ -47,7 +47,7 @@ impl Tape {
         let owned = [q, k, v].map(Value::clone);
         Ok(self.push(y, &[q, k, v], move |dy, sink| {
             let [q, k, v] = &owned;
-            let mut gradients = owned.each_ref().map(|x| vec![0.0; x.tensor().elem_count()]);
+            let mut gradients = owned.each_ref().map(|x| zeros(x.tensor().elem_count()));
             let [dq, dk, dv] = &mut gradients;
             read([q.tensor(), k.tensor(), v.tensor(), &out, &dy], |[q, k, v, out, dy]| {
                 attention_backward(&layout.shape(&offsets), q, k, v, out, &log_sum_exp, dy, dq, dk, dv);

@@ -1,7 +1,7 @@
 //! `silu(gate) · up`, the activation of gated feed-forward layers (Shazeer 2020, arXiv 2002.05202, SwiGLU).
 
 use candle_core::Result;
-use lopper_kernels::{gated_silu, gated_silu_backward};
+use lopper_kernels::{gated_silu, gated_silu_backward, zeros};
 
 use crate::autograd::storage::{fill, read};
 use crate::autograd::tape::{Tape, Value};
@@ -19,7 +19,7 @@ impl Tape {
         let owned = [gate, up].map(Value::clone);
         Ok(self.push(y, &[gate, up], move |dy, sink| {
             let [gate, up] = &owned;
-            let mut d_up = vec![0.0; up.tensor().elem_count()];
+            let mut d_up = zeros(up.tensor().elem_count());
             let d_gate = read([&dy, gate.tensor(), up.tensor()], |[dy, g, u]| {
                 fill(gate.tensor().shape(), |d_gate| gated_silu_backward(g, u, dy, d_gate, &mut d_up))
             })??;

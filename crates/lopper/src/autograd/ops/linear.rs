@@ -1,7 +1,7 @@
 //! `y = x·Wᵀ + b (+ residual)`, the weight as in the file: [d_out, d_in].
 
 use candle_core::{DType, Result, Tensor};
-use lopper_kernels::{Precision, View, add_bias, column_sums, matmul};
+use lopper_kernels::{Precision, View, add_bias, column_sums, copied, matmul, product};
 
 use crate::autograd::storage::read;
 use crate::autograd::tape::{Sink, Tape, Value};
@@ -36,20 +36,13 @@ impl Tape {
             candle_core::bail!("linear: input [{tokens}, {d_in}] does not fit weight [{d_out}, {weight_in}]");
         }
         let precision = self.precision();
-        let mut y = match residual {
-            Some(residual) => read([residual.tensor()], |[residual]| residual.to_vec())?,
-            None => vec![0.0; tokens * d_out],
-        };
-        read([x.tensor(), weight.tensor()], |[x, w]| {
-            matmul(
-                &mut y,
-                d_out,
-                residual.is_some(),
-                View::new(x, tokens, d_in),
-                View::new(w, d_out, d_in).t(),
-                precision,
-            );
-        })?;
+        let y = read([x.tensor(), weight.tensor()], |[x, w]| {
+            let (x, w) = (View::new(x, tokens, d_in), View::new(w, d_out, d_in).t());
+            let Some(residual) = residual else { return Ok(product(x, w, precision)) };
+            let mut y = read([residual.tensor()], |[residual]| copied(residual))?;
+            matmul(&mut y, d_out, true, x, w, precision);
+            Ok::<_, candle_core::Error>(y)
+        })??;
         let y = Tensor::from_vec(y, (tokens, d_out), x.tensor().device())?;
         let (inputs, owned) = ([Some(x), Some(weight), residual], [x, weight].map(Value::clone));
         let inputs: Vec<&Value> = inputs.into_iter().flatten().collect();
@@ -82,7 +75,7 @@ impl Tape {
             return self.candle([x, bias], |[x, b]| x.broadcast_add(&b));
         }
         let y = read([x.tensor(), bias.tensor()], |[x, b]| {
-            let mut y = x.to_vec();
+            let mut y = copied(x);
             add_bias(&mut y, b);
             y
         })?;

@@ -1,7 +1,7 @@
 //! Losses: mean squared error and cross-entropy.
 
 use candle_core::{D, Result, Tensor};
-use lopper_kernels::{cross_entropy, cross_entropy_backward, squared_error, squared_error_backward};
+use lopper_kernels::{copied, cross_entropy, cross_entropy_backward, squared_error, squared_error_backward};
 
 use crate::autograd::storage::read;
 use crate::autograd::tape::{Tape, Value};
@@ -46,7 +46,7 @@ impl Tape {
         let (owned, targets) = (logits.clone(), targets.to_vec());
         Ok(self.push(Tensor::new(loss as f32, logits.tensor().device())?, &[logits], move |upstream, sink| {
             let scale = mean * upstream.to_scalar::<f32>()?;
-            let mut gradient = read([owned.tensor()], |[logits]| logits.to_vec())?;
+            let mut gradient = read([owned.tensor()], |[logits]| copied(logits))?;
             cross_entropy_backward(&mut gradient, classes, &targets, scale);
             sink.give(&owned, Tensor::from_vec(gradient, (rows, classes), owned.tensor().device())?)
         }))

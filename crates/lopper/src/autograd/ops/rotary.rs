@@ -2,7 +2,7 @@
 //! pairs are `(i, i + dim/2)` inside the first `dim` entries of each head.
 
 use candle_core::{D, Result, Tensor};
-use lopper_kernels::rotate;
+use lopper_kernels::{copied, rotate};
 
 use crate::autograd::storage::read;
 use crate::autograd::tape::{Tape, Value};
@@ -42,7 +42,7 @@ impl Tape {
         let dim = table.dim()?;
         let turn = move |x: &Tensor, offsets: &[usize], table: &RotaryTable, inverse| {
             let turned = read([x, &table.cos, &table.sin], |[x, cos, sin]| {
-                let mut turned = x.to_vec();
+                let mut turned = copied(x);
                 rotate(&mut turned, head_dim, offsets, cos, sin, dim, inverse);
                 turned
             })?;
