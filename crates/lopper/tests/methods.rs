@@ -8,7 +8,7 @@ use golden::{Golden, distance, fixtures};
 use lopper::calibration::{InputStatistics, Needs};
 use lopper::method::compensation::{COMPENSATIONS, Compensation};
 use lopper::method::criterion::{CRITERIA, Criterion};
-use lopper::method::{LayerProblem, LayerSolution, OutputError, SelectThenRepair};
+use lopper::method::{LayerProblem, LayerSolution, OutputError, SelectThenRepair, SolverSettings};
 use lopper::sparsity::{Pattern, Scope};
 use proptest::prelude::*;
 
@@ -30,7 +30,14 @@ fn solve(
         criterion: Criterion::by_name(criterion).expect("known"),
         compensation: Compensation::by_name(compensation).expect("known"),
     };
-    method.solve(&LayerProblem { weight, columns: inputs.squares.len(), inputs, pattern, seed: 7 })
+    method.solve(&LayerProblem {
+        weight,
+        columns: inputs.squares.len(),
+        inputs,
+        pattern,
+        seed: 7,
+        settings: SolverSettings::default(),
+    })
 }
 
 fn golden_problem() -> (Vec<f32>, InputStatistics) {
@@ -55,7 +62,14 @@ fn masks_are_those_of_the_formulas() {
         assert_eq!(solution.mask.as_slice(), golden.bytes(name), "{name}");
     }
     let criterion = Criterion::by_name("wanda").expect("known");
-    let problem = LayerProblem { weight: &weight, columns: 32, inputs: &inputs, pattern: &half(Scope::Row), seed: 0 };
+    let problem = LayerProblem {
+        weight: &weight,
+        columns: 32,
+        inputs: &inputs,
+        pattern: &half(Scope::Row),
+        seed: 0,
+        settings: SolverSettings::default(),
+    };
     assert!(distance(&criterion.scores(&problem), &golden.vec("wanda.scores")) < 1e-6);
 }
 

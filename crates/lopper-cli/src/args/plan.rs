@@ -31,6 +31,18 @@ pub struct PlanOptions {
     /// How to move the kept weights in closed form afterwards [default: joint]
     #[arg(long, value_name = "NAME", value_parser = compensation(), help_heading = PRUNING)]
     pub compensation: Option<String>,
+    /// Damping of the Hessian, as a share of its mean diagonal [default: 0.01]
+    #[arg(long, value_name = "SHARE", help_heading = PRUNING)]
+    pub damping: Option<f64>,
+    /// At most N conjugate-gradient iterations of the joint compensation [default: 20]
+    #[arg(long, value_name = "N", help_heading = PRUNING)]
+    pub iterations: Option<usize>,
+    /// Inputs that methods which walk over the columns take at a time [default: 128]
+    #[arg(long, value_name = "N", help_heading = PRUNING)]
+    pub column_block: Option<usize>,
+    /// Refine the mask by at most N swaps per row [default: 0]
+    #[arg(long, value_name = "N", help_heading = PRUNING)]
+    pub swaps: Option<usize>,
     /// How much to prune before activations are computed anew [default: submodule]
     #[arg(long, value_name = "SIZE", value_parser = one_of::<PruningGranularity>(&["submodule", "block"]), help_heading = PRUNING)]
     pub prune_granularity: Option<PruningGranularity>,
@@ -164,6 +176,10 @@ impl PlanOptions {
         set(&mut pruning.criterion, self.criterion.as_ref());
         set_some(&mut pruning.scope, self.scope.as_ref());
         set(&mut pruning.compensation, self.compensation.as_ref());
+        set(&mut pruning.damping, self.damping.as_ref());
+        set(&mut pruning.iterations, self.iterations.as_ref());
+        set(&mut pruning.column_block, self.column_block.as_ref());
+        set(&mut pruning.swaps, self.swaps.as_ref());
         set(&mut pruning.granularity, self.prune_granularity.as_ref());
     }
 

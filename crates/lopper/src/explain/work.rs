@@ -5,7 +5,6 @@ use serde::Serialize;
 use super::{Sizes, rungs};
 use crate::calibration::Needs;
 use crate::error::Result;
-use crate::method::compensation::joint::ITERATIONS;
 use crate::model::{LinearRole, Part};
 use crate::plan::{Granularity, Inputs, Plan};
 
@@ -79,7 +78,8 @@ impl Sizes<'_> {
     fn solve(&self, role: LinearRole) -> f64 {
         let (d_out, d_in) = self.spec.shape(role);
         let errors = if self.trains() { 6.0 } else { 4.0 };
-        let iterations = if self.plan.pruning.compensation == "none" { 0.0 } else { ITERATIONS as f64 + 1.0 };
+        let iterations =
+            if self.plan.pruning.compensation == "none" { 0.0 } else { self.plan.pruning.iterations as f64 + 1.0 };
         2.0 * (iterations + errors) * (d_out * d_in * d_in) as f64
     }
 }

@@ -26,6 +26,27 @@ pub struct LayerProblem<'a> {
     pub pattern: &'a Pattern,
     /// For criteria that draw; different for every layer.
     pub seed: u64,
+    /// How hard to try.
+    pub settings: SolverSettings,
+}
+
+/// How a layer problem is solved.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SolverSettings {
+    /// γ on the diagonal of H, as a share of its mean.
+    pub damping: f64,
+    /// At most so many conjugate-gradient iterations.
+    pub iterations: usize,
+    /// Columns that a walk over the matrix takes at a time.
+    pub column_block: usize,
+    /// At most so many swaps per row that refine a mask.
+    pub swaps: usize,
+}
+
+impl Default for SolverSettings {
+    fn default() -> Self {
+        Self { damping: 0.01, iterations: 20, column_block: 128, swaps: 0 }
+    }
 }
 
 /// A pruned weight.

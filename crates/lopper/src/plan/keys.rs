@@ -64,6 +64,14 @@ pub struct PruningPlan {
     pub scope: Option<Scope>,
     /// Name of a compensation.
     pub compensation: String,
+    /// γ on the diagonal of the Hessian, as a share of its mean.
+    pub damping: f64,
+    /// At most so many conjugate-gradient iterations of the joint compensation.
+    pub iterations: usize,
+    /// Inputs that a method which walks over the columns takes at a time.
+    pub column_block: usize,
+    /// At most so many swaps of a kept against a pruned weight per row after the criterion has chosen; 0 for none.
+    pub swaps: usize,
     /// How much is pruned before activations are computed anew.
     pub granularity: PruningGranularity,
 }
@@ -183,6 +191,10 @@ impl Default for PruningPlan {
             criterion: "wanda".into(),
             scope: None,
             compensation: "joint".into(),
+            damping: 0.01,
+            iterations: 20,
+            column_block: 128,
+            swaps: 0,
             granularity: PruningGranularity::Submodule,
         }
     }

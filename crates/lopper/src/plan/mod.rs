@@ -5,9 +5,9 @@ mod keys;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::method::SelectThenRepair;
 use crate::method::compensation::Compensation;
 use crate::method::criterion::Criterion;
+use crate::method::{SelectThenRepair, SolverSettings};
 use crate::model::{DecoderSpec, LinearRole};
 use crate::sparsity::Pattern;
 
@@ -76,6 +76,12 @@ impl Plan {
         })
     }
 
+    /// How hard a layer problem is solved.
+    pub fn solver_settings(&self) -> SolverSettings {
+        let &PruningPlan { damping, iterations, column_block, swaps, .. } = &self.pruning;
+        SolverSettings { damping, iterations, column_block, swaps }
+    }
+
     /// Tokens per calibration window.
     pub fn calibration_seqlen(&self, spec: &DecoderSpec) -> usize {
         self.calibration.seqlen.unwrap_or(DEFAULT_SEQLEN.min(spec.max_positions))
@@ -123,7 +129,7 @@ impl Plan {
     }
 
     /// Of each number: whether it is in its range, and what to say if not.
-    fn ranges(&self, spec: &DecoderSpec) -> [(bool, &'static str); 14] {
+    fn ranges(&self, spec: &DecoderSpec) -> [(bool, &'static str); 17] {
         let ReconstructionPlan { learning_rate, warm_up, weight_decay, .. } = self.reconstruction;
         let (calibration, evaluation) = (self.calibration_seqlen(spec), self.evaluation_seqlen(spec));
         [
@@ -135,6 +141,12 @@ impl Plan {
             (evaluation >= 2, "evaluation.seqlen is below 2"),
             (evaluation <= spec.max_positions, "evaluation.seqlen exceeds the model's max_position_embeddings"),
             (self.evaluation.windows != Some(0), "evaluation.windows is 0"),
+            (
+                self.pruning.damping >= 0.0 && self.pruning.damping.is_finite(),
+                "pruning.damping is negative or not finite: it is a share of the mean diagonal of the Hessian",
+            ),
+            (self.pruning.iterations > 0, "pruning.iterations is 0; for no compensation set it to \"none\""),
+            (self.pruning.column_block > 0, "pruning.column_block is 0"),
             (self.reconstruction.batch > 0, "reconstruction.batch is 0"),
             (
                 self.reconstruction.epochs > 0,

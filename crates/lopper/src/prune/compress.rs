@@ -153,7 +153,14 @@ impl<'j, 'o> Compression<'j, 'o> {
         let inputs = state.inputs_of(role).unwrap_or(&unseen);
         let seed = self.plan.calibration.seed
             ^ ((state.index * LinearRole::ALL.len() + role as usize) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let problem = LayerProblem { weight: &weight, columns: d_in, inputs, pattern: &self.job.pattern, seed };
+        let problem = LayerProblem {
+            weight: &weight,
+            columns: d_in,
+            inputs,
+            pattern: &self.job.pattern,
+            seed,
+            settings: self.plan.solver_settings(),
+        };
         let method = &self.method;
         let solution = self.job.timings.measure(Stage::Solve, || method.solve(&problem));
         if let Some(warning) = &solution.facts.warning {

@@ -8,10 +8,6 @@ use crate::linalg::masked_least_squares;
 use crate::method::{LayerProblem, SolutionFacts};
 use crate::sparsity::Mask;
 
-/// γ as a share of the mean diagonal of H (as GPTQ and SparseGPT).
-const DAMPING: f64 = 0.01;
-/// Enough for a gap to the optimum of about 0.02 % on real layers.
-pub(crate) const ITERATIONS: usize = 20;
 /// The solver stops when the residual of every row has fallen this far.
 const TOLERANCE: f64 = 1e-4;
 
@@ -20,7 +16,7 @@ pub(super) fn repair(problem: &LayerProblem, mask: &Mask, facts: &mut SolutionFa
         facts.warning = Some("no calibration data reached this layer; its kept weights stay as they were".into());
         return None;
     };
-    let damping = DAMPING * gram.mean_diagonal();
+    let damping = problem.settings.damping * gram.mean_diagonal();
     facts.damping = Some(2.0 * damping);
     if !(damping > 0.0 && damping.is_finite()) {
         let square = gram.mean_diagonal();
@@ -30,7 +26,14 @@ pub(super) fn repair(problem: &LayerProblem, mask: &Mask, facts: &mut SolutionFa
     }
     // H/2 = XᵀX + (γ/2)I has the same optimum
     let h = gram.damped(damping);
-    let solution = masked_least_squares(problem.weight, mask.as_slice(), &h, problem.columns, ITERATIONS, TOLERANCE);
+    let solution = masked_least_squares(
+        problem.weight,
+        mask.as_slice(),
+        &h,
+        problem.columns,
+        problem.settings.iterations,
+        TOLERANCE,
+    );
     facts.iterations = Some(solution.iterations);
     Some(solution.weight)
 }
