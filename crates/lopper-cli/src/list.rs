@@ -19,6 +19,15 @@ const PATTERNS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Ways to spread a sparsity over layers, and to make exceptions.
+const RATIOS: &[(&str, &str)] = &[
+    ("--ratios uniform", "every matrix loses the same share"),
+    ("--ratios owl", "blocks with more outliers among |w|·‖x‖ lose less, by --owl-lambda at most (Yin et al. 2023)"),
+    ("--scope block", "scores compared over the matrices of a block: each loses what is smallest there"),
+    ("--scope model", "scores compared over the whole model"),
+    ("--rule NAME=WHAT", "these matrices to a pattern (2:4), to a share (0.6), or left as they are (dense)"),
+];
+
 /// Prints the tables.
 ///
 /// # Errors
@@ -45,12 +54,13 @@ pub fn run(args: &ListArgs) -> Result<()> {
 }
 
 /// Title, what the second column is, and the rows.
-fn sections() -> [(&'static str, &'static str, Vec<[String; 2]>); 4] {
+fn sections() -> [(&'static str, &'static str, Vec<[String; 2]>); 5] {
     let row = |name: &str, summary: &str| [name.to_owned(), summary.to_owned()];
     [
         ("Families", "models", FAMILIES.iter().map(|family| row(family.name, family.examples)).collect()),
         ("Criteria", "summary", CRITERIA.iter().map(|criterion| row(criterion.name, criterion.summary)).collect()),
         ("Compensations", "summary", COMPENSATIONS.iter().map(|one| row(one.name, one.summary)).collect()),
         ("Patterns", "summary", PATTERNS.iter().map(|(name, summary)| row(name, summary)).collect()),
+        ("Ratios", "summary", RATIOS.iter().map(|(name, summary)| row(name, summary)).collect()),
     ]
 }

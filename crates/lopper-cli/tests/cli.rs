@@ -56,7 +56,7 @@ fn help() {
 fn list() {
     insta::assert_snapshot!("list", succeeds(&["list"]));
     let list = json(&["list", "--json"]);
-    for section in ["families", "criteria", "compensations", "patterns"] {
+    for section in ["families", "criteria", "compensations", "patterns", "ratios"] {
         assert!(list[section].as_array().is_some_and(|rows| !rows.is_empty()), "{section}");
     }
 }

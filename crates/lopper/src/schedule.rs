@@ -22,6 +22,8 @@ pub enum Step {
 /// What happens to every block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
+    /// What a pass over the dense model collects before the first block; `None` where every share is known beforehand.
+    pub survey: Option<Needs>,
     /// In this order, for each block.
     pub steps: Vec<Step>,
     /// What the method wants to know of a layer's inputs.
@@ -56,15 +58,17 @@ impl Schedule {
             }
         }
         let dense_stream = trains && plan.calibration.inputs == Inputs::Pruned;
-        Ok(Self { steps, needs, calibrates, dense_stream })
+        Ok(Self { survey: plan.survey()?, steps, needs, calibrates, dense_stream })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Schedule, Step};
+    use crate::calibration::Needs;
     use crate::model::Part::{Attention, Mlp};
-    use crate::plan::{Granularity, Inputs, Plan, PruningGranularity};
+    use crate::plan::{Granularity, Inputs, Plan, PruningGranularity, PruningPlan, Ratios, Rule};
+    use crate::sparsity::Extent;
 
     #[test]
     fn default_repairs_each_half_before_the_next_is_pruned() {
@@ -83,6 +87,27 @@ mod tests {
         let schedule = Schedule::new(&plan).expect("valid");
         assert!(!schedule.calibrates && !schedule.dense_stream);
         assert_eq!(schedule.steps, [Step::Prune(vec![Attention]), Step::Prune(vec![Mlp])]);
+    }
+
+    #[test]
+    fn shares_that_depend_on_other_matrices_are_surveyed_first() {
+        let survey = |change: &dyn Fn(&mut PruningPlan)| {
+            let mut plan = Plan::default();
+            change(&mut plan.pruning);
+            Schedule::new(&plan).expect("valid").survey
+        };
+        let rule = |scope| Rule { matrices: "mlp".into(), sparsity: Some(0.3), scope, ..Rule::default() };
+        assert_eq!(survey(&|_| {}), None);
+        assert_eq!(survey(&|pruning| pruning.scope = Some(Extent::Matrix)), None);
+        assert_eq!(survey(&|pruning| pruning.scope = Some(Extent::Model)), Some(Needs::ColumnNorms));
+        assert_eq!(survey(&|pruning| pruning.rules = vec![rule(Some(Extent::Block))]), Some(Needs::ColumnNorms));
+        let magnitude = |pruning: &mut PruningPlan| {
+            (pruning.criterion, pruning.scope) = ("magnitude".into(), Some(Extent::Block));
+            pruning.rules = vec![rule(None)];
+        };
+        assert_eq!(survey(&magnitude), Some(Needs::Nothing));
+        let owl = |pruning: &mut PruningPlan| (pruning.criterion, pruning.ratios) = ("magnitude".into(), Ratios::Owl);
+        assert_eq!(survey(&owl), Some(Needs::ColumnNorms));
     }
 
     #[test]

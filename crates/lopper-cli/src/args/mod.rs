@@ -42,7 +42,7 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Show what `prune` would do, how much memory and how long it would take
     Explain(ExplainArgs),
-    /// List the model families, criteria, compensations and patterns this program knows
+    /// List the model families, criteria, compensations, patterns and ratios this program knows
     List(ListArgs),
     /// Write a completion script for a shell to stdout
     Completions(CompletionsArgs),

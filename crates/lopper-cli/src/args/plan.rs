@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use lopper::calibration::{HiddenDtype, Sampling};
-use lopper::plan::{ComputeDtype, Granularity, Inputs, Plan, PruningGranularity};
-use lopper::sparsity::Scope;
+use lopper::plan::{ComputeDtype, Granularity, Inputs, Plan, PruningGranularity, Ratios, Rule};
+use lopper::sparsity::Extent;
 
 use super::choice::{compensation, criterion, one_of};
 
@@ -25,9 +25,21 @@ pub struct PlanOptions {
     /// How to choose the weights to prune [default: wanda]
     #[arg(long, value_name = "NAME", value_parser = criterion(), help_heading = PRUNING)]
     pub criterion: Option<String>,
-    /// Compare scores within each output row or the whole matrix [default: what the criterion's paper does]
-    #[arg(long, value_name = "SCOPE", value_parser = one_of::<Scope>(&["row", "matrix"]), help_heading = PRUNING)]
-    pub scope: Option<Scope>,
+    /// Compare scores within each output row, each matrix, each block, or the whole model [default: what the criterion's paper does]
+    #[arg(long, value_name = "SCOPE", value_parser = one_of::<Extent>(&["row", "matrix", "block", "model"]), help_heading = PRUNING)]
+    pub scope: Option<Extent>,
+    /// Prune every layer alike, or blocks with more outliers less (owl) [default: uniform]
+    #[arg(long, value_name = "HOW", value_parser = one_of::<Ratios>(&["uniform", "owl"]), help_heading = PRUNING)]
+    pub ratios: Option<Ratios>,
+    /// A score so many times the mean of its block is an outlier [default: 5.0]
+    #[arg(long, value_name = "TIMES", help_heading = PRUNING)]
+    pub owl_threshold: Option<f64>,
+    /// The sparsity of a block differs from --sparsity by this at most [default: 0.08]
+    #[arg(long, value_name = "SHARE", help_heading = PRUNING)]
+    pub owl_lambda: Option<f64>,
+    /// Do something else with some matrices: down_proj=2:4, layers.0=0.3, or 'layers\.[0-3]\..*=dense'; the first rule that matches a name decides [default: none]
+    #[arg(long, value_name = "MATRICES=WHAT", help_heading = PRUNING)]
+    pub rule: Vec<Rule>,
     /// How to move the kept weights in closed form afterwards [default: joint]
     #[arg(long, value_name = "NAME", value_parser = compensation(), help_heading = PRUNING)]
     pub compensation: Option<String>,
@@ -149,9 +161,9 @@ fn set_some<T: Clone>(key: &mut Option<T>, flag: Option<&T>) {
 }
 
 /// Overwrites a list if the flag was given.
-fn set_list(key: &mut Vec<PathBuf>, flag: &[PathBuf]) {
+fn set_list<T: Clone>(key: &mut Vec<T>, flag: &[T]) {
     if !flag.is_empty() {
-        key.clone_from(&flag.to_vec());
+        *key = flag.to_vec();
     }
 }
 
@@ -175,6 +187,10 @@ impl PlanOptions {
         }
         set(&mut pruning.criterion, self.criterion.as_ref());
         set_some(&mut pruning.scope, self.scope.as_ref());
+        set(&mut pruning.ratios, self.ratios.as_ref());
+        set(&mut pruning.owl_threshold, self.owl_threshold.as_ref());
+        set(&mut pruning.owl_lambda, self.owl_lambda.as_ref());
+        set_list(&mut pruning.rules, &self.rule);
         set(&mut pruning.compensation, self.compensation.as_ref());
         set(&mut pruning.damping, self.damping.as_ref());
         set(&mut pruning.iterations, self.iterations.as_ref());

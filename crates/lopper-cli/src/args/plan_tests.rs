@@ -19,7 +19,15 @@ const FLAGS: &[(&str, &str, &str, &str)] = &[
     ("pruning.pattern", "pattern", "2:4", r#""2:4""#),
     ("pruning.criterion", "criterion", "magnitude", r#""magnitude""#),
     ("pruning.scope", "scope", "matrix", r#""matrix""#),
+    ("pruning.ratios", "ratios", "owl", r#""owl""#),
+    ("pruning.owl_threshold", "owl-threshold", "7.5", "7.5"),
+    ("pruning.owl_lambda", "owl-lambda", "0.125", "0.125"),
+    ("pruning.rules", "rule", "up=2:4", r#"[{ matrices = "up", pattern = "2:4" }]"#),
     ("pruning.compensation", "compensation", "none", r#""none""#),
+    ("pruning.damping", "damping", "0.5", "0.5"),
+    ("pruning.iterations", "iterations", "5", "5"),
+    ("pruning.column_block", "column-block", "64", "64"),
+    ("pruning.swaps", "swaps", "5", "5"),
     ("pruning.granularity", "prune-granularity", "block", r#""block""#),
     ("reconstruction.granularity", "reconstruct", "none", r#""none""#),
     ("reconstruction.epochs", "epochs", "5", "5"),
@@ -142,6 +150,10 @@ fn the_names_of_choices_are_those_of_the_plan() {
     for (key, flag) in [
         ("calibration.sampling", "sampling"),
         ("calibration.inputs", "inputs"),
+        ("pruning.damping", "damping", "0.5", "0.5"),
+        ("pruning.iterations", "iterations", "5", "5"),
+        ("pruning.column_block", "column-block", "64", "64"),
+        ("pruning.swaps", "swaps", "5", "5"),
         ("pruning.granularity", "prune-granularity"),
         ("reconstruction.granularity", "reconstruct"),
         ("compute.dtype", "dtype"),
@@ -160,6 +172,15 @@ fn the_names_of_choices_are_those_of_the_plan() {
         accepted.sort_unstable();
         assert_eq!(offered, accepted, "--{flag}");
     }
+}
+
+#[test]
+fn rules_keep_their_order() {
+    let plan =
+        planned(&["--rule", "down_proj=2:4", "--rule", "layers.0=dense", "--rule", "mlp=0.25"].map(str::to_owned));
+    let told: Vec<_> =
+        plan.pruning.rules.iter().map(|rule| (rule.matrices.as_str(), rule.dense, rule.sparsity)).collect();
+    assert_eq!(told, [("down_proj", false, None), ("layers.0", true, None), ("mlp", false, Some(0.25))]);
 }
 
 #[test]

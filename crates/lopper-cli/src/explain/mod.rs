@@ -3,13 +3,16 @@
 mod rate;
 mod words;
 
+use std::collections::BTreeMap;
+
 use lopper::Result;
 use lopper::checkpoint::Checkpoint;
 use lopper::evaluation::{ScoredText, Windows, open_tokenizer};
 use lopper::explain::{Estimate, Phase, Texts, scored_tokens};
 use lopper::model::{Decoder, DecoderSpec};
-use lopper::plan::Plan;
+use lopper::plan::{Measured, Plan};
 use lopper::progress::{Event, Observer};
+use lopper::sparsity::Pattern;
 use serde::Serialize;
 
 use crate::args::ExplainArgs;
@@ -17,7 +20,7 @@ use crate::interrupt::Interrupt;
 use crate::model::{Model, settle};
 use crate::render::progress::Progress;
 use crate::render::table::{Align, Table};
-use crate::render::{output, units};
+use crate::render::{output, patterns, units};
 use rate::Rate;
 
 /// What `--json` prints.
@@ -25,6 +28,11 @@ use rate::Rate;
 struct Explanation {
     plan: Plan,
     steps: Vec<String>,
+    /// Pattern of each matrix, or `dense`; absent where it depends on the calibration.
+    allocation: Option<BTreeMap<String, String>>,
+    /// A line for each kind of pattern, where matrices differ.
+    #[serde(skip)]
+    kinds: Vec<String>,
     memory: Memory,
     time: Time,
 }
@@ -81,8 +89,22 @@ fn explain(model: &Model, plan: &Plan) -> Result<Explanation> {
     let estimate = Estimate::new(plan, spec, Texts { scored_tokens: scored, largest_bytes: largest_text(plan) })?;
     let rate = (plan.compute.device == "cpu").then(|| Rate::measure(plan, spec));
     let steps = words::steps(plan, spec, decoder.checkpoint().total_bytes(), scored)?;
+    let (allocation, kinds) = allocation(plan, spec)?;
     let plan = plan.resolved(spec)?;
-    Ok(Explanation { steps, memory: memory(&estimate), time: time(&estimate, rate), plan })
+    Ok(Explanation { steps, allocation, kinds, memory: memory(&estimate), time: time(&estimate, rate), plan })
+}
+
+/// The pattern of each matrix by name, as far as it is known before the run, and in words.
+fn allocation(plan: &Plan, spec: &DecoderSpec) -> Result<(Option<BTreeMap<String, String>>, Vec<String>)> {
+    let targets = plan.targets(spec)?;
+    if targets.is_measured() {
+        return Ok((None, vec!["what each matrix loses depends on the calibration; the report tells".into()]));
+    }
+    let allocation = targets.allocate(&Measured::default())?;
+    let text = |pattern: Option<&Pattern>| pattern.map_or_else(|| "dense".into(), Pattern::to_string);
+    let by_name = allocation.iter().map(|(id, pattern)| (Decoder::weight_name(id), text(pattern))).collect();
+    let kinds = patterns::kinds(allocation.iter().map(|(id, pattern)| (id.role, pattern.copied())));
+    Ok((Some(by_name), if patterns::differ(plan) { kinds } else { Vec::new() }))
 }
 
 /// Tokens of each text to score; without a tokenizer that is not known, and an error.
@@ -126,8 +148,10 @@ fn text(model: &Model, explanation: &Explanation) -> String {
         Some(seconds) => format!("Time: about {} (an estimate; {})", units::seconds(seconds), rate_in_words(time)),
         None => "Time: not estimated for this device".into(),
     };
+    let kinds = explanation.kinds.iter().fold(String::new(), |text, kind| text + "  " + kind + "\n");
+    let kinds = if kinds.is_empty() { kinds } else { format!("Patterns\n\n{kinds}\n") };
     format!(
-        "What `lopper prune {}` would do\n\n{steps}\n{peak}\n\n{}\n{took}\n\n{}",
+        "What `lopper prune {}` would do\n\n{steps}\n{kinds}{peak}\n\n{}\n{took}\n\n{}",
         model.name,
         phases(memory),
         stages(time)

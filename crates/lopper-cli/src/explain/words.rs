@@ -4,11 +4,10 @@ use lopper::Result;
 use lopper::calibration::{Needs, Sampling};
 use lopper::explain::rungs;
 use lopper::model::{DecoderSpec, LinearRole, Part};
-use lopper::plan::{Inputs, Plan};
+use lopper::plan::{Inputs, Plan, Ratios};
 use lopper::schedule::{Schedule, Step};
-use lopper::sparsity::{Pattern, Scope};
 
-use crate::render::units;
+use crate::render::{patterns, units};
 
 /// What happens, in order; steps of a block are indented.
 pub fn steps(plan: &Plan, spec: &DecoderSpec, bytes: u64, scored: usize) -> Result<Vec<String>> {
@@ -25,6 +24,7 @@ pub fn steps(plan: &Plan, spec: &DecoderSpec, bytes: u64, scored: usize) -> Resu
     if scored > 0 {
         steps.push(format!("score the dense model on {} tokens", units::count(scored)));
     }
+    steps.extend(schedule.survey.map(|needs| survey(plan, needs)));
     if compressed > 1 {
         steps.push(format!(
             "for the ladder: do the following {compressed} times, with less repair first; only the last is kept"
@@ -64,6 +64,17 @@ fn calibration(plan: &Plan, spec: &DecoderSpec, schedule: &Schedule) -> String {
     format!("embed {windows} windows of {seqlen} tokens of {source} ({how} ones, {held_out} of them held out){streams}")
 }
 
+fn survey(plan: &Plan, needs: Needs) -> String {
+    let pass = if needs == Needs::Nothing { "read the dense model once" } else { "run the dense model once" };
+    let what = match plan.pruning.ratios {
+        Ratios::Owl => "count the outliers of each block, and share out the zeros by them".into(),
+        Ratios::Uniform => {
+            format!("compare the {} scores of matrices that compete, and share out the zeros", plan.pruning.criterion)
+        }
+    };
+    format!("{pass}: {what}")
+}
+
 fn step(step: &Step, plan: &Plan, spec: &DecoderSpec, schedule: &Schedule) -> Result<String> {
     Ok(match step {
         Step::Prune(parts) => prune(parts, plan, schedule)?,
@@ -93,13 +104,8 @@ fn prune(parts: &[Part], plan: &Plan, schedule: &Schedule) -> Result<String> {
         Needs::ColumnNorms => format!("collect the norms of the inputs {whose}, "),
         Needs::Gram => format!("collect the Gram matrices of the inputs {whose}, "),
     };
-    let share = match plan.pattern()? {
-        Pattern::Unstructured { sparsity, scope: Scope::Row } => format!("{} of each row", units::percent(sparsity)),
-        Pattern::Unstructured { sparsity, scope: Scope::Matrix } => {
-            format!("{} of each matrix", units::percent(sparsity))
-        }
-        Pattern::NofM { keep, of } => format!("all but {keep} of every {of} weights"),
-    };
+    let rest = if plan.pruning.rules.is_empty() { "" } else { ", or what the rules say," };
+    let share = format!("{}{rest}", patterns::asked(plan)?);
     let repair = if plan.pruning.compensation == "none" {
         String::new()
     } else {

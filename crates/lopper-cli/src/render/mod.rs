@@ -2,6 +2,7 @@
 
 pub mod error;
 pub mod output;
+pub mod patterns;
 pub mod progress;
 pub mod report;
 pub mod table;

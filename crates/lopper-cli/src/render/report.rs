@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use lopper::report::Report;
-use lopper::sparsity::{Pattern, Scope};
 
 use super::table::{Align, Table};
-use super::units;
+use super::{patterns, units};
 
 /// Everything, ready to print.
 pub fn text(report: &Report, out: &Path) -> String {
@@ -52,14 +51,19 @@ fn short_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
 fn facts(report: &Report, out: &Path) -> Vec<(&'static str, String)> {
     let model = &report.model;
     let zeros = format!(
-        "{}: {} of {} weights in the linear layers are zero",
+        "{}: {} of {} weights in the linear layers are zero, {} were asked for",
         units::percent(model.sparsity()),
         units::count(model.zeros),
-        units::count(model.prunable)
+        units::count(model.prunable),
+        units::count(model.target)
     );
     let stages = report.timings.stages().into_iter().filter(|(_, seconds)| *seconds >= 0.05);
     let stages: Vec<_> = stages.map(|(name, seconds)| format!("{name} {}", units::seconds(seconds))).collect();
     let mut facts = vec![("zeros", zeros), ("pattern", pattern(report))];
+    if patterns::differ(&report.plan) {
+        let matrices = report.matrices.iter().map(|facts| (facts.role, facts.pattern));
+        facts.extend(patterns::kinds(matrices).into_iter().map(|kind| ("", kind)));
+    }
     facts.push(("time", format!("{} ({})", units::seconds(report.seconds), stages.join(", "))));
     facts.extend(report.peak_memory.map(|bytes| ("memory", format!("{} at most", units::bytes(bytes)))));
     facts.push(("written", format!("{} (with report.json and plan.toml)", out.display())));
@@ -69,17 +73,9 @@ fn facts(report: &Report, out: &Path) -> Vec<(&'static str, String)> {
 /// Pattern, criterion and compensation in words.
 fn pattern(report: &Report) -> String {
     let pruning = &report.plan.pruning;
-    let pattern = match report.plan.pattern() {
-        Ok(Pattern::Unstructured { sparsity, scope: Scope::Row }) => {
-            format!("{} of each row", units::percent(sparsity))
-        }
-        Ok(Pattern::Unstructured { sparsity, scope: Scope::Matrix }) => {
-            format!("{} of each matrix", units::percent(sparsity))
-        }
-        Ok(Pattern::NofM { keep, of }) => format!("{keep}:{of}, at most {keep} of every {of} consecutive weights kept"),
-        Err(_) => String::new(),
-    };
-    format!("{pattern}, chosen by {}, compensation {}", pruning.criterion, pruning.compensation)
+    let rest = if pruning.rules.is_empty() { "" } else { " where no rule says otherwise" };
+    let asked = patterns::asked(&report.plan).unwrap_or_default();
+    format!("{asked}{rest}, chosen by {}, compensation {}", pruning.criterion, pruning.compensation)
 }
 
 /// What to do with the result.

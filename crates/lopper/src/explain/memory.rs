@@ -85,15 +85,40 @@ impl Sizes<'_> {
         Item { name: "one block, dense and pruned, with its masks", bytes: weights * (2 * F32 + 1) }
     }
 
-    /// Gram matrices of all inputs of a block, packed f64.
-    fn grams(&self) -> u64 {
+    /// Gram matrices of all inputs of a block, packed f64, for those who need them.
+    fn grams(&self, needs: Needs) -> Item {
         let each = |n: u64| n * (n + 1) / 2 * 8;
         let all = [Part::Attention, Part::Mlp].into_iter().flat_map(|part| self.inputs(part));
-        if self.schedule.needs == Needs::Gram { all.map(each).sum() } else { 0 }
+        let bytes = if needs == Needs::Gram { all.map(each).sum() } else { 0 };
+        Item { name: "Gram matrices of the block's inputs", bytes }
+    }
+
+    /// A pass over the dense model: one stream of the windows that train, a block, and its scores.
+    fn surveying(&self, needs: Needs) -> Phase {
+        let parts = [Part::Attention, Part::Mlp];
+        let bytes = if self.plan.compute.hidden_states == HiddenDtype::Bf16 { 2 } else { F32 };
+        let numbers = (self.plan.calibration.samples * self.seqlen * self.spec.hidden) as u64;
+        let states = if needs == Needs::Nothing { 0 } else { numbers * bytes };
+        let activations = parts.map(|part| self.activations(part, false)).into_iter().max().unwrap_or(0);
+        let weights: u64 = parts.map(|part| self.weights(part)).iter().sum();
+        let items = vec![
+            Item { name: "hidden states of the calibration windows", bytes: states },
+            Item { name: "one block", bytes: weights * F32 },
+            Item { name: "scores of a block", bytes: weights * F32 },
+            Item { name: "activations of one batch", bytes: activations * self.batch_tokens() * F32 },
+            self.grams(needs),
+        ];
+        Phase { name: "surveying the dense model", items }
+    }
+
+    /// Tokens of a forward pass.
+    fn batch_tokens(&self) -> u64 {
+        (self.seqlen * (BATCH_TOKENS / self.seqlen.max(1)).max(1)) as u64
     }
 
     pub(super) fn phases(&self, texts: Texts) -> Vec<Phase> {
         let mut phases = vec![Phase { name: "reading the texts", items: Vec::new() }];
+        phases.extend(self.schedule.survey.map(|needs| self.surveying(needs)));
         if self.schedule.calibrates && self.schedule.needs != Needs::Nothing {
             phases.push(self.compressing("calibrating a block", self.calibrating()));
         }
@@ -117,14 +142,13 @@ impl Sizes<'_> {
 
     /// A phase of pruning a block: `own` beside what all of them hold.
     fn compressing(&self, name: &'static str, own: Vec<Item>) -> Phase {
-        let grams = Item { name: "Gram matrices of the block's inputs", bytes: self.grams() };
+        let grams = self.grams(self.schedule.needs);
         Phase { name, items: [vec![self.streams(), self.block(), grams], own].concat() }
     }
 
     /// A forward pass over one batch, and the f32 sums of the Gram matrices at hand.
     fn calibrating(&self) -> Vec<Item> {
-        let tokens = (self.seqlen * (BATCH_TOKENS / self.seqlen.max(1)).max(1)) as u64;
-        let parts = [Part::Attention, Part::Mlp];
+        let (tokens, parts) = (self.batch_tokens(), [Part::Attention, Part::Mlp]);
         let activations = parts.map(|part| self.activations(part, false)).into_iter().max().unwrap_or(0) * tokens * F32;
         let sums = |part| self.inputs(part).into_iter().map(|n| n * n * F32).sum::<u64>();
         let together = self.schedule.steps.iter().any(|step| matches!(step, Step::Prune(group) if group.len() > 1));

@@ -4,7 +4,7 @@
 
 use super::{Estimate, Texts, rungs, scored_tokens};
 use crate::model::{AttentionSpec, DecoderSpec, MlpSpec, RotaryScaling, RotarySpec};
-use crate::plan::{Granularity, Inputs, Plan};
+use crate::plan::{Granularity, Inputs, Plan, Ratios};
 
 /// Two blocks of 4·8² + 3·8·16 = 640 weights.
 fn spec() -> DecoderSpec {
@@ -85,6 +85,21 @@ fn work_is_two_operations_per_weight_and_token() {
     // all windows forward, and the triangles of the training windows
     let squares = 2.0 * f64::from(3 * 8 * 8 + 16 * 16);
     assert_eq!(flops(&plan(), "calibrate"), 80.0 * forward + 60.0 * squares);
+}
+
+#[test]
+fn a_survey_is_one_pass_of_the_dense_model_whatever_the_ladder() {
+    let mut plan = plan();
+    plan.pruning.ratios = Ratios::Owl;
+    let forward = 2.0 * (2.0 * 640.0 + 160.0);
+    assert_eq!(flops(&plan, "calibrate") - flops(&self::plan(), "calibrate"), 60.0 * forward);
+    assert_eq!(bytes(&plan, "surveying", "hidden states"), Some(6 * 10 * 8 * 4));
+    assert_eq!(bytes(&plan, "surveying", "scores"), Some(640 * 4));
+    assert_eq!(bytes(&self::plan(), "surveying", "scores"), None);
+    plan.evaluation.ladder = true;
+    let mut uniform = plan.clone();
+    uniform.pruning.ratios = Ratios::Uniform;
+    assert_eq!(flops(&plan, "calibrate") - flops(&uniform, "calibrate"), 60.0 * forward);
 }
 
 #[test]

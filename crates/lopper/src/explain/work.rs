@@ -37,6 +37,7 @@ impl Sizes<'_> {
                 work.flops += flops;
             }
         }
+        work[0].flops += self.schedule.survey.map_or(0.0, |needs| self.survey(needs));
         let blocks: f64 = [Part::Attention, Part::Mlp]
             .map(|part| self.forward(part, self.plan.evaluation_seqlen(self.spec)))
             .iter()
@@ -45,6 +46,17 @@ impl Sizes<'_> {
         let per_token = self.spec.blocks as f64 * blocks + head;
         work.push(Work { stage: "evaluate", flops: (scored * scored_tokens) as f64 * per_token });
         Ok(work)
+    }
+
+    /// Operations of the pass over the dense model before the first block.
+    fn survey(&self, needs: Needs) -> f64 {
+        let tokens = (self.plan.calibration.samples * self.seqlen) as f64;
+        let part = |part| {
+            let squares = self.inputs(part).map(|n| (n * n) as f64).iter().sum::<f64>();
+            self.forward(part, self.seqlen) + if needs == Needs::Gram { squares } else { 0.0 }
+        };
+        let passes = if needs == Needs::Nothing { 0.0 } else { tokens * self.spec.blocks as f64 };
+        passes * [Part::Attention, Part::Mlp].map(part).iter().sum::<f64>()
     }
 
     /// Operations of calibrating, solving, reconstructing and advancing, for one model.

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use lopper_kernels::Precision;
 use serde::{Deserialize, Serialize};
 
+use super::Rule;
 use crate::calibration::{HiddenDtype, Sampling};
-use crate::sparsity::Scope;
+use crate::sparsity::Extent;
 
 /// A run: which model, what to prune, how to repair, what to measure. Every key has a default but `model`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -59,9 +60,15 @@ pub struct PruningPlan {
     pub pattern: Option<String>,
     /// Name of a criterion.
     pub criterion: String,
-    /// Where scores are compared; the criterion's own default if absent.
+    /// How far scores are compared; the criterion's own default if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub scope: Option<Scope>,
+    pub scope: Option<Extent>,
+    /// How the sparsity is spread over layers.
+    pub ratios: Ratios,
+    /// M of OWL: a score so many times the mean of its block is an outlier.
+    pub owl_threshold: f64,
+    /// λ of OWL: a block's sparsity differs from the whole's by this at most.
+    pub owl_lambda: f64,
     /// Name of a compensation.
     pub compensation: String,
     /// γ on the diagonal of the Hessian, as a share of its mean.
@@ -74,6 +81,19 @@ pub struct PruningPlan {
     pub swaps: usize,
     /// How much is pruned before activations are computed anew.
     pub granularity: PruningGranularity,
+    /// What is asked of some matrices instead; the first that matches decides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Rule>,
+}
+
+/// How a sparsity is spread over the layers of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ratios {
+    /// Every matrix loses the same share.
+    Uniform,
+    /// Blocks with more outliers among `|w|·‖x‖` lose less.
+    Owl,
 }
 
 /// How much is pruned before activations are computed anew.
@@ -190,12 +210,16 @@ impl Default for PruningPlan {
             pattern: None,
             criterion: "wanda".into(),
             scope: None,
+            ratios: Ratios::Uniform,
+            owl_threshold: 5.0,
+            owl_lambda: 0.08,
             compensation: "joint".into(),
             damping: 0.01,
             iterations: 20,
             column_block: 128,
             swaps: 0,
             granularity: PruningGranularity::Submodule,
+            rules: Vec::new(),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The whole run as data. A [`Plan`] that [`Plan::validate`] accepted contradicts neither itself nor the model.
 
 mod keys;
+mod rules;
+mod targets;
 
 use std::path::Path;
 
@@ -8,13 +10,16 @@ use crate::error::{Error, Result};
 use crate::method::compensation::Compensation;
 use crate::method::criterion::Criterion;
 use crate::method::{SelectThenRepair, SolverSettings};
-use crate::model::{DecoderSpec, LinearRole};
-use crate::sparsity::Pattern;
+use crate::model::DecoderSpec;
+use crate::sparsity::{Extent, Pattern};
+use rules::Request;
 
 pub use keys::{
     CalibrationPlan, ComputeDtype, ComputePlan, EvaluationPlan, Granularity, Inputs, Plan, PruningGranularity,
-    PruningPlan, ReconstructionPlan,
+    PruningPlan, Ratios, ReconstructionPlan,
 };
+pub use rules::Rule;
+pub use targets::{Allocation, Measured, Targets};
 
 /// The sparsity of a run that asks for nothing else.
 const DEFAULT_SPARSITY: f64 = 0.5;
@@ -45,23 +50,34 @@ impl Plan {
             .map_err(|error| Error::Plan { problem: format!("the plan cannot be written: {error}"), hint: None })
     }
 
-    /// The pattern asked for.
+    /// The pattern asked for where no rule says otherwise. Where scores are compared beyond one matrix, or ratios differ by
+    /// block, a matrix gets a share of its own: see [`Plan::targets`].
     ///
     /// # Errors
     /// If both a sparsity and a pattern are given, or one makes no sense.
     pub fn pattern(&self) -> Result<Pattern> {
-        let PruningPlan { sparsity, pattern, scope, .. } = &self.pruning;
-        let default = Criterion::by_name(&self.pruning.criterion)?.scope;
-        match (sparsity, pattern) {
-            (Some(_), Some(_)) => {
-                Err(conflict("a sparsity and an N:M pattern exclude each other", "leave one of them out"))
-            }
-            (None, Some(_)) if scope.is_some() => {
-                Err(conflict("an N:M pattern has no scope: scores compete within a group", "leave out the scope"))
-            }
-            (None, Some(pattern)) => pattern.parse(),
-            (sparsity, None) => Pattern::unstructured(sparsity.unwrap_or(DEFAULT_SPARSITY), scope.unwrap_or(default)),
+        match self.request()? {
+            Request::NofM(pattern) => Ok(pattern),
+            Request::Share { sparsity, extent } => Pattern::unstructured(sparsity, extent.scope()),
+            Request::Dense => Err(conflict("nothing is asked of the model", "give a sparsity or a pattern")),
         }
+    }
+
+    /// How far scores are compared: as the plan says, or as the criterion's source does.
+    ///
+    /// # Errors
+    /// If the criterion is unknown.
+    pub fn extent(&self) -> Result<Extent> {
+        let own = Criterion::by_name(&self.pruning.criterion)?.scope.into();
+        Ok(self.pruning.scope.unwrap_or(own))
+    }
+
+    /// What is asked of matrices that no rule takes.
+    fn request(&self) -> Result<Request> {
+        let PruningPlan { sparsity, pattern, scope, .. } = &self.pruning;
+        let extent = self.extent()?;
+        let request = Request::new("", pattern.as_deref(), *sparsity, *scope, extent)?;
+        Ok(request.unwrap_or(Request::Share { sparsity: DEFAULT_SPARSITY, extent }))
     }
 
     /// The method asked for.
@@ -100,8 +116,8 @@ impl Plan {
         let mut plan = self.clone();
         plan.calibration.seqlen = Some(self.calibration_seqlen(spec));
         plan.evaluation.seqlen = Some(self.evaluation_seqlen(spec));
-        if let Pattern::Unstructured { sparsity, scope } = self.pattern()? {
-            (plan.pruning.sparsity, plan.pruning.scope) = (Some(sparsity), Some(scope));
+        if let Request::Share { sparsity, extent } = self.request()? {
+            (plan.pruning.sparsity, plan.pruning.scope) = (Some(sparsity), Some(extent));
         }
         Ok(plan)
     }
@@ -111,17 +127,8 @@ impl Plan {
     /// # Errors
     /// Naming the key and the value.
     pub fn validate(&self, spec: &DecoderSpec) -> Result<()> {
-        let pattern = self.pattern()?;
         self.method()?;
-        for role in LinearRole::ALL {
-            let (d_out, d_in) = spec.shape(role);
-            if !pattern.fits(d_in) {
-                let problem = format!(
-                    "pattern {pattern} does not divide the {d_in} inputs of the {role:?} layers [{d_out}, {d_in}]"
-                );
-                return Err(conflict(&problem, "choose an M that divides every width, or an unstructured sparsity"));
-            }
-        }
+        self.targets(spec)?;
         match self.ranges(spec).iter().find(|(holds, _)| !holds) {
             Some((_, problem)) => Err(Error::Plan { problem: (*problem).into(), hint: None }),
             None => Ok(()),

@@ -7,14 +7,13 @@ use crate::autograd::read;
 use crate::checkpoint::verify_untouched;
 use crate::error::{Error, Result};
 use crate::model::Decoder;
-use crate::sparsity::Pattern;
 
 /// Checks that each pruned matrix has the zeros its pattern asks for, that every tensor written anew is finite, and that
-/// every other byte is the source's. Returns the number of zeros in the pruned matrices.
+/// every other byte is the source's, those of matrices left dense included. Returns the number of zeros in all matrices.
 ///
 /// # Errors
 /// Naming the tensor that breaks a promise.
-pub(super) fn audit(source: &Decoder, written: &Decoder, pattern: &Pattern, record: &Record) -> Result<usize> {
+pub(super) fn audit(source: &Decoder, written: &Decoder, record: &Record) -> Result<usize> {
     let out = written.checkpoint();
     verify_untouched(source.checkpoint(), out, &record.replaced)?;
     for name in &record.replaced {
@@ -26,10 +25,10 @@ pub(super) fn audit(source: &Decoder, written: &Decoder, pattern: &Pattern, reco
         let weight = out.tensor_f32(&facts.name)?.to_device(&Device::Cpu)?;
         let violation = read([&weight], |[weight]| {
             zeros += weight.iter().filter(|&&w| w == 0.0).count();
-            pattern.violation(weight, facts.shape[1])
+            facts.pattern.and_then(|pattern| Some((pattern, pattern.violation(weight, facts.shape[1])?)))
         })?;
         out.release(&facts.name);
-        if let Some(violation) = violation {
+        if let Some((pattern, violation)) = violation {
             return Err(Error::Numeric {
                 problem: format!("audit: {} does not obey the pattern {pattern}: {violation}", facts.name),
                 hint: Some("this is a defect of lopper; nothing was written".into()),

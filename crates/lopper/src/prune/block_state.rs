@@ -10,6 +10,11 @@ use crate::error::{Error, Result};
 use crate::model::{Block, Decoder, LinearId, LinearRole, Part};
 use crate::sparsity::Mask;
 
+/// The seed of a layer: different for every one.
+pub(super) fn layer_seed(seed: u64, id: LinearId) -> u64 {
+    seed ^ ((id.block * LinearRole::ALL.len() + id.role as usize) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
 /// A block on the way.
 pub(super) struct BlockState {
     pub index: usize,
@@ -38,6 +43,22 @@ impl BlockState {
             other => other,
         };
         self.statistics.get(&first)
+    }
+
+    /// Name and value of what differs from the checkpoint: pruned weights; where a half that has any trained, also its norm and
+    /// the biases of the pruned layers.
+    pub fn changed(&self, trained: bool) -> Vec<(String, &Tensor)> {
+        let mut tensors = Vec::new();
+        for &role in self.masks.keys() {
+            let (id, linear) = (LinearId { block: self.index, role }, self.pruned.linear(role));
+            tensors.push((Decoder::weight_name(id), &linear.weight));
+            tensors.extend(linear.bias.as_ref().filter(|_| trained).map(|bias| (Decoder::bias_name(id), bias)));
+        }
+        for part in [Part::Attention, Part::Mlp] {
+            let trained = trained && self.masks.keys().any(|role| role.part() == part);
+            tensors.extend(trained.then(|| (Decoder::norm_name(self.index, part), &self.pruned.norm(part).weight)));
+        }
+        tensors
     }
 
     /// The layers that follow are shown what the files will hold, not what is in memory.

@@ -8,15 +8,16 @@ use crate::autograd::{RotaryTable, Tape};
 use crate::calibration::{HiddenStates, InputStatistics, Needs, StatisticsTap};
 use crate::checkpoint::Rewrite;
 use crate::error::{Error, Result};
-use crate::method::{LayerProblem, OutputError, SelectThenRepair, to_vec};
+use crate::method::{LayerProblem, OutputError, SelectThenRepair, SolutionFacts, to_vec};
 use crate::model::{Block, Decoder, LinearId, LinearRole, NoTap, Part, Tap};
-use crate::plan::{Inputs, Plan};
+use crate::plan::{Allocation, Inputs, Plan};
 use crate::progress::Event;
 use crate::reconstruction::{Settings, Window, WindowData, reconstruct};
 use crate::report::{MatrixFacts, Stage, WindowFacts};
 use crate::schedule::{BATCH_TOKENS, Schedule, Step};
+use crate::sparsity::Pattern;
 
-use super::block_state::BlockState;
+use super::block_state::{BlockState, layer_seed};
 use super::job::Job;
 
 /// What was done.
@@ -28,10 +29,16 @@ pub(super) struct Record {
     pub replaced: BTreeSet<String>,
 }
 
-/// Prunes every block by `plan` and writes it.
-pub(super) fn compress(job: &mut Job, plan: &Plan, decoder: &Decoder, rewrite: &mut Rewrite) -> Result<Record> {
+/// Prunes every block by `plan`, each matrix to the pattern it was allocated, and writes it.
+pub(super) fn compress(
+    job: &mut Job,
+    plan: &Plan,
+    allocation: &Allocation,
+    decoder: &Decoder,
+    rewrite: &mut Rewrite,
+) -> Result<Record> {
     let schedule = Schedule::new(plan)?;
-    let mut run = Compression::new(job, plan, decoder, &schedule)?;
+    let mut run = Compression::new(job, (plan, allocation), decoder, &schedule)?;
     let blocks = decoder.spec().blocks;
     let stage = format!("pruning {blocks} blocks");
     run.job.observer.event(Event::Stage { name: &stage });
@@ -63,6 +70,7 @@ struct Streams {
 struct Compression<'j, 'o> {
     job: &'j mut Job<'o>,
     plan: &'j Plan,
+    allocation: &'j Allocation,
     decoder: &'j Decoder,
     method: SelectThenRepair,
     needs: Needs,
@@ -72,7 +80,12 @@ struct Compression<'j, 'o> {
 }
 
 impl<'j, 'o> Compression<'j, 'o> {
-    fn new(job: &'j mut Job<'o>, plan: &'j Plan, decoder: &'j Decoder, schedule: &Schedule) -> Result<Self> {
+    fn new(
+        job: &'j mut Job<'o>,
+        (plan, allocation): (&'j Plan, &'j Allocation),
+        decoder: &'j Decoder,
+        schedule: &Schedule,
+    ) -> Result<Self> {
         let embed = |job: &Job| HiddenStates::embed(decoder, &job.samples, plan.compute.hidden_states);
         let streams = schedule.calibrates.then(|| {
             let inputs = embed(job)?;
@@ -86,6 +99,7 @@ impl<'j, 'o> Compression<'j, 'o> {
             needs: schedule.needs,
             job,
             plan,
+            allocation,
             decoder,
             rotary,
             record: Record::default(),
@@ -145,41 +159,47 @@ impl<'j, 'o> Compression<'j, 'o> {
         Ok(streams)
     }
 
+    /// Prunes and repairs one matrix, unless it stays dense.
     fn prune_layer(&mut self, state: &mut BlockState, role: LinearRole) -> Result<()> {
+        let id = LinearId { block: state.index, role };
+        let Some(&pattern) = self.allocation.get(id) else {
+            self.record_matrix(id, None, 0, SolutionFacts::default());
+            return Ok(());
+        };
         let (d_out, d_in) = self.decoder.spec().shape(role);
-        let name = Decoder::weight_name(LinearId { block: state.index, role });
         let weight = to_vec(&state.dense.linear(role).weight)?;
         let unseen = InputStatistics::unseen(d_in);
-        let inputs = state.inputs_of(role).unwrap_or(&unseen);
-        let seed = self.plan.calibration.seed
-            ^ ((state.index * LinearRole::ALL.len() + role as usize) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let problem = LayerProblem {
             weight: &weight,
             columns: d_in,
-            inputs,
-            pattern: &self.job.pattern,
-            seed,
+            inputs: state.inputs_of(role).unwrap_or(&unseen),
+            pattern: &pattern,
+            seed: layer_seed(self.plan.calibration.seed, id),
             settings: self.plan.solver_settings(),
         };
         let method = &self.method;
         let solution = self.job.timings.measure(Stage::Solve, || method.solve(&problem));
         if let Some(warning) = &solution.facts.warning {
-            self.job.warn(format!("{name}: {warning}"));
+            self.job.warn(format!("{}: {warning}", Decoder::weight_name(id)));
         }
-        let facts = MatrixFacts {
-            name,
-            block: state.index,
-            role,
-            shape: [d_out, d_in],
-            pattern: self.job.pattern.to_string(),
-            sparsity: solution.mask.pruned() as f64 / weight.len() as f64,
-            solution: solution.facts,
-            error_reconstructed: None,
-        };
-        self.record.matrices.push(facts);
+        self.record_matrix(id, Some(pattern), solution.mask.pruned(), solution.facts);
         state.pruned.linear_mut(role).weight = Tensor::from_vec(solution.weight, (d_out, d_in), self.decoder.device())?;
         state.masks.insert(role, solution.mask);
         Ok(())
+    }
+
+    fn record_matrix(&mut self, id: LinearId, pattern: Option<Pattern>, pruned: usize, solution: SolutionFacts) {
+        let (d_out, d_in) = self.decoder.spec().shape(id.role);
+        self.record.matrices.push(MatrixFacts {
+            name: Decoder::weight_name(id),
+            block: id.block,
+            role: id.role,
+            shape: [d_out, d_in],
+            pattern,
+            sparsity: pruned as f64 / (d_out * d_in) as f64,
+            solution,
+            error_reconstructed: None,
+        });
     }
 
     fn reconstruct(&mut self, state: &mut BlockState, part: Part) -> Result<()> {
@@ -223,9 +243,8 @@ impl<'j, 'o> Compression<'j, 'o> {
 
     /// What reconstruction did to the error of each matrix on the inputs it was pruned with.
     fn record_errors(&mut self, state: &BlockState, part: Part) -> Result<()> {
-        for facts in
-            self.record.matrices.iter_mut().filter(|facts| facts.block == state.index && facts.role.part() == part)
-        {
+        let of_part = |facts: &&mut MatrixFacts| facts.block == state.index && facts.role.part() == part;
+        for facts in self.record.matrices.iter_mut().filter(of_part).filter(|facts| facts.pattern.is_some()) {
             let Some(gram) = state.inputs_of(facts.role).and_then(|inputs| inputs.gram.as_ref()) else { continue };
             let [dense, pruned] = [&state.dense, &state.pruned].map(|block| to_vec(&block.linear(facts.role).weight));
             facts.error_reconstructed = Some(OutputError::new(&dense?, gram).relative(&pruned?));
@@ -265,16 +284,7 @@ impl<'j, 'o> Compression<'j, 'o> {
 
     /// Writes what was pruned, and what was trained beside it.
     fn store(&mut self, state: &BlockState, rewrite: &mut Rewrite) -> Result<()> {
-        let trained = !self.record.windows.is_empty();
-        let mut tensors = Vec::new();
-        for role in LinearRole::ALL {
-            let (id, linear) = (LinearId { block: state.index, role }, state.pruned.linear(role));
-            tensors.push((Decoder::weight_name(id), &linear.weight));
-            tensors.extend(linear.bias.as_ref().filter(|_| trained).map(|bias| (Decoder::bias_name(id), bias)));
-        }
-        for part in [Part::Attention, Part::Mlp] {
-            tensors.extend(trained.then(|| (Decoder::norm_name(state.index, part), &state.pruned.norm(part).weight)));
-        }
+        let tensors = state.changed(!self.record.windows.is_empty());
         self.job
             .timings
             .measure(Stage::Write, || tensors.iter().try_for_each(|(name, tensor)| rewrite.put(name, tensor)))?;

@@ -13,12 +13,10 @@ use crate::model::{Decoder, DecoderSpec};
 use crate::plan::Plan;
 use crate::progress::{Event, Observer};
 use crate::report::{Rung, Stage, TextScore, Timings};
-use crate::sparsity::Pattern;
 use crate::text::{Tokenizer, builtin_text, read_text};
 
 /// A valid run: texts are tokens, names are functions.
 pub(super) struct Job<'a> {
-    pub pattern: Pattern,
     pub device: Device,
     /// Calibration windows; those from `plan.calibration.samples` on are held out.
     pub samples: Vec<Vec<u32>>,
@@ -56,7 +54,7 @@ impl<'a> Job<'a> {
             observer.event(Event::Warning(warning));
         }
         let precision = plan.compute.dtype.precision();
-        Ok(Self { pattern: plan.pattern()?, device, samples, texts, precision, timings, warnings, observer })
+        Ok(Self { device, samples, texts, precision, timings, warnings, observer })
     }
 
     /// Scores every text.

@@ -4,6 +4,7 @@ mod audit;
 mod block_state;
 mod compress;
 mod job;
+mod survey;
 
 use std::path::Path;
 use std::time::Instant;
@@ -11,11 +12,12 @@ use std::time::Instant;
 use crate::checkpoint::{Checkpoint, Rewrite};
 use crate::error::{Error, Result};
 use crate::model::Decoder;
-use crate::plan::{Granularity, Plan};
+use crate::plan::{Allocation, Granularity, Plan};
 use crate::progress::{Event, Observer};
 use crate::report::{ModelFacts, Report, Rung, Stage, peak_memory};
 use compress::{Record, compress};
 use job::Job;
+use survey::allocate;
 
 /// Prunes and repairs the checkpoint in `model` as `plan` says and writes the result to `out`, which must not exist yet.
 /// Until everything is written, reopened and audited, `out` does not appear; the input is only read.
@@ -33,10 +35,11 @@ pub fn prune(plan: &Plan, model: &Path, out: &Path, observer: &mut (dyn Observer
             drop(Rewrite::begin(decoder.checkpoint(), out)?);
         }
         let mut evaluation = vec![job.evaluate("dense", &decoder)?];
+        let allocation = allocate(&mut job, plan, &decoder)?;
         for (name, plan) in lower_rungs(plan) {
-            evaluation.push(rung(&mut job, name, &plan, &decoder, out)?);
+            evaluation.push(rung(&mut job, name, (&plan, &allocation), &decoder, out)?);
         }
-        let record = compress(&mut job, plan, &decoder, &mut rewrite)?;
+        let record = compress(&mut job, plan, &allocation, &decoder, &mut rewrite)?;
         let (scores, zeros) = finish(&mut job, plan, &decoder, &mut rewrite, &record)?;
         evaluation.push(scores);
         let report = report(job, plan, &decoder, (record, zeros, evaluation), started)?;
@@ -59,17 +62,23 @@ fn finish(
     let device = job.device.clone();
     let (written, zeros) = job.timings.measure(Stage::Write, || {
         let written = Decoder::open(Checkpoint::open(rewrite.complete()?)?, device)?;
-        let zeros = audit::audit(decoder, &written, &job.pattern, record)?;
+        let zeros = audit::audit(decoder, &written, record)?;
         Ok::<_, Error>((written, zeros))
     })?;
     Ok((job.evaluate(rung_name(plan), &written)?, zeros))
 }
 
 /// A model repaired less than the plan says, scored and thrown away.
-fn rung(job: &mut Job, name: &str, plan: &Plan, decoder: &Decoder, out: &Path) -> Result<Rung> {
+fn rung(
+    job: &mut Job,
+    name: &str,
+    (plan, allocation): (&Plan, &Allocation),
+    decoder: &Decoder,
+    out: &Path,
+) -> Result<Rung> {
     let mut rewrite = Rewrite::begin(decoder.checkpoint(), out)?;
     let known = job.warnings.len();
-    compress(job, plan, decoder, &mut rewrite)?;
+    compress(job, plan, allocation, decoder, &mut rewrite)?;
     job.warnings[known..].iter_mut().for_each(|warning| *warning = format!("{name} model: {warning}"));
     let written = Decoder::open(Checkpoint::open(rewrite.complete()?)?, job.device.clone())?;
     job.evaluate(name, &written)
@@ -112,6 +121,7 @@ fn report(
         family: decoder.spec().family,
         prunable: record.matrices.iter().map(|facts| facts.shape[0] * facts.shape[1]).sum(),
         zeros,
+        target: plan.targets(decoder.spec())?.zeros().0,
         bytes: checkpoint.total_bytes(),
         fingerprint: checkpoint.fingerprint()?,
     };

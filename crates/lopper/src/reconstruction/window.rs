@@ -15,7 +15,7 @@ pub struct Window<'a> {
     pub block: &'a mut Block,
     /// Which halves, in the order of the forward pass.
     pub parts: &'a [Part],
-    /// What may not move, by layer; a layer without mask trains whole.
+    /// What is kept, by layer; a layer without a mask was left dense and stays as it is.
     pub masks: &'a BTreeMap<LinearRole, Mask>,
     /// Angles for the longest sequence.
     pub rotary: &'a RotaryTable,
@@ -31,7 +31,7 @@ impl Window<'_> {
         Ok(x)
     }
 
-    /// Every tensor of the window, with its mask. Norms come last, and only if they train.
+    /// Every tensor of the window that may train, with its mask. Norms come last, and only if they train.
     fn tensors(&mut self, train_norms: bool) -> Vec<(&mut Tensor, Option<Mask>)> {
         let Block { attention, mlp } = &mut *self.block;
         let mut tensors = Vec::new();
@@ -51,7 +51,8 @@ impl Window<'_> {
             norms.push(&mut mlp.norm.weight);
         }
         for (role, linear) in linears {
-            tensors.push((&mut linear.weight, self.masks.get(&role).cloned()));
+            let Some(mask) = self.masks.get(&role) else { continue };
+            tensors.push((&mut linear.weight, Some(mask.clone())));
             tensors.extend(linear.bias.as_mut().map(|bias| (bias, None)));
         }
         if train_norms {

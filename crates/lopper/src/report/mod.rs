@@ -3,13 +3,14 @@
 mod memory;
 mod timings;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::evaluation::Perplexity;
 use crate::method::SolutionFacts;
 use crate::model::{LinearRole, Part};
 use crate::plan::Plan;
 use crate::reconstruction::Outcome;
+use crate::sparsity::Pattern;
 
 pub use memory::peak_memory;
 pub use timings::{Stage, Timings};
@@ -25,7 +26,7 @@ pub struct Report {
     pub model: ModelFacts,
     /// Perplexities, from dense to final.
     pub evaluation: Vec<Rung>,
-    /// Facts of each pruned matrix, in the order of the model.
+    /// Facts of each matrix that could be pruned, in the order of the model.
     pub matrices: Vec<MatrixFacts>,
     /// Facts of each trained window.
     pub windows: Vec<WindowFacts>,
@@ -46,10 +47,12 @@ pub struct ModelFacts {
     pub path: String,
     /// Family.
     pub family: &'static str,
-    /// Weights in the matrices that were pruned.
+    /// Weights in the matrices that could be pruned, those left dense included.
     pub prunable: usize,
     /// How many of those are zero in the files written.
     pub zeros: usize,
+    /// How many of those the plan asks to be zero.
+    pub target: usize,
     /// Bytes of all tensors.
     pub bytes: u64,
     /// BLAKE3 of config and weights.
@@ -57,7 +60,7 @@ pub struct ModelFacts {
 }
 
 impl ModelFacts {
-    /// Share of zeros in the pruned matrices.
+    /// Share of zeros in the matrices that could be pruned.
     pub fn sparsity(&self) -> f64 {
         self.zeros as f64 / self.prunable.max(1) as f64
     }
@@ -93,15 +96,24 @@ pub struct MatrixFacts {
     pub role: LinearRole,
     /// [d_out, d_in]
     pub shape: [usize; 2],
-    /// Pattern asked for, for people.
-    pub pattern: String,
-    /// Share of zeros.
+    /// Pattern asked for; `None` if the matrix stays dense. In JSON as people write it: `2:4`, `60%`, `dense`.
+    #[serde(serialize_with = "as_text")]
+    pub pattern: Option<Pattern>,
+    /// Share of weights pruned.
     pub sparsity: f64,
     /// Errors, damping, iterations.
     #[serde(flatten)]
     pub solution: SolutionFacts,
     /// `‖(W − Ŵ)Xᵀ‖² / ‖WXᵀ‖²` after reconstruction, on the inputs the matrix was pruned with.
     pub error_reconstructed: Option<f64>,
+}
+
+#[allow(clippy::ref_option, reason = "serde passes fields by reference")]
+fn as_text<S: Serializer>(pattern: &Option<Pattern>, serializer: S) -> Result<S::Ok, S::Error> {
+    match pattern {
+        Some(pattern) => serializer.collect_str(pattern),
+        None => serializer.serialize_str("dense"),
+    }
 }
 
 /// What happened to a window.

@@ -1,7 +1,8 @@
-//! What may be zero: patterns, and masks that obey them.
+//! What may be zero: patterns, masks that obey them, and how many zeros each of several matrices gets.
 
+pub mod allocation;
 mod mask;
 mod pattern;
 
 pub use mask::Mask;
-pub use pattern::{Pattern, Scope};
+pub use pattern::{Extent, Pattern, Scope};

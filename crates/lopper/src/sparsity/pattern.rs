@@ -15,12 +15,47 @@ pub enum Scope {
     Matrix,
 }
 
+/// How far a plan compares the scores of an unstructured criterion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Extent {
+    /// Within each output row.
+    Row,
+    /// Within each matrix.
+    Matrix,
+    /// Over the matrices of a block that share a target.
+    Block,
+    /// Over all matrices that share a target.
+    Model,
+}
+
+impl Extent {
+    /// Whether matrices compete with each other: then each gets a share of its own.
+    pub fn is_wide(self) -> bool {
+        matches!(self, Self::Block | Self::Model)
+    }
+
+    /// Where scores are compared once it is settled how many weights each matrix loses.
+    pub fn scope(self) -> Scope {
+        if self == Self::Row { Scope::Row } else { Scope::Matrix }
+    }
+}
+
+impl From<Scope> for Extent {
+    fn from(scope: Scope) -> Self {
+        match scope {
+            Scope::Row => Self::Row,
+            Scope::Matrix => Self::Matrix,
+        }
+    }
+}
+
 /// Which weights of a matrix may be non-zero. A value of this type is valid.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pattern {
     /// `⌊sparsity · n⌋` of the n weights of each scope are pruned.
     Unstructured {
-        /// Share of pruned weights, in [0, 1).
+        /// Share of pruned weights, in [0, 1]; a plan asks for less than 1.
         sparsity: f64,
         /// Where scores are compared.
         scope: Scope,
@@ -50,6 +85,11 @@ impl Pattern {
             problem: format!("sparsity {sparsity} is outside [0, 1)"),
             hint: Some("sparsity is the share of weights to prune: 0.5 prunes half of them".into()),
         })
+    }
+
+    /// The unstructured pattern that prunes exactly `pruned` of the `of` weights of each scope, at most all of them.
+    pub fn exactly(pruned: usize, of: usize, scope: Scope) -> Self {
+        Self::Unstructured { sparsity: pruned.min(of) as f64 / of.max(1) as f64, scope }
     }
 
     /// An N:M pattern.
@@ -138,6 +178,17 @@ impl FromStr for Pattern {
 #[cfg(test)]
 mod tests {
     use super::{Pattern, Scope};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_count_survives_as_a_share(of in 1usize..20_000_000_000, share in 0.0..=1.0f64) {
+            for pruned in [0, (share * of as f64) as usize, of - 1, of] {
+                let Pattern::Unstructured { sparsity, .. } = Pattern::exactly(pruned, of, Scope::Matrix) else { panic!("not unstructured") };
+                prop_assert_eq!(Pattern::pruned_of(sparsity, of), pruned);
+            }
+        }
+    }
 
     #[test]
     fn refuses_what_makes_no_sense() {

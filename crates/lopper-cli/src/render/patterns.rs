@@ -1,0 +1,118 @@
+//! What is asked of the matrices, in words: of all of them, and of each kind where they differ.
+
+use std::collections::BTreeSet;
+
+use lopper::Result;
+use lopper::model::LinearRole;
+use lopper::plan::{Plan, Ratios};
+use lopper::sparsity::{Extent, Pattern, Scope};
+
+use super::units;
+
+/// What the plan asks where no rule says otherwise.
+///
+/// # Errors
+/// If it contradicts itself.
+pub fn asked(plan: &Plan) -> Result<String> {
+    let Pattern::Unstructured { sparsity, .. } = plan.pattern()? else {
+        let Pattern::NofM { keep, of } = plan.pattern()? else { return Ok(String::new()) };
+        return Ok(format!("{keep}:{of} (at most {keep} of every {of} consecutive weights kept)"));
+    };
+    let share = units::percent(sparsity);
+    Ok(match (plan.pruning.ratios, plan.extent()?) {
+        (Ratios::Owl, Extent::Row) => format!("{share} in all, of each row what the outliers of its block leave"),
+        (Ratios::Owl, _) => format!("{share} in all, of each matrix what the outliers of its block leave"),
+        (Ratios::Uniform, Extent::Row) => format!("{share} of each row"),
+        (Ratios::Uniform, Extent::Matrix) => format!("{share} of each matrix"),
+        (Ratios::Uniform, Extent::Block) => format!("{share} of each block"),
+        (Ratios::Uniform, Extent::Model) => format!("{share} of the model"),
+    })
+}
+
+/// Whether matrices get anything but the same pattern.
+pub fn differ(plan: &Plan) -> bool {
+    let wide = plan.extent().is_ok_and(Extent::is_wide);
+    !plan.pruning.rules.is_empty() || plan.pruning.ratios != Ratios::Uniform || wide
+}
+
+/// Matrices whose patterns are of one kind.
+struct Kind {
+    /// An unstructured pattern stands for all of its scope.
+    pattern: Option<Pattern>,
+    roles: BTreeSet<LinearRole>,
+    matrices: usize,
+    /// Smallest and largest sparsity.
+    range: (f64, f64),
+}
+
+impl Kind {
+    fn holds(&self, pattern: Option<Pattern>) -> bool {
+        match (self.pattern, pattern) {
+            (Some(Pattern::Unstructured { scope: a, .. }), Some(Pattern::Unstructured { scope: b, .. })) => a == b,
+            (a, b) => a == b,
+        }
+    }
+
+    fn words(&self) -> String {
+        let (low, high) = (units::percent(self.range.0), units::percent(self.range.1));
+        let share = if low == high { low } else { format!("{low} – {high}") };
+        let what = match self.pattern {
+            None => "left dense".to_owned(),
+            Some(Pattern::NofM { keep, of }) => format!("{keep}:{of}"),
+            Some(Pattern::Unstructured { scope: Scope::Row, .. }) => format!("{share} of each row"),
+            Some(Pattern::Unstructured { scope: Scope::Matrix, .. }) => format!("{share} of each matrix"),
+        };
+        let matrices = if self.matrices == 1 { "1 matrix".into() } else { format!("{} matrices", self.matrices) };
+        let roles: Vec<String> = self.roles.iter().map(|role| format!("{role:?}").to_lowercase()).collect();
+        let roles = if roles.len() == LinearRole::ALL.len() { "of every role".into() } else { roles.join(", ") };
+        format!("{what}: {matrices} ({roles})")
+    }
+}
+
+/// A line for each kind of pattern, in the order of the model.
+pub fn kinds(matrices: impl Iterator<Item = (LinearRole, Option<Pattern>)>) -> Vec<String> {
+    let mut kinds: Vec<Kind> = Vec::new();
+    for (role, pattern) in matrices {
+        let place = kinds.iter().position(|kind| kind.holds(pattern)).unwrap_or_else(|| {
+            kinds.push(Kind { pattern, roles: BTreeSet::new(), matrices: 0, range: (1.0, 0.0) });
+            kinds.len() - 1
+        });
+        let (kind, sparsity) = (&mut kinds[place], pattern.map_or(0.0, |pattern| pattern.sparsity()));
+        kind.roles.insert(role);
+        kind.matrices += 1;
+        kind.range = (kind.range.0.min(sparsity), kind.range.1.max(sparsity));
+    }
+    kinds.iter().map(Kind::words).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kinds;
+    use lopper::model::LinearRole;
+    use lopper::sparsity::{Pattern, Scope};
+
+    #[test]
+    fn matrices_of_one_kind_share_a_line() {
+        let share = |sparsity| Some(Pattern::Unstructured { sparsity, scope: Scope::Row });
+        let two_of_four = Some(Pattern::NofM { keep: 2, of: 4 });
+        let block = |low, high| {
+            LinearRole::ALL.map(|role| match role {
+                LinearRole::Down => (role, two_of_four),
+                LinearRole::Output => (role, None),
+                LinearRole::Query => (role, share(low)),
+                _ => (role, share(high)),
+            })
+        };
+        let lines = kinds(block(0.4, 0.5).into_iter().chain(block(0.55, 0.6)));
+        assert_eq!(
+            lines,
+            [
+                "40 % – 60 % of each row: 10 matrices (query, key, value, gate, up)",
+                "left dense: 2 matrices (output)",
+                "2:4: 2 matrices (down)"
+            ]
+        );
+        let all = kinds(LinearRole::ALL.into_iter().map(|role| (role, share(0.5))));
+        assert_eq!(all, ["50 % of each row: 7 matrices (of every role)"]);
+    }
+}

@@ -1,0 +1,112 @@
+//! A pass over the dense model before the first block, where the share of a matrix depends on other matrices: scores of
+//! those that compete, outliers of the blocks. Nothing is pruned; memory is one block and one stream of hidden states.
+
+use std::collections::BTreeMap;
+
+use crate::autograd::{RotaryTable, Tape};
+use crate::calibration::{HiddenStates, InputStatistics, Needs, StatisticsTap, batches};
+use crate::error::{Error, Result};
+use crate::method::criterion::Criterion;
+use crate::method::{LayerProblem, to_vec};
+use crate::model::{Block, Decoder, LinearId, LinearRole, Tap};
+use crate::plan::{Allocation, Measured, Plan, Targets};
+use crate::progress::Event;
+use crate::report::Stage;
+use crate::schedule::{BATCH_TOKENS, Schedule};
+use crate::sparsity::allocation::{Histogram, outlier_share};
+
+use super::block_state::{BlockState, layer_seed};
+use super::job::Job;
+
+/// The criterion whose scores have the outliers that OWL counts.
+const OUTLIERS_OF: &str = "wanda";
+
+/// The pattern of every matrix; looks at the dense model first where the plan needs that.
+pub(super) fn allocate(job: &mut Job, plan: &Plan, decoder: &Decoder) -> Result<Allocation> {
+    let targets = plan.targets(decoder.spec())?;
+    let mut measured = Measured::default();
+    if let Some(needs) = Schedule::new(plan)?.survey {
+        job.observer.event(Event::Stage { name: "surveying the dense model" });
+        let mut survey = Survey::new(job, plan, decoder, needs)?;
+        for index in 0..decoder.spec().blocks {
+            survey.block(&targets, index, &mut measured)?;
+            survey.job.observer.event(Event::Progress((index + 1) as f64 / decoder.spec().blocks as f64));
+        }
+    }
+    targets.allocate(&measured)
+}
+
+struct Survey<'j, 'o> {
+    job: &'j mut Job<'o>,
+    plan: &'j Plan,
+    decoder: &'j Decoder,
+    criterion: Criterion,
+    needs: Needs,
+    /// Those of the training windows before the block at hand; absent where the criterion asks for no inputs.
+    states: Option<HiddenStates>,
+    rotary: RotaryTable,
+}
+
+impl<'j, 'o> Survey<'j, 'o> {
+    fn new(job: &'j mut Job<'o>, plan: &'j Plan, decoder: &'j Decoder, needs: Needs) -> Result<Self> {
+        let training = &job.samples[..plan.calibration.samples];
+        let embed = || HiddenStates::embed(decoder, training, plan.compute.hidden_states);
+        let states = (needs != Needs::Nothing).then(embed).transpose()?;
+        let rotary = decoder.rotary(plan.calibration_seqlen(decoder.spec()))?;
+        let criterion = Criterion::by_name(&plan.pruning.criterion)?;
+        Ok(Self { job, plan, decoder, criterion, needs, states, rotary })
+    }
+
+    /// Measures what `targets` wants to know of one block, and moves on.
+    fn block(&mut self, targets: &Targets, index: usize, measured: &mut Measured) -> Result<()> {
+        let mut state = BlockState::load(self.decoder, index)?;
+        if let Some(mut states) = self.states.take() {
+            state.statistics = self.advance(&state.dense, &mut states)?;
+            self.states = Some(states);
+        }
+        let ids = LinearRole::ALL.map(|role| LinearId { block: index, role });
+        for id in ids.into_iter().filter(|&id| targets.competes(id)) {
+            measured.scores.insert(id, Histogram::new(&self.scores(self.criterion, &state, id)?));
+        }
+        let counted: Vec<LinearId> = ids.into_iter().filter(|&id| targets.counts_outliers(id)).collect();
+        if !counted.is_empty() {
+            let criterion = Criterion::by_name(OUTLIERS_OF)?;
+            let scores = counted.iter().map(|&id| self.scores(criterion, &state, id)).collect::<Result<Vec<_>>>()?;
+            measured.outliers.insert(index, outlier_share(&scores, self.plan.pruning.owl_threshold));
+        }
+        Ok(())
+    }
+
+    /// Moves the dense model's states through a block; returns the statistics of its inputs.
+    fn advance(&mut self, block: &Block, states: &mut HiddenStates) -> Result<BTreeMap<LinearRole, InputStatistics>> {
+        let batch = (BATCH_TOKENS / self.plan.calibration_seqlen(self.decoder.spec())).max(1);
+        let (precision, rotary) = (self.plan.compute.dtype.precision(), &self.rotary);
+        let mut tap = StatisticsTap::new(self.needs);
+        self.job.timings.measure(Stage::Calibrate, || {
+            for indices in batches(states.len(), batch) {
+                let (x, sequences) = states.batch(&indices)?;
+                let mut tape = Tape::inference(precision);
+                let y = block.forward(&mut tape, &x.into(), &sequences, rotary, &mut tap as &mut dyn Tap)?;
+                states.set(&indices, &sequences, y.tensor())?;
+            }
+            Ok::<_, Error>(())
+        })?;
+        Ok(tap.finish())
+    }
+
+    /// The scores that a criterion gives a dense matrix.
+    fn scores(&mut self, criterion: Criterion, state: &BlockState, id: LinearId) -> Result<Vec<f32>> {
+        let weight = to_vec(&state.dense.linear(id.role).weight)?;
+        let columns = self.decoder.spec().shape(id.role).1;
+        let unseen = InputStatistics::unseen(columns);
+        let problem = LayerProblem {
+            weight: &weight,
+            columns,
+            inputs: state.inputs_of(id.role).unwrap_or(&unseen),
+            pattern: &self.plan.pattern()?,
+            seed: layer_seed(self.plan.calibration.seed, id),
+            settings: self.plan.solver_settings(),
+        };
+        Ok(self.job.timings.measure(Stage::Solve, || criterion.scores(&problem)))
+    }
+}
