@@ -1,5 +1,6 @@
 //! The whole run as data. A [`Plan`] that [`Plan::validate`] accepted contradicts neither itself nor the model.
 
+mod allocation;
 mod keys;
 mod rules;
 mod targets;
@@ -14,12 +15,13 @@ use crate::model::DecoderSpec;
 use crate::sparsity::{Extent, Pattern};
 use rules::Request;
 
+pub use allocation::{Allocation, Measured};
 pub use keys::{
     CalibrationPlan, ComputeDtype, ComputePlan, EvaluationPlan, Granularity, Inputs, Plan, PruningGranularity,
     PruningPlan, Ratios, ReconstructionPlan,
 };
 pub use rules::Rule;
-pub use targets::{Allocation, Measured, Targets};
+pub use targets::Targets;
 
 /// The sparsity of a run that asks for nothing else.
 const DEFAULT_SPARSITY: f64 = 0.5;
