@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use lopper::calibration::{HiddenDtype, Sampling};
+use lopper::method::Order;
 use lopper::plan::{ComputeDtype, Granularity, Inputs, Plan, PruningGranularity};
 use lopper::sparsity::Scope;
 
@@ -31,6 +32,9 @@ pub struct PlanOptions {
     /// How to move the kept weights in closed form afterwards [default: joint]
     #[arg(long, value_name = "NAME", value_parser = compensation(), help_heading = PRUNING)]
     pub compensation: Option<String>,
+    /// Choose by the inverse Hessian at once or a block of columns at a time [default: the criterion's own way]
+    #[arg(long, value_name = "ORDER", value_parser = one_of::<Order>(&["whole", "blocks"]), help_heading = PRUNING)]
+    pub order: Option<Order>,
     /// Damping of the Hessian, as a share of its mean diagonal [default: 0.01]
     #[arg(long, value_name = "SHARE", help_heading = PRUNING)]
     pub damping: Option<f64>,
@@ -176,6 +180,7 @@ impl PlanOptions {
         set(&mut pruning.criterion, self.criterion.as_ref());
         set_some(&mut pruning.scope, self.scope.as_ref());
         set(&mut pruning.compensation, self.compensation.as_ref());
+        set_some(&mut pruning.order, self.order.as_ref());
         set(&mut pruning.damping, self.damping.as_ref());
         set(&mut pruning.iterations, self.iterations.as_ref());
         set(&mut pruning.column_block, self.column_block.as_ref());

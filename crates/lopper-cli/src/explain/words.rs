@@ -92,6 +92,7 @@ fn prune(parts: &[Part], plan: &Plan, schedule: &Schedule) -> Result<String> {
         Needs::Nothing => String::new(),
         Needs::ColumnNorms => format!("collect the norms of the inputs {whose}, "),
         Needs::Gram => format!("collect the Gram matrices of the inputs {whose}, "),
+        Needs::InverseHessian => format!("collect and invert the Gram matrices of the inputs {whose}, "),
     };
     let share = match plan.pattern()? {
         Pattern::Unstructured { sparsity, scope: Scope::Row } => format!("{} of each row", units::percent(sparsity)),

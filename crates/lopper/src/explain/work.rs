@@ -58,7 +58,7 @@ impl Sizes<'_> {
             if self.schedule.needs != Needs::Nothing || dense_inputs {
                 sums[0] += all * forward;
             }
-            if self.schedule.needs == Needs::Gram {
+            if self.schedule.needs >= Needs::Gram {
                 sums[0] += train * self.inputs(part).map(|n| (n * n) as f64).iter().sum::<f64>();
                 sums[1] += Self::roles(part).map(|role| self.solve(role)).sum::<f64>();
             }

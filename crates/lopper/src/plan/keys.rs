@@ -6,6 +6,7 @@ use lopper_kernels::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::calibration::{HiddenDtype, Sampling};
+use crate::method::Order;
 use crate::sparsity::Scope;
 
 /// A run: which model, what to prune, how to repair, what to measure. Every key has a default but `model`.
@@ -64,6 +65,9 @@ pub struct PruningPlan {
     pub scope: Option<Scope>,
     /// Name of a compensation.
     pub compensation: String,
+    /// When a criterion that goes by the inverse Hessian chooses; its own way if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
     /// γ on the diagonal of the Hessian, as a share of its mean.
     pub damping: f64,
     /// At most so many conjugate-gradient iterations of the joint compensation.
@@ -191,6 +195,7 @@ impl Default for PruningPlan {
             criterion: "wanda".into(),
             scope: None,
             compensation: "joint".into(),
+            order: None,
             damping: 0.01,
             iterations: 20,
             column_block: 128,

@@ -69,10 +69,11 @@ impl Plan {
     /// # Errors
     /// If a name is unknown.
     pub fn method(&self) -> Result<SelectThenRepair> {
-        let PruningPlan { criterion, compensation, .. } = &self.pruning;
+        let PruningPlan { criterion, compensation, order, .. } = &self.pruning;
         Ok(SelectThenRepair {
             criterion: Criterion::by_name(criterion)?,
             compensation: Compensation::by_name(compensation)?,
+            order: *order,
         })
     }
 
@@ -112,7 +113,7 @@ impl Plan {
     /// Naming the key and the value.
     pub fn validate(&self, spec: &DecoderSpec) -> Result<()> {
         let pattern = self.pattern()?;
-        self.method()?;
+        self.method()?.criterion.check(&pattern, self.pruning.order)?;
         for role in LinearRole::ALL {
             let (d_out, d_in) = spec.shape(role);
             if !pattern.fits(d_in) {
