@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use lopper::calibration::{HiddenDtype, Sampling};
-use lopper::method::Order;
+use lopper::method::{METHODS, Order};
 use lopper::plan::{ComputeDtype, Granularity, Inputs, Plan, PruningGranularity};
 use lopper::sparsity::Scope;
 
-use super::choice::{compensation, criterion, one_of};
+use super::choice::{compensation, criterion, method, one_of};
 
 /// What to prune, how to repair it, what to measure: the flags shared by `prune` and `explain`.
 #[derive(Args, Debug, Default)]
@@ -23,6 +23,9 @@ pub struct PlanOptions {
     /// Keep N of every M consecutive weights instead, as 2:4 [default: none]
     #[arg(long, value_name = "N:M", help_heading = PRUNING)]
     pub pattern: Option<String>,
+    /// A method of the literature: sets criterion, compensation and order at once [default: none]
+    #[arg(long, value_name = "NAME", value_parser = method(), conflicts_with_all = ["criterion", "compensation", "order"], help_heading = PRUNING)]
+    pub method: Option<String>,
     /// How to choose the weights to prune [default: wanda]
     #[arg(long, value_name = "NAME", value_parser = criterion(), help_heading = PRUNING)]
     pub criterion: Option<String>,
@@ -176,6 +179,10 @@ impl PlanOptions {
         if self.sparsity.is_some() || self.pattern.is_some() {
             (pruning.sparsity, pruning.pattern) = (self.sparsity, self.pattern.clone());
             pruning.scope = pruning.scope.filter(|_| self.pattern.is_none());
+        }
+        if let Some(method) = METHODS.iter().find(|method| self.method.as_deref() == Some(method.name)) {
+            (pruning.criterion, pruning.compensation) = (method.criterion.into(), method.compensation.into());
+            pruning.order = method.order;
         }
         set(&mut pruning.criterion, self.criterion.as_ref());
         set_some(&mut pruning.scope, self.scope.as_ref());

@@ -4,6 +4,7 @@ pub mod compensation;
 pub mod criterion;
 mod facts;
 mod groups;
+mod named;
 mod output_error;
 mod refinement;
 mod walk;
@@ -20,6 +21,7 @@ use refinement::refine;
 use walk::{Moving, walk};
 
 pub use facts::SolutionFacts;
+pub use named::{METHODS, NamedMethod};
 pub use output_error::OutputError;
 
 /// Minimise `‖(W − Ŵ)Xᵀ‖²_F` over Ŵ whose zeros obey `pattern`.
