@@ -1,6 +1,7 @@
 //! `lopper list`: what this program knows, from the library's tables.
 
 use lopper::Result;
+use lopper::method::METHODS;
 use lopper::method::compensation::COMPENSATIONS;
 use lopper::method::criterion::CRITERIA;
 use lopper::model::FAMILIES;
@@ -54,10 +55,11 @@ pub fn run(args: &ListArgs) -> Result<()> {
 }
 
 /// Title, what the second column is, and the rows.
-fn sections() -> [(&'static str, &'static str, Vec<[String; 2]>); 5] {
+fn sections() -> [(&'static str, &'static str, Vec<[String; 2]>); 6] {
     let row = |name: &str, summary: &str| [name.to_owned(), summary.to_owned()];
     [
         ("Families", "models", FAMILIES.iter().map(|family| row(family.name, family.examples)).collect()),
+        ("Methods", "summary", METHODS.iter().map(|method| row(method.name, method.summary)).collect()),
         ("Criteria", "summary", CRITERIA.iter().map(|criterion| row(criterion.name, criterion.summary)).collect()),
         ("Compensations", "summary", COMPENSATIONS.iter().map(|one| row(one.name, one.summary)).collect()),
         ("Patterns", "summary", PATTERNS.iter().map(|(name, summary)| row(name, summary)).collect()),

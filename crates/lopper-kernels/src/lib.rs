@@ -29,6 +29,8 @@ mod norm;
 mod packed;
 mod rotary;
 mod scratch;
+mod subsets;
+mod sweep;
 mod tile;
 
 pub use adamw::{AdamWStep, adamw};
@@ -46,3 +48,5 @@ pub use half_precision::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 pub use loss::{cross_entropy, cross_entropy_backward, squared_error, squared_error_backward};
 pub use norm::{rms_norm, rms_norm_backward};
 pub use rotary::rotate;
+pub use subsets::{SUBSET_LANES, SubsetForms};
+pub use sweep::Elimination;

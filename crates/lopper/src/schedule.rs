@@ -41,7 +41,8 @@ impl Schedule {
     /// If the plan names an unknown method.
     pub fn new(plan: &Plan) -> Result<Self> {
         let trains = plan.reconstruction.granularity != Granularity::None;
-        let needs = plan.method()?.needs();
+        let refinement = if plan.pruning.swaps > 0 { Needs::Gram } else { Needs::Nothing };
+        let needs = plan.method()?.needs().max(refinement);
         let calibrates = trains || needs != Needs::Nothing;
         let halves = [Part::Attention, Part::Mlp];
         // inputs of the dense model do not change by pruning: the finer order costs nothing and gives the targets

@@ -1,6 +1,7 @@
 //! A choice of the library as a choice on the command line: the names are those of the plan's TOML.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use lopper::method::METHODS;
 use lopper::method::compensation::COMPENSATIONS;
 use lopper::method::criterion::CRITERIA;
 use serde::de::value::{Error, StrDeserializer};
@@ -21,6 +22,11 @@ pub fn criterion() -> PossibleValuesParser {
     PossibleValuesParser::new(
         CRITERIA.iter().map(|criterion| PossibleValue::new(criterion.name).help(criterion.summary)),
     )
+}
+
+/// Accepts the name of a method of the literature.
+pub fn method() -> PossibleValuesParser {
+    PossibleValuesParser::new(METHODS.iter().map(|one| PossibleValue::new(one.name).help(one.summary)))
 }
 
 /// Accepts the name of a compensation.

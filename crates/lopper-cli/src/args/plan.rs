@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use lopper::calibration::{HiddenDtype, Sampling};
+use lopper::method::{METHODS, Order};
 use lopper::plan::{ComputeDtype, Granularity, Inputs, Plan, PruningGranularity, Ratios, Rule};
 use lopper::sparsity::Extent;
 
-use super::choice::{compensation, criterion, one_of};
+use super::choice::{compensation, criterion, method, one_of};
 
 /// What to prune, how to repair it, what to measure: the flags shared by `prune` and `explain`.
 #[derive(Args, Debug, Default)]
@@ -22,6 +23,9 @@ pub struct PlanOptions {
     /// Keep N of every M consecutive weights instead, as 2:4 [default: none]
     #[arg(long, value_name = "N:M", help_heading = PRUNING)]
     pub pattern: Option<String>,
+    /// A method of the literature: sets criterion, compensation and order at once [default: none]
+    #[arg(long, value_name = "NAME", value_parser = method(), conflicts_with_all = ["criterion", "compensation", "order"], help_heading = PRUNING)]
+    pub method: Option<String>,
     /// How to choose the weights to prune [default: wanda]
     #[arg(long, value_name = "NAME", value_parser = criterion(), help_heading = PRUNING)]
     pub criterion: Option<String>,
@@ -43,6 +47,9 @@ pub struct PlanOptions {
     /// How to move the kept weights in closed form afterwards [default: joint]
     #[arg(long, value_name = "NAME", value_parser = compensation(), help_heading = PRUNING)]
     pub compensation: Option<String>,
+    /// Choose by the inverse Hessian at once or a block of columns at a time [default: the criterion's own way]
+    #[arg(long, value_name = "ORDER", value_parser = one_of::<Order>(&["whole", "blocks"]), help_heading = PRUNING)]
+    pub order: Option<Order>,
     /// Damping of the Hessian, as a share of its mean diagonal [default: 0.01]
     #[arg(long, value_name = "SHARE", help_heading = PRUNING)]
     pub damping: Option<f64>,
@@ -185,6 +192,10 @@ impl PlanOptions {
             (pruning.sparsity, pruning.pattern) = (self.sparsity, self.pattern.clone());
             pruning.scope = pruning.scope.filter(|_| self.pattern.is_none());
         }
+        if let Some(method) = METHODS.iter().find(|method| self.method.as_deref() == Some(method.name)) {
+            (pruning.criterion, pruning.compensation) = (method.criterion.into(), method.compensation.into());
+            pruning.order = method.order;
+        }
         set(&mut pruning.criterion, self.criterion.as_ref());
         set_some(&mut pruning.scope, self.scope.as_ref());
         set(&mut pruning.ratios, self.ratios.as_ref());
@@ -192,6 +203,7 @@ impl PlanOptions {
         set(&mut pruning.owl_lambda, self.owl_lambda.as_ref());
         set_list(&mut pruning.rules, &self.rule);
         set(&mut pruning.compensation, self.compensation.as_ref());
+        set_some(&mut pruning.order, self.order.as_ref());
         set(&mut pruning.damping, self.damping.as_ref());
         set(&mut pruning.iterations, self.iterations.as_ref());
         set(&mut pruning.column_block, self.column_block.as_ref());

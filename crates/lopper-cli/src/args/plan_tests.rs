@@ -1,6 +1,7 @@
 //! Every key of a plan has a flag, every flag a key, and the help of a flag tells the key's default.
 
 use clap::{CommandFactory, Parser};
+use lopper::method::METHODS;
 use lopper::plan::Plan;
 use toml::{Table, Value};
 
@@ -24,10 +25,11 @@ const FLAGS: &[(&str, &str, &str, &str)] = &[
     ("pruning.owl_lambda", "owl-lambda", "0.125", "0.125"),
     ("pruning.rules", "rule", "up=2:4", r#"[{ matrices = "up", pattern = "2:4" }]"#),
     ("pruning.compensation", "compensation", "none", r#""none""#),
+    ("pruning.order", "order", "blocks", r#""blocks""#),
     ("pruning.damping", "damping", "0.5", "0.5"),
-    ("pruning.iterations", "iterations", "5", "5"),
-    ("pruning.column_block", "column-block", "64", "64"),
-    ("pruning.swaps", "swaps", "5", "5"),
+    ("pruning.iterations", "iterations", "3", "3"),
+    ("pruning.column_block", "column-block", "3", "3"),
+    ("pruning.swaps", "swaps", "3", "3"),
     ("pruning.granularity", "prune-granularity", "block", r#""block""#),
     ("reconstruction.granularity", "reconstruct", "none", r#""none""#),
     ("reconstruction.epochs", "epochs", "5", "5"),
@@ -49,8 +51,8 @@ const FLAGS: &[(&str, &str, &str, &str)] = &[
 
 /// Keys without a flag: `model` is the argument MODEL.
 const WITHOUT_FLAG: &[&str] = &["model"];
-/// Options without a key: they say where the plan is, where the result goes, and how it is shown.
-const WITHOUT_KEY: &[&str] = &["plan", "out", "json", "quiet", "help", "print-plan"];
+/// Options without a key: they say where the plan is, where the result goes, and how it is shown, or set several keys at once.
+const WITHOUT_KEY: &[&str] = &["method", "plan", "out", "json", "quiet", "help", "print-plan"];
 
 /// The keys that a table of the plan accepts, those absent by default included, from the message that refuses another.
 fn accepted(table: &str) -> Vec<String> {
@@ -107,6 +109,16 @@ fn every_key_has_a_flag_and_every_flag_a_key() {
             let listed = FLAGS.iter().any(|(_, known, ..)| *known == flag) || WITHOUT_KEY.contains(&flag);
             assert!(listed, "--{flag} has no key");
         }
+    }
+}
+
+#[test]
+fn a_method_of_the_literature_is_what_can_be_chosen_and_repaired() {
+    for method in METHODS {
+        let plan = planned(&["--method".into(), method.name.into(), "--pattern".into(), "2:4".into()]);
+        let chosen = plan.method().expect("its criterion and its compensation exist");
+        assert_eq!((chosen.criterion.name, chosen.compensation.name), (method.criterion, method.compensation));
+        chosen.criterion.check(&plan.pattern().expect("2:4"), chosen.order).expect("it can choose this way");
     }
 }
 

@@ -103,6 +103,7 @@ fn prune(parts: &[Part], plan: &Plan, schedule: &Schedule) -> Result<String> {
         Needs::Nothing => String::new(),
         Needs::ColumnNorms => format!("collect the norms of the inputs {whose}, "),
         Needs::Gram => format!("collect the Gram matrices of the inputs {whose}, "),
+        Needs::InverseHessian => format!("collect and invert the Gram matrices of the inputs {whose}, "),
     };
     let rest = if plan.pruning.rules.is_empty() { "" } else { ", or what the rules say," };
     let share = format!("{}{rest}", patterns::asked(plan)?);

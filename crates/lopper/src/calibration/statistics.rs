@@ -1,4 +1,4 @@
-//! What linear layers see of the calibration data: column norms or a Gram matrix, streamed.
+//! What linear layers see of the calibration data: column norms or a Gram matrix, streamed; and what is derived from it once.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use candle_core::{Device, Result, Tensor};
 use lopper_kernels::column_squares;
 
 use crate::autograd::read;
-use crate::linalg::Gram;
+use crate::linalg::{Gram, InverseHessian};
 use crate::model::{LinearRole, Tap};
 
 /// What a method wants to know of a layer's inputs.
@@ -18,6 +18,8 @@ pub enum Needs {
     ColumnNorms,
     /// `XᵀX`.
     Gram,
+    /// `XᵀX`, and the factor of the inverse of it with damping.
+    InverseHessian,
 }
 
 /// Statistics of the inputs X [tokens, d_in] of a linear layer.
@@ -29,13 +31,16 @@ pub struct InputStatistics {
     pub squares: Vec<f64>,
     /// `XᵀX`, where asked for.
     pub gram: Option<Gram>,
+    /// The factor of `(XᵀX + γI)⁻¹`, where asked for and where there is one.
+    pub inverse: Option<InverseHessian>,
+    needs: Needs,
 }
 
 impl InputStatistics {
     /// Of no input yet.
     pub fn new(d_in: usize, needs: Needs) -> Self {
-        let gram = (needs == Needs::Gram).then(|| Gram::new(d_in));
-        Self { tokens: 0, squares: vec![0.0; d_in], gram }
+        let gram = (needs >= Needs::Gram).then(|| Gram::new(d_in));
+        Self { tokens: 0, squares: vec![0.0; d_in], gram, inverse: None, needs }
     }
 
     /// Of inputs that no method asked about.
@@ -52,11 +57,12 @@ impl InputStatistics {
         }
     }
 
-    /// Call when all rows are in.
-    pub fn finish(&mut self) {
+    /// Call when all rows are in. `damping` is γ as a share of the mean diagonal.
+    pub fn finish(&mut self, damping: f64) {
         if let Some(gram) = &mut self.gram {
             gram.shrink();
             self.squares = gram.diagonal();
+            self.inverse = (self.needs == Needs::InverseHessian).then(|| InverseHessian::new(gram, damping)).flatten();
         }
     }
 }
@@ -80,9 +86,9 @@ impl StatisticsTap {
         self.rows = rows;
     }
 
-    /// The statistics by the first layer that reads an input.
-    pub fn finish(mut self) -> BTreeMap<LinearRole, InputStatistics> {
-        self.collected.values_mut().for_each(InputStatistics::finish);
+    /// The statistics by the first layer that reads an input. `damping` is γ as a share of the mean diagonal.
+    pub fn finish(mut self, damping: f64) -> BTreeMap<LinearRole, InputStatistics> {
+        self.collected.values_mut().for_each(|statistics| statistics.finish(damping));
         self.collected
     }
 }

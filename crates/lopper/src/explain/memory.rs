@@ -85,11 +85,12 @@ impl Sizes<'_> {
         Item { name: "one block, dense and pruned, with its masks", bytes: weights * (2 * F32 + 1) }
     }
 
-    /// Gram matrices of all inputs of a block, packed f64, for those who need them.
+    /// Gram matrices of all inputs of a block, packed f64, and the factors of their inverses, for those who need them.
     fn grams(&self, needs: Needs) -> Item {
-        let each = |n: u64| n * (n + 1) / 2 * 8;
+        let gram = |n: u64| n * (n + 1) / 2 * 8;
+        let factor = |n: u64| if needs == Needs::InverseHessian { n * n * F32 } else { 0 };
         let all = [Part::Attention, Part::Mlp].into_iter().flat_map(|part| self.inputs(part));
-        let bytes = if needs == Needs::Gram { all.map(each).sum() } else { 0 };
+        let bytes = if needs >= Needs::Gram { all.map(|n| gram(n) + factor(n)).sum() } else { 0 };
         Item { name: "Gram matrices of the block's inputs", bytes }
     }
 
@@ -154,9 +155,12 @@ impl Sizes<'_> {
         let together = self.schedule.steps.iter().any(|step| matches!(step, Step::Prune(group) if group.len() > 1));
         let [attention, mlp] = parts.map(sums);
         let sums = if together { attention + mlp } else { attention.max(mlp) };
-        let sums = if self.schedule.needs == Needs::Gram { sums } else { 0 };
+        let sums = if self.schedule.needs >= Needs::Gram { sums } else { 0 };
+        // factorised and inverted in f64, one input after another
+        let widest = parts.into_iter().flat_map(|part| self.inputs(part)).max().unwrap_or(0);
+        let inverting = if self.schedule.needs == Needs::InverseHessian { 2 * widest * widest * 8 } else { 0 };
         vec![
-            Item { name: "activations of one batch", bytes: activations },
+            Item { name: "activations of one batch", bytes: activations.max(inverting) },
             Item { name: "sums of Gram matrices in progress", bytes: sums },
         ]
     }
@@ -167,7 +171,9 @@ impl Sizes<'_> {
             let (d_out, d_in) = self.spec.shape(role);
             let (weights, square) = ((d_out * d_in) as u64, (d_in * d_in) as u64);
             match self.schedule.needs {
-                Needs::Gram => weights + F32 * (square + 6 * weights).max(2 * square + 5 * weights),
+                Needs::Gram | Needs::InverseHessian => {
+                    weights + F32 * (square + 6 * weights).max(2 * square + 5 * weights)
+                }
                 Needs::Nothing | Needs::ColumnNorms => weights + F32 * 3 * weights,
             }
         };

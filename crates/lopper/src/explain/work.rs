@@ -53,7 +53,7 @@ impl Sizes<'_> {
         let tokens = (self.plan.calibration.samples * self.seqlen) as f64;
         let part = |part| {
             let squares = self.inputs(part).map(|n| (n * n) as f64).iter().sum::<f64>();
-            self.forward(part, self.seqlen) + if needs == Needs::Gram { squares } else { 0.0 }
+            self.forward(part, self.seqlen) + if needs >= Needs::Gram { squares } else { 0.0 }
         };
         let passes = if needs == Needs::Nothing { 0.0 } else { tokens * self.spec.blocks as f64 };
         passes * [Part::Attention, Part::Mlp].map(part).iter().sum::<f64>()
@@ -70,9 +70,13 @@ impl Sizes<'_> {
             if self.schedule.needs != Needs::Nothing || dense_inputs {
                 sums[0] += all * forward;
             }
-            if self.schedule.needs == Needs::Gram {
+            if self.schedule.needs >= Needs::Gram {
                 sums[0] += train * self.inputs(part).map(|n| (n * n) as f64).iter().sum::<f64>();
                 sums[1] += Self::roles(part).map(|role| self.solve(role)).sum::<f64>();
+            }
+            if self.schedule.needs == Needs::InverseHessian {
+                // a Cholesky factor and a triangular inverse, each n³/3
+                sums[1] += self.inputs(part).map(|n| 2.0 / 3.0 * (n as f64).powi(3)).iter().sum::<f64>();
             }
             if self.trains() {
                 // forward, and two products of the same size backward; the held-out windows before and after
@@ -85,14 +89,20 @@ impl Sizes<'_> {
         sums.map(|sum| sum * self.spec.blocks as f64)
     }
 
-    /// Operations of the joint compensation of one matrix: a product with the Gram matrix per iteration, one to begin with,
-    /// and two for each error that is reported.
+    /// Operations of the compensation of one matrix, in products with the Gram matrix: for the joint one a product per iteration and
+    /// one to begin with; and two for each error that is reported.
     fn solve(&self, role: LinearRole) -> f64 {
         let (d_out, d_in) = self.spec.shape(role);
         let errors = if self.trains() { 6.0 } else { 4.0 };
-        let iterations =
-            if self.plan.pruning.compensation == "none" { 0.0 } else { self.plan.pruning.iterations as f64 + 1.0 };
-        2.0 * (iterations + errors) * (d_out * d_in * d_in) as f64
+        let products = match self.plan.pruning.compensation.as_str() {
+            "none" => 0.0,
+            // each column meets those to its right
+            "sweep" => 0.5,
+            // k³/3 for each row, k = half of d_in kept weights
+            "exact" => d_in as f64 / 48.0,
+            _ => self.plan.pruning.iterations as f64 + 1.0,
+        };
+        2.0 * (products + errors) * (d_out * d_in * d_in) as f64
     }
 }
 

@@ -16,27 +16,29 @@ pub struct MaskedSolution {
 }
 
 /// Minimises `½ (w' − w) H (w' − w)ᵀ` for every row w of `weight` [rows, n], over w' with zeros where `kept` is 0.
-/// `h` [n, n] is symmetric positive definite. Starts from the masked weight. Stops after `iterations`, or when the
-/// preconditioned residual of every row has fallen by `tolerance`².
+/// `h` [n, n] is symmetric positive definite. Starts from `start` [rows, n], of which only what is kept counts; from `weight`
+/// without one. Stops after `iterations`, or when the preconditioned residual of every row has fallen by `tolerance`².
 pub fn masked_least_squares(
     weight: &[f32],
+    start: Option<&[f32]>,
     kept: &[u8],
     h: &[f32],
-    n: usize,
     iterations: usize,
     tolerance: f64,
 ) -> MaskedSolution {
-    let rows = weight.len() / n;
+    let n = h.len().isqrt();
+    let rows = weight.len() / n.max(1);
     let inverse_diagonal: Vec<f32> = (0..n).map(|j| 1.0 / h[j * n + j]).collect();
-    let mut solution: Vec<f32> = weight.iter().zip(kept).map(|(&w, &k)| if k == 1 { w } else { 0.0 }).collect();
-    // residual = −gradient = (w − w')H on the mask; here w − w' is the pruned part of w
-    let pruned: Vec<f32> = weight.iter().zip(&solution).map(|(w, s)| w - s).collect();
+    let mut solution: Vec<f32> =
+        start.unwrap_or(weight).iter().zip(kept).map(|(&w, &k)| if k == 1 { w } else { 0.0 }).collect();
+    // residual = −gradient = (w − w')H on the mask
+    let missing: Vec<f32> = weight.iter().zip(&solution).map(|(w, s)| w - s).collect();
     let mut residual = vec![0.0; weight.len()];
     let product = |out: &mut [f32], a: &[f32]| {
         matmul(out, n, false, View::new(a, rows, n), View::new(h, n, n), Precision::F32);
     };
-    product(&mut residual, &pruned);
-    let (mut direction, mut image) = (pruned, vec![0.0; weight.len()]);
+    product(&mut residual, &missing);
+    let (mut direction, mut image) = (missing, vec![0.0; weight.len()]);
     let mut energies = vec![0.0; rows];
     conjugate_gradient_start(kept, &inverse_diagonal, &mut residual, &mut direction, &mut energies);
     let limits: Vec<f64> = energies.iter().map(|energy| energy * tolerance * tolerance).collect();

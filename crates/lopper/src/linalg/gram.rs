@@ -57,6 +57,12 @@ impl Gram {
         self.chunk = Vec::new();
     }
 
+    /// `G_ij`, for i and j in any order.
+    pub fn get(&self, i: usize, j: usize) -> f64 {
+        let (low, high) = (i.min(j), i.max(j));
+        self.packed[high * (high + 1) / 2 + low]
+    }
+
     /// `Σ x_j²` of each input.
     pub fn diagonal(&self) -> Vec<f64> {
         (0..self.n).map(|i| self.packed[i * (i + 1) / 2 + i]).collect()

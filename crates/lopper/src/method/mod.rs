@@ -2,17 +2,27 @@
 
 pub mod compensation;
 pub mod criterion;
+mod facts;
+mod groups;
+mod named;
+mod output_error;
+mod refinement;
+mod walk;
 
 use candle_core::{Device, Tensor};
-use lopper_kernels::{Precision, View, matmul};
 
 use crate::autograd::read;
 use crate::calibration::{InputStatistics, Needs};
 use crate::error::Result;
-use crate::linalg::Gram;
 use crate::sparsity::{Mask, Pattern};
 use compensation::Compensation;
 use criterion::Criterion;
+use refinement::refine;
+use walk::{Moving, walk};
+
+pub use facts::SolutionFacts;
+pub use named::{METHODS, NamedMethod};
+pub use output_error::OutputError;
 
 /// Minimise `‖(W − Ŵ)Xᵀ‖²_F` over Ŵ whose zeros obey `pattern`.
 pub struct LayerProblem<'a> {
@@ -59,44 +69,46 @@ pub struct LayerSolution {
     pub facts: SolutionFacts,
 }
 
-/// How a solution came about, for the report.
-#[derive(Clone, Debug, Default, serde::Serialize)]
-pub struct SolutionFacts {
-    /// `‖(W − Ŵ)Xᵀ‖² / ‖WXᵀ‖²` with the pruned weights zeroed and nothing else moved.
-    pub error_pruned: Option<f64>,
-    /// The same after compensation.
-    pub error_compensated: Option<f64>,
-    /// γ added to the diagonal of `H = 2XᵀX`.
-    pub damping: Option<f64>,
-    /// Iterations of the solver.
-    pub iterations: Option<usize>,
-    /// What went wrong and what was done instead.
-    pub warning: Option<String>,
+/// When a criterion that goes by the inverse Hessian chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// Everything at once, from the dense weights.
+    Whole,
+    /// A block of columns at a time, from weights compensated for what was pruned before.
+    Blocks,
 }
 
-/// A criterion, then a compensation.
+/// A criterion, then a compensation; or both block by block.
 pub struct SelectThenRepair {
     /// Chooses the mask.
     pub criterion: Criterion,
     /// Moves the kept weights.
     pub compensation: Compensation,
+    /// When the criterion chooses; its own way if absent.
+    pub order: Option<Order>,
 }
 
 impl SelectThenRepair {
-    /// What both want to know.
+    /// What both want to know. Refinement needs the Gram matrix too, which the caller adds.
     pub fn needs(&self) -> Needs {
         self.criterion.needs().max(self.compensation.needs())
     }
 
     /// Solves one layer. A compensation that is not finite, or worse than masking, is thrown away and the facts say so.
     pub fn solve(&self, problem: &LayerProblem) -> LayerSolution {
-        let mask = Mask::from_scores(&self.criterion.scores(problem), problem.columns, problem.pattern);
+        let mut facts = SolutionFacts::default();
+        let (mut mask, mut walked) = self.select(problem, &mut facts);
+        if let Some(gram) = problem.inputs.gram.as_ref().filter(|_| problem.settings.swaps > 0) {
+            let (refined, swaps) = refine(problem, gram, &mask, problem.settings.swaps);
+            (mask, walked, facts.swaps) = (refined, walked.filter(|_| swaps == 0), Some(swaps));
+        }
         let error = problem.inputs.gram.as_ref().map(|gram| OutputError::new(problem.weight, gram));
         let relative = |candidate: &[f32]| error.as_ref().map(|error| error.relative(candidate));
         let mut masked = problem.weight.to_vec();
         lopper_kernels::apply_mask(&mut masked, mask.as_slice());
-        let mut facts = SolutionFacts { error_pruned: relative(&masked), ..Default::default() };
-        let Some(repaired) = self.compensation.repair(problem, &mask, &mut facts) else {
+        facts.error_pruned = relative(&masked);
+        let Some(repaired) = walked.or_else(|| self.compensation.repair(problem, &mask, &mut facts)) else {
             return LayerSolution { weight: masked, mask, facts };
         };
         let after = relative(&repaired);
@@ -104,42 +116,29 @@ impl SelectThenRepair {
             facts.error_compensated = after;
             return LayerSolution { weight: repaired, mask, facts };
         }
-        facts.warning = Some(format!("compensation gave the error {after:?} and was thrown away: mask only"));
+        facts.warn(format!("compensation gave the error {after:?} and was thrown away: mask only"));
         LayerSolution { weight: masked, mask, facts }
     }
-}
 
-/// `‖(W − Ŵ)Xᵀ‖² / ‖WXᵀ‖² = tr((W − Ŵ)G(W − Ŵ)ᵀ) / tr(WGWᵀ)` for any Ŵ.
-pub struct OutputError<'a> {
-    weight: &'a [f32],
-    gram: Vec<f32>,
-    order: usize,
-    whole: f64,
-}
-
-impl<'a> OutputError<'a> {
-    /// Of candidates for `weight` [d_out, d_in], G [d_in, d_in].
-    pub fn new(weight: &'a [f32], gram: &Gram) -> Self {
-        let (gram, order) = (gram.damped(0.0), gram.order());
-        let whole = quadratic(weight, &gram, order);
-        Self { weight, gram, order, whole }
+    /// The mask, and the weights that a sweep has moved meanwhile if that is the compensation asked for.
+    fn select(&self, problem: &LayerProblem, facts: &mut SolutionFacts) -> (Mask, Option<Vec<f32>>) {
+        let from_scores = |scores: &[f32]| Mask::from_scores(scores, problem.columns, problem.pattern);
+        if self.criterion.needs() < Needs::InverseHessian {
+            let scores = self.criterion.scores(problem).expect("only what goes by the inverse Hessian has no scores");
+            return (from_scores(&scores), None);
+        }
+        let Some(inverse) = facts.inverse_of(problem) else {
+            facts.warn("pruned by |w|·‖x‖ instead".into());
+            return (from_scores(&criterion::fallback(problem)), None);
+        };
+        let Some((choice, moving)) = self.criterion.walk(problem, inverse, self.order, self.compensation.moving())
+        else {
+            return (from_scores(&self.criterion.scores(problem).unwrap_or_default()), None);
+        };
+        let walked = walk(problem, inverse, &choice, moving);
+        let swept = moving == Moving::Sweep && self.compensation.moving() == Moving::Sweep;
+        (Mask::new(problem.columns, walked.kept), swept.then_some(walked.weight))
     }
-
-    /// The relative error of a candidate [d_out, d_in]; 0 where W itself gives nothing.
-    pub fn relative(&self, candidate: &[f32]) -> f64 {
-        let difference: Vec<f32> = self.weight.iter().zip(candidate).map(|(w, c)| w - c).collect();
-        let error = quadratic(&difference, &self.gram, self.order);
-        // rounding can make a tiny square negative; a NaN must stay one
-        if self.whole > 0.0 { if error < 0.0 { 0.0 } else { error / self.whole } } else { 0.0 }
-    }
-}
-
-/// `tr(W·G·Wᵀ)`.
-fn quadratic(weight: &[f32], g: &[f32], n: usize) -> f64 {
-    let rows = weight.len() / n;
-    let mut image = vec![0.0; weight.len()];
-    matmul(&mut image, n, false, View::new(weight, rows, n), View::new(g, n, n), Precision::F32);
-    weight.iter().zip(&image).map(|(&w, &i)| f64::from(w) * f64::from(i)).sum()
 }
 
 /// The data of a weight as a plain vector, from any device.

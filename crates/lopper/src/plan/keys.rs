@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Rule;
 use crate::calibration::{HiddenDtype, Sampling};
+use crate::method::Order;
 use crate::sparsity::Extent;
 
 /// A run: which model, what to prune, how to repair, what to measure. Every key has a default but `model`.
@@ -71,6 +72,9 @@ pub struct PruningPlan {
     pub owl_lambda: f64,
     /// Name of a compensation.
     pub compensation: String,
+    /// When a criterion that goes by the inverse Hessian chooses; its own way if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
     /// γ on the diagonal of the Hessian, as a share of its mean.
     pub damping: f64,
     /// At most so many conjugate-gradient iterations of the joint compensation.
@@ -214,6 +218,7 @@ impl Default for PruningPlan {
             owl_threshold: 5.0,
             owl_lambda: 0.08,
             compensation: "joint".into(),
+            order: None,
             damping: 0.01,
             iterations: 20,
             column_block: 128,

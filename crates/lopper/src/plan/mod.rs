@@ -58,11 +58,8 @@ impl Plan {
     /// # Errors
     /// If both a sparsity and a pattern are given, or one makes no sense.
     pub fn pattern(&self) -> Result<Pattern> {
-        match self.request()? {
-            Request::NofM(pattern) => Ok(pattern),
-            Request::Share { sparsity, extent } => Pattern::unstructured(sparsity, extent.scope()),
-            Request::Dense => Err(conflict("nothing is asked of the model", "give a sparsity or a pattern")),
-        }
+        let nothing = || conflict("nothing is asked of the model", "give a sparsity or a pattern");
+        self.request()?.pattern().ok_or_else(nothing)
     }
 
     /// How far scores are compared: as the plan says, or as the criterion's source does.
@@ -87,10 +84,11 @@ impl Plan {
     /// # Errors
     /// If a name is unknown.
     pub fn method(&self) -> Result<SelectThenRepair> {
-        let PruningPlan { criterion, compensation, .. } = &self.pruning;
+        let PruningPlan { criterion, compensation, order, .. } = &self.pruning;
         Ok(SelectThenRepair {
             criterion: Criterion::by_name(criterion)?,
             compensation: Compensation::by_name(compensation)?,
+            order: *order,
         })
     }
 

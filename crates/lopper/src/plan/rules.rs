@@ -71,6 +71,17 @@ impl Request {
     }
 }
 
+impl Request {
+    /// The pattern asked for, before those who share a target agree on who gives how much; `None` if dense.
+    pub(super) fn pattern(&self) -> Option<Pattern> {
+        match *self {
+            Self::Dense => None,
+            Self::NofM(pattern) => Some(pattern),
+            Self::Share { sparsity, extent } => Some(Pattern::Unstructured { sparsity, scope: extent.scope() }),
+        }
+    }
+}
+
 impl Rule {
     /// What this rule asks. Without a scope of its own its matrices do not compete with each other: each gets its sparsity.
     pub(super) fn request(&self, default: Extent) -> Result<Request> {

@@ -8,12 +8,10 @@ use super::rules::{Request, decide};
 use super::{Plan, PruningPlan, Ratios, conflict};
 use crate::calibration::Needs;
 use crate::error::Result;
+use crate::method::Order;
 use crate::method::criterion::Criterion;
 use crate::model::{Decoder, DecoderSpec, LinearId, LinearRole};
 use crate::sparsity::{Extent, Pattern};
-
-/// Criteria that choose while they walk over the columns: there are no scores to compare over matrices beforehand.
-const WITHOUT_STATIC_SCORES: &[&str] = &["sparsegpt", "mrp"];
 
 /// What is asked of every matrix of a model, before anything is measured.
 #[derive(Clone, Debug)]
@@ -67,7 +65,7 @@ impl Plan {
         let matrices = ids.iter().zip(deciding).map(target).collect();
         let owl = (self.pruning.ratios == Ratios::Owl).then_some(self.pruning.owl_lambda);
         let targets = Targets { matrices, owl };
-        targets.check(Criterion::by_name(&self.pruning.criterion)?.name)?;
+        targets.check(&Criterion::by_name(&self.pruning.criterion)?, self.pruning.order)?;
         Ok(targets)
     }
 
@@ -110,19 +108,20 @@ impl Plan {
 }
 
 impl Targets {
-    fn check(&self, criterion: &str) -> Result<()> {
+    fn check(&self, criterion: &Criterion, order: Option<Order>) -> Result<()> {
         if self.matrices.iter().all(|target| target.request == Request::Dense) {
             return Err(conflict("the rules leave every matrix dense", "there is nothing to prune"));
         }
-        if self.matrices.iter().any(Target::competes) && WITHOUT_STATIC_SCORES.contains(&criterion) {
+        if self.matrices.iter().any(Target::competes) && !criterion.is_static() {
+            let name = criterion.name;
             let problem =
-                format!("{criterion} chooses while it prunes: it has no scores to compare over blocks or the model");
+                format!("{name} chooses while it prunes: it has no scores to compare over blocks or the model");
             return Err(conflict(&problem, "choose --scope row or matrix, or another criterion"));
         }
         for Target { id, shape: [d_out, d_in], request, .. } in &self.matrices {
-            if let Request::NofM(pattern) = request
-                && !pattern.fits(*d_in)
-            {
+            let Some(pattern) = request.pattern() else { continue };
+            criterion.check(&pattern, order)?;
+            if !pattern.fits(*d_in) {
                 let name = Decoder::weight_name(*id);
                 let problem =
                     format!("pattern {pattern} does not divide the {d_in} inputs of {name} [{d_out}, {d_in}]");

@@ -154,7 +154,7 @@ impl<'j, 'o> Compression<'j, 'o> {
             }
             Ok::<_, Error>(())
         })?;
-        state.statistics.extend(tap.finish());
+        state.statistics.extend(tap.finish(self.plan.pruning.damping));
         streams.next = next;
         Ok(streams)
     }

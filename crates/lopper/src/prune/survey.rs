@@ -91,7 +91,7 @@ impl<'j, 'o> Survey<'j, 'o> {
             }
             Ok::<_, Error>(())
         })?;
-        Ok(tap.finish())
+        Ok(tap.finish(self.plan.pruning.damping))
     }
 
     /// The scores that a criterion gives a dense matrix.
@@ -107,6 +107,11 @@ impl<'j, 'o> Survey<'j, 'o> {
             seed: layer_seed(self.plan.calibration.seed, id),
             settings: self.plan.solver_settings(),
         };
-        Ok(self.job.timings.measure(Stage::Solve, || criterion.scores(&problem)))
+        let scores = self.job.timings.measure(Stage::Solve, || criterion.scores(&problem));
+        Ok(scores.unwrap_or_else(|| {
+            let name = Decoder::weight_name(id);
+            self.job.warn(format!("{name}: its Hessian has no inverse; beside other matrices its scores count as 0"));
+            vec![0.0; weight.len()]
+        }))
     }
 }

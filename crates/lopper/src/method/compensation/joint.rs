@@ -12,28 +12,11 @@ use crate::sparsity::Mask;
 const TOLERANCE: f64 = 1e-4;
 
 pub(super) fn repair(problem: &LayerProblem, mask: &Mask, facts: &mut SolutionFacts) -> Option<Vec<f32>> {
-    let Some(gram) = &problem.inputs.gram else {
-        facts.warning = Some("no calibration data reached this layer; its kept weights stay as they were".into());
-        return None;
-    };
-    let damping = problem.settings.damping * gram.mean_diagonal();
-    facts.damping = Some(2.0 * damping);
-    if !(damping > 0.0 && damping.is_finite()) {
-        let square = gram.mean_diagonal();
-        facts.warning =
-            Some(format!("the inputs of this layer sum to {square} squared; its kept weights stay as they were"));
-        return None;
-    }
+    let (gram, damping) = facts.damping_of(problem)?;
     // H/2 = XᵀX + (γ/2)I has the same optimum
     let h = gram.damped(damping);
-    let solution = masked_least_squares(
-        problem.weight,
-        mask.as_slice(),
-        &h,
-        problem.columns,
-        problem.settings.iterations,
-        TOLERANCE,
-    );
+    let solution =
+        masked_least_squares(problem.weight, None, mask.as_slice(), &h, problem.settings.iterations, TOLERANCE);
     facts.iterations = Some(solution.iterations);
     Some(solution.weight)
 }

@@ -1,8 +1,11 @@
 //! Compensations: given a mask, move the kept weights. One file per solver; this table is all that names them.
 
-pub(crate) mod joint;
+pub mod exact;
+mod joint;
 mod none;
+mod sweep;
 
+use super::walk::Moving;
 use super::{LayerProblem, SolutionFacts};
 use crate::calibration::Needs;
 use crate::error::{Error, Result};
@@ -16,6 +19,7 @@ pub struct Compensation {
     /// One line for people.
     pub summary: &'static str,
     needs: Needs,
+    moving: Moving,
     repair: fn(&LayerProblem, &Mask, &mut SolutionFacts) -> Option<Vec<f32>>,
 }
 
@@ -25,12 +29,28 @@ pub const COMPENSATIONS: &[Compensation] = &[
         name: "joint",
         summary: "the least-squares optimum of all kept weights of a row at once (Zhao et al. 2024, eq. 11-13)",
         needs: Needs::Gram,
+        moving: Moving::Joint,
         repair: joint::repair,
+    },
+    Compensation {
+        name: "exact",
+        summary: "the same optimum by a factorisation per row: slow, for small layers and as a reference",
+        needs: Needs::Gram,
+        moving: Moving::Joint,
+        repair: exact::repair,
+    },
+    Compensation {
+        name: "sweep",
+        summary: "columns from left to right, only what lies to the right moves (Frantar & Alistarh 2023)",
+        needs: Needs::InverseHessian,
+        moving: Moving::Sweep,
+        repair: sweep::repair,
     },
     Compensation {
         name: "none",
         summary: "kept weights stay as they are",
         needs: Needs::Nothing,
+        moving: Moving::Nothing,
         repair: none::repair,
     },
 ];
@@ -53,6 +73,11 @@ impl Compensation {
     /// What it wants to know of the inputs.
     pub fn needs(&self) -> Needs {
         self.needs
+    }
+
+    /// What moves in a walk that chooses for this compensation.
+    pub(super) fn moving(&self) -> Moving {
+        self.moving
     }
 
     /// The repaired weight [d_out, d_in], zero wherever the mask prunes; `None` if kept weights stay as they are.

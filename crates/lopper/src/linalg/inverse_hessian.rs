@@ -1,0 +1,188 @@
+//! The upper triangular U with `H⁻¹ = UᵀU`, `H = XᵀX + γI`, in f64: what the sweep, the saliencies and the subset losses are made of.
+//!
+//! Frantar & Alistarh (2023, arXiv 2301.00774, §3.2) invert H and factorise the inverse. Read from its last row and column on, H has a
+//! Cholesky factor whose inverse, read backwards again, is U: one factorisation and one triangular inverse, half the work and no
+//! inverse formed in between.
+
+use faer::linalg::triangular_inverse::invert_lower_triangular;
+use faer::{Mat, Par};
+use rayon::prelude::*;
+
+use super::{Gram, cholesky};
+
+/// Between attempts damping grows by this factor.
+const HARDER: f64 = 10.0;
+
+/// U [n, n] of `H = XᵀX + γI`, and the γ that made H positive definite.
+#[derive(Clone, Debug)]
+pub struct InverseHessian {
+    n: usize,
+    upper: Vec<f32>,
+    diagonal: Vec<f64>,
+    damping: f64,
+    attempts: usize,
+}
+
+impl InverseHessian {
+    /// Of a Gram matrix with `damping` times its mean diagonal added. If that is not positive definite, damping grows tenfold until it
+    /// equals the mean diagonal; `None` if that fails too, or nothing but zeros or a NaN was seen.
+    pub fn new(gram: &Gram, damping: f64) -> Option<Self> {
+        let mean = gram.mean_diagonal();
+        if !(mean > 0.0 && mean.is_finite()) {
+            return None;
+        }
+        let mut share = damping;
+        for attempts in 1.. {
+            if let Some((upper, diagonal)) = upper_factor(gram, share * mean) {
+                return Some(Self { n: gram.order(), upper, diagonal, damping: share * mean, attempts });
+            }
+            if share >= 1.0 {
+                break;
+            }
+            share = (share * HARDER).clamp(1e-4, 1.0);
+        }
+        None
+    }
+
+    /// Number of inputs.
+    pub fn order(&self) -> usize {
+        self.n
+    }
+
+    /// U [n, n], row-major; zero below the diagonal.
+    pub fn upper(&self) -> &[f32] {
+        &self.upper
+    }
+
+    /// γ.
+    pub fn damping(&self) -> f64 {
+        self.damping
+    }
+
+    /// How many values of γ were tried.
+    pub fn attempts(&self) -> usize {
+        self.attempts
+    }
+
+    /// `[H⁻¹]_jj` of each input: `Σ_{i ≤ j} U_ij²`.
+    pub fn diagonal(&self) -> &[f64] {
+        &self.diagonal
+    }
+
+    /// `[H⁻¹]_GG` of the inputs `first..first + count`, row-major [count, count].
+    pub fn group(&self, first: usize, count: usize) -> Vec<f64> {
+        self.product(0, first, count)
+    }
+
+    /// The same when all inputs before `first` are frozen: the block of the inverse of what remains of H.
+    pub fn group_of_rest(&self, first: usize, count: usize) -> Vec<f64> {
+        self.product(first, first, count)
+    }
+
+    /// `U[from.., G]ᵀ·U[from.., G]`.
+    fn product(&self, from: usize, first: usize, count: usize) -> Vec<f64> {
+        let mut sums = vec![0.0; count * count];
+        for row in from..first + count {
+            let u = &self.upper[row * self.n + first..][..count];
+            for (i, &a) in u.iter().enumerate() {
+                for (sum, &b) in sums[i * count..].iter_mut().zip(u) {
+                    *sum += f64::from(a) * f64::from(b);
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// U as f32 and the diagonal of UᵀU; `None` if the damped matrix is not positive definite.
+fn upper_factor(gram: &Gram, damping: f64) -> Option<(Vec<f32>, Vec<f64>)> {
+    let n = gram.order();
+    let threads = rayon::current_num_threads();
+    let par = if threads > 1 { Par::rayon(threads) } else { Par::Seq };
+    // column-major, and only the lower triangle is read: element (i, j) of the reversed matrix is (n−1−i, n−1−j) of H
+    let mut factor = Mat::<f64>::zeros(n, n);
+    for j in 0..n {
+        let column = factor.col_as_slice_mut(j);
+        for (i, value) in column.iter_mut().enumerate().skip(j) {
+            *value = gram.get(n - 1 - j, n - 1 - i);
+        }
+        column[j] += damping;
+    }
+    if !cholesky::factorise(&mut factor, par) {
+        return None;
+    }
+    let mut inverse = Mat::<f64>::zeros(n, n);
+    invert_lower_triangular(inverse.as_mut(), factor.as_ref(), par);
+    drop(factor);
+    let mut upper = vec![0.0f32; n * n];
+    upper.par_chunks_mut(n.max(1)).enumerate().for_each(|(i, row)| {
+        for (j, value) in row.iter_mut().enumerate().skip(i) {
+            *value = inverse[(n - 1 - i, n - 1 - j)] as f32;
+        }
+    });
+    // column j of U is column n−1−j of the inverse, read upwards
+    let diagonal: Vec<f64> =
+        (0..n).into_par_iter().map(|j| inverse.col_as_slice(n - 1 - j).iter().map(|u| u * u).sum()).collect();
+    diagonal.iter().all(|d| d.is_finite() && *d > 0.0).then_some((upper, diagonal))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Gram, InverseHessian};
+
+    fn gram(rows: usize, n: usize) -> Gram {
+        let mut state = 7u32;
+        let x: Vec<f32> = (0..rows * n)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 8) as f32 / 8_388_608.0 - 0.7
+            })
+            .collect();
+        let mut gram = Gram::new(n);
+        gram.add(&x);
+        gram
+    }
+
+    #[test]
+    fn is_the_factor_of_the_inverse() {
+        let n = 37;
+        let gram = gram(80, n);
+        let inverse = InverseHessian::new(&gram, 0.01).expect("positive definite");
+        let (u, damping) = (inverse.upper(), inverse.damping());
+        assert_eq!(inverse.attempts(), 1);
+        // UᵀU·H = I
+        let product: Vec<f64> = inverse.group(0, n);
+        for i in 0..n {
+            for j in 0..n {
+                let h = |k: usize| gram.get(k.min(j), k.max(j)) + if k == j { damping } else { 0.0 };
+                let entry: f64 = (0..n).map(|k| product[i * n + k] * h(k)).sum();
+                assert!((entry - f64::from(u8::from(i == j))).abs() < 1e-4, "{i} {j}: {entry}");
+                assert!(j >= i || u[i * n + j] == 0.0);
+            }
+            assert!((inverse.diagonal()[i] / product[i * n + i] - 1.0).abs() < 1e-5);
+        }
+        // the last inputs alone: their inverse when everything before is frozen is the inverse of their own block
+        let rest = inverse.group_of_rest(n - 1, 1)[0];
+        assert!((rest * (gram.get(n - 1, n - 1) + damping) - 1.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn is_the_same_for_any_number_of_threads() {
+        let gram = gram(900, 700);
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            pool.install(|| InverseHessian::new(&gram, 0.01).expect("positive definite").upper().to_vec())
+        };
+        let one = run(1);
+        assert!(one == run(2) && one == run(3));
+    }
+
+    #[test]
+    fn damping_grows_until_the_matrix_is_positive_definite() {
+        // two rows, nine inputs: singular without damping
+        let singular = gram(2, 9);
+        let inverse = InverseHessian::new(&singular, 0.0).expect("damping helps");
+        assert!(inverse.attempts() > 1 && inverse.damping() > 0.0);
+        assert!(InverseHessian::new(&Gram::new(4), 0.01).is_none(), "nothing was seen");
+    }
+}

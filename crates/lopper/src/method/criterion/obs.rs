@@ -1,0 +1,34 @@
+//! The saliency of a weight removed alone, all others free to compensate: `W_ij² / (2 [H⁻¹]_jj)`
+//! (LeCun et al. 1990; Hassibi & Stork 1993; Solution S of Zhao et al. 2024, arXiv 2410.15567, eq. 14).
+
+use crate::linalg::InverseHessian;
+use crate::method::LayerProblem;
+use crate::sparsity::Pattern;
+
+pub(super) fn scores(problem: &LayerProblem) -> Option<Vec<f32>> {
+    let importance = importance(problem, problem.inputs.inverse.as_ref()?);
+    let row = |row: &[f32]| row.iter().zip(&importance).map(|(w, importance)| w * w * importance).collect::<Vec<_>>();
+    Some(problem.weight.chunks_exact(problem.columns).flat_map(row).collect())
+}
+
+/// `1 / [H⁻¹]_jj` with `H = XᵀX + γI`, half of the Hessian of the output error; 0 for a dead input.
+pub(super) fn importance(problem: &LayerProblem, inverse: &InverseHessian) -> Vec<f32> {
+    let live = problem.inputs.squares.iter().map(|square| f64::from(u8::from(*square > 0.0)));
+    inverse.diagonal().iter().zip(live).map(|(diagonal, live)| (live / diagonal) as f32).collect()
+}
+
+/// The same with everything to the left of a weight's group, or of its block of columns, frozen.
+pub(super) fn importance_of_rest(problem: &LayerProblem, inverse: &InverseHessian) -> Vec<f32> {
+    let width = match *problem.pattern {
+        Pattern::NofM { of, .. } => of,
+        Pattern::Unstructured { .. } => problem.settings.column_block,
+    };
+    let n = problem.columns;
+    let live = |j: usize| f64::from(u8::from(problem.inputs.squares[j] > 0.0));
+    let group = |first: usize| {
+        let count = width.min(n - first);
+        let block = inverse.group_of_rest(first, count);
+        (0..count).map(move |j| (live(first + j) / block[j * count + j]) as f32).collect::<Vec<_>>()
+    };
+    (0..n).step_by(width).flat_map(group).collect()
+}

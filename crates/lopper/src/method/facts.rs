@@ -1,0 +1,68 @@
+//! How a solution came about.
+
+use super::LayerProblem;
+use crate::linalg::{Gram, InverseHessian};
+
+/// How a solution came about, for the report.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct SolutionFacts {
+    /// `‖(W − Ŵ)Xᵀ‖² / ‖WXᵀ‖²` with the pruned weights zeroed and nothing else moved.
+    pub error_pruned: Option<f64>,
+    /// The same after compensation.
+    pub error_compensated: Option<f64>,
+    /// γ added to the diagonal of `H = 2XᵀX`.
+    pub damping: Option<f64>,
+    /// Iterations of the solver.
+    pub iterations: Option<usize>,
+    /// Swaps that refined the mask.
+    pub swaps: Option<usize>,
+    /// What went wrong and what was done instead.
+    pub warning: Option<String>,
+}
+
+impl SolutionFacts {
+    /// The inverse Hessian of a problem, and a note of its damping; a warning where there is none.
+    pub(super) fn inverse_of<'a>(&mut self, problem: &LayerProblem<'a>) -> Option<&'a InverseHessian> {
+        let Some(inverse) = &problem.inputs.inverse else {
+            self.damping_of(problem)?;
+            self.warn("the Hessian of this layer has no inverse, however much it is damped".into());
+            return None;
+        };
+        self.damping = Some(2.0 * inverse.damping());
+        if inverse.attempts() > 1 {
+            let attempts = inverse.attempts();
+            self.warn(format!(
+                "the Hessian was positive definite only at γ = {:e}, the {attempts}. value tried",
+                2.0 * inverse.damping()
+            ));
+        }
+        Some(inverse)
+    }
+
+    /// The Gram matrix of a problem and what is added to its diagonal, and a note of it; a warning where there is nothing to work with.
+    pub(super) fn damping_of<'a>(&mut self, problem: &LayerProblem<'a>) -> Option<(&'a Gram, f64)> {
+        let Some(gram) = &problem.inputs.gram else {
+            self.warn("no calibration data reached this layer".into());
+            return None;
+        };
+        let damping = problem
+            .inputs
+            .inverse
+            .as_ref()
+            .map_or(problem.settings.damping * gram.mean_diagonal(), InverseHessian::damping);
+        if !(gram.mean_diagonal() > 0.0 && damping.is_finite()) {
+            self.warn(format!("the inputs of this layer sum to {} squared", gram.mean_diagonal()));
+            return None;
+        }
+        self.damping = Some(2.0 * damping);
+        Some((gram, damping))
+    }
+
+    /// Adds a warning.
+    pub(super) fn warn(&mut self, warning: String) {
+        self.warning = Some(match self.warning.take() {
+            Some(before) if before != warning => format!("{before}; {warning}"),
+            _ => warning,
+        });
+    }
+}

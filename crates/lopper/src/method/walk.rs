@@ -1,0 +1,191 @@
+//! The matrix in blocks of columns from left to right: choose what to prune inside a block, move what remains, go on.
+//!
+//! * Moving by the *sweep*: the error of each pruned weight is spread over the columns to its right; what lies to its left stays
+//!   frozen. Inside a block column by column, beyond it by one product per block (Frantar & Alistarh 2023, arXiv 2301.00774, §3.3).
+//! * Moving *jointly*: after each block all unpruned weights, those to the left too, go to the optimum that keeps everything pruned so
+//!   far at zero (Zhao et al. 2024, arXiv 2410.15567, §4). The paper solves this row by row; here a few conjugate-gradient iterations
+//!   from where the last block ended do it for all rows. Inside a block masks are chosen as the sweep goes.
+
+use lopper_kernels::{Elimination, Precision, View, matmul};
+use rayon::prelude::*;
+
+use super::LayerProblem;
+use super::groups::GroupRule;
+use crate::linalg::{InverseHessian, masked_least_squares, select};
+use crate::sparsity::{Pattern, Scope};
+
+/// Conjugate-gradient iterations between two blocks; the residual they leave is taken up after the next one.
+const ITERATIONS: usize = 4;
+/// The same solver's tolerance.
+const TOLERANCE: f64 = 1e-3;
+
+/// How a walk chooses.
+pub(super) enum Choice<'a> {
+    /// This mask [d_out, d_in].
+    Given(&'a [u8]),
+    /// The smallest `w²·importance_j` of each block, or of each group; importances of all columns.
+    Saliency(Vec<f32>),
+    /// The subset of each group whose joint removal costs least.
+    Subset,
+}
+
+/// What a walk does to the weights that remain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moving {
+    /// Nothing.
+    Nothing,
+    /// Those to the right of a pruned weight.
+    Sweep,
+    /// All of them, after each block.
+    Joint,
+}
+
+/// The mask [d_out, d_in] and the weight [d_out, d_in] at the end of a walk, zero wherever the mask prunes.
+pub(super) struct Walked {
+    pub kept: Vec<u8>,
+    pub weight: Vec<f32>,
+}
+
+/// Walks over a layer. `H` of the sweep and of the saliencies is that of `inverse`.
+pub(super) fn walk(problem: &LayerProblem, inverse: &InverseHessian, choice: &Choice, moving: Moving) -> Walked {
+    let n = problem.columns;
+    let mut state = Walked { kept: vec![1; problem.weight.len()], weight: problem.weight.to_vec() };
+    let h = (moving == Moving::Joint).then(|| problem.inputs.gram.as_ref().map(|gram| gram.damped(inverse.damping())));
+    let width = block_width(problem);
+    for first in (0..n).step_by(width) {
+        let block = Block { problem, inverse, moving, first, width: width.min(n - first) };
+        if let Choice::Given(mask) = choice {
+            for (kept, mask) in state.kept.chunks_exact_mut(n).zip(mask.chunks_exact(n)) {
+                kept[block.range()].copy_from_slice(&mask[block.range()]);
+            }
+        } else if let (Choice::Saliency(importance), Pattern::Unstructured { .. }) = (choice, problem.pattern) {
+            block.choose(&mut state, &importance[block.range()]);
+        }
+        let rule = block.group_rule(choice);
+        let before = (moving == Moving::Joint).then(|| state.weight.clone());
+        let errors = block.eliminate(&mut state, rule.as_ref());
+        match (before, &h) {
+            (Some(before), Some(Some(h))) => {
+                let start = Some(&before[..]);
+                state.weight =
+                    masked_least_squares(problem.weight, start, &state.kept, h, ITERATIONS, TOLERANCE).weight;
+            }
+            _ if moving == Moving::Sweep => block.move_rest(&mut state.weight, &errors),
+            _ => {}
+        }
+    }
+    state
+}
+
+/// Columns per block: as asked, and whole groups.
+fn block_width(problem: &LayerProblem) -> usize {
+    let asked = problem.settings.column_block.min(problem.columns);
+    match *problem.pattern {
+        Pattern::NofM { of, .. } => (asked / of * of).max(of),
+        Pattern::Unstructured { .. } => asked,
+    }
+}
+
+/// A block of columns of the walk.
+struct Block<'a> {
+    problem: &'a LayerProblem<'a>,
+    inverse: &'a InverseHessian,
+    moving: Moving,
+    first: usize,
+    width: usize,
+}
+
+impl Block<'_> {
+    fn range(&self) -> std::ops::Range<usize> {
+        self.first..self.first + self.width
+    }
+
+    /// Marks the smallest `w²·importance` of the block: of each row, or of all rows together. Over all blocks the counts of a scope
+    /// add up to exactly what the pattern asks for.
+    fn choose(&self, state: &mut Walked, importance: &[f32]) {
+        let Pattern::Unstructured { sparsity, scope } = *self.problem.pattern else { return };
+        let (n, range) = (self.problem.columns, self.range());
+        let scores: Vec<f32> = state
+            .weight
+            .par_chunks_exact(n)
+            .flat_map_iter(|row| row[range.clone()].iter().zip(importance).map(|(w, importance)| w * w * importance))
+            .collect();
+        let rows = if scope == Scope::Row { 1 } else { state.weight.len() / n };
+        let until = |column: usize| Pattern::pruned_of(sparsity, rows * column);
+        let kept = select::keep_largest(&scores, rows * self.width, until(range.end) - until(range.start));
+        for (row, kept) in state.kept.chunks_exact_mut(n).zip(kept.chunks_exact(self.width)) {
+            row[range.clone()].copy_from_slice(kept);
+        }
+    }
+
+    /// How groups of this block are chosen; `None` where the mask is there already.
+    fn group_rule(&self, choice: &Choice) -> Option<GroupRule> {
+        let Pattern::NofM { keep, of } = *self.problem.pattern else { return None };
+        match choice {
+            Choice::Given(_) => None,
+            Choice::Saliency(importance) => Some(GroupRule::saliency(&importance[self.range()], keep, of)),
+            Choice::Subset => {
+                let inverses = self.range().step_by(of).map(|first| self.group_inverse(first, of)).collect();
+                Some(GroupRule::subset(inverses, keep, of))
+            }
+        }
+    }
+
+    /// `[H⁻¹]_GG` as the weights of a group see it: with everything to the left frozen if it is. A dead input costs nothing.
+    fn group_inverse(&self, first: usize, of: usize) -> Vec<f64> {
+        let mut inverse = match self.moving {
+            Moving::Sweep => self.inverse.group_of_rest(first, of),
+            Moving::Nothing | Moving::Joint => self.inverse.group(first, of),
+        };
+        for (j, square) in self.problem.inputs.squares[first..first + of].iter().enumerate() {
+            inverse[j * of + j] *= if *square == 0.0 { DEAD } else { 1.0 };
+        }
+        inverse
+    }
+
+    /// Chooses groups, if that is still to be done, and moves the rest of the block. Returns the errors [d_out, width] of the sweep.
+    fn eliminate(&self, state: &mut Walked, rule: Option<&GroupRule>) -> Vec<f32> {
+        let (n, width, range) = (self.problem.columns, self.width, self.range());
+        let mut errors = vec![0.0; state.weight.len() / n * width];
+        let upper = self.upper();
+        let elimination = Elimination::new(&upper, width);
+        let rows = state.weight.par_chunks_exact_mut(n).zip(state.kept.par_chunks_exact_mut(n));
+        rows.zip(errors.par_chunks_exact_mut(width)).for_each_init(Vec::new, |scratch, ((weight, kept), errors)| {
+            let (weight, kept) = (&mut weight[range.clone()], &mut kept[range.clone()]);
+            let step = rule.map_or(width, GroupRule::length);
+            for (group, first) in (0..width).step_by(step).enumerate() {
+                let columns = first..first + step;
+                if let Some(rule) = rule {
+                    rule.choose(group, &weight[columns.clone()], &mut kept[columns.clone()], scratch);
+                }
+                if self.moving == Moving::Nothing {
+                    weight[columns.clone()].iter_mut().zip(&kept[columns]).for_each(|(w, &kept)| *w *= f32::from(kept));
+                } else {
+                    elimination.eliminate(weight, first, &kept[columns], errors);
+                }
+            }
+        });
+        errors
+    }
+
+    /// The square of U on the diagonal that belongs to this block.
+    fn upper(&self) -> Vec<f32> {
+        let n = self.problem.columns;
+        self.range().flat_map(|row| &self.inverse.upper()[row * n..][self.range()]).copied().collect()
+    }
+
+    /// Spreads the errors [d_out, width] over the columns to the right of the block.
+    fn move_rest(&self, weight: &mut [f32], errors: &[f32]) {
+        let (n, end) = (self.problem.columns, self.range().end);
+        if end == n {
+            return;
+        }
+        let negative: Vec<f32> = errors.iter().map(|error| -error).collect();
+        let errors = View::new(&negative, weight.len() / n, self.width);
+        let upper = View::strided(&self.inverse.upper()[self.first * n + end..], self.width, n - end, n);
+        matmul(&mut weight[end..], n, true, errors, upper, Precision::F32);
+    }
+}
+
+/// What a dead input's variance is multiplied by, so that its group always prunes it first.
+const DEAD: f64 = 1e12;
