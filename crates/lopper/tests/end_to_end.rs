@@ -1,63 +1,15 @@
 //! Whole runs on the demo model, which is small enough to prune in seconds and trained enough to be hurt by it.
 
-use std::collections::BTreeMap;
+mod demo;
+
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use lopper::checkpoint::Checkpoint;
-use lopper::error::Result;
 use lopper::model::{Decoder, LinearId, LinearRole};
 use lopper::plan::{ComputeDtype, Granularity, Inputs, Plan, PruningGranularity};
-use lopper::progress::Silent;
-use lopper::prune::prune;
-use lopper::report::Report;
-use tempfile::TempDir;
 
-/// The demo model and its texts in a directory of their own.
-struct Demo {
-    directory: TempDir,
-}
-
-impl Demo {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        lopper_demo::write_model(&directory.path().join("model")).expect("written");
-        fs::write(directory.path().join("calibration.txt"), lopper_demo::calibration_text(100)).expect("written");
-        fs::write(directory.path().join("held_out.txt"), lopper_demo::held_out_text(60)).expect("written");
-        Self { directory }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// A quick run: 32 windows of 128 tokens.
-    fn plan(&self) -> Plan {
-        let mut plan = Plan { model: "demo".into(), ..Plan::default() };
-        plan.calibration.files = vec![self.path("calibration.txt")];
-        plan.calibration.samples = 32;
-        plan.calibration.seqlen = Some(128);
-        plan.evaluation.texts = vec![self.path("held_out.txt")];
-        plan.evaluation.seqlen = Some(256);
-        plan
-    }
-
-    fn prune(&self, plan: &Plan, out: &str) -> Result<Report> {
-        prune(plan, &self.path("model"), &self.path(out), &mut Silent)
-    }
-}
-
-fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
-    let listing = fs::read_dir(directory).expect("directory").flatten();
-    listing
-        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).expect("file")))
-        .collect()
-}
-
-fn weights(directory: &Path) -> Vec<u8> {
-    fs::read(directory.join("model.safetensors")).expect("weights")
-}
+use demo::{Demo, files, weights};
 
 #[test]
 fn repair_climbs_the_ladder() {
@@ -84,7 +36,7 @@ fn repair_climbs_the_ladder() {
 
 /// What lies in the demo's directory.
 fn entries(demo: &Demo) -> Vec<String> {
-    let listing = fs::read_dir(demo.directory.path()).expect("directory").flatten();
+    let listing = fs::read_dir(demo.path("")).expect("directory").flatten();
     let mut names: Vec<String> = listing.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names

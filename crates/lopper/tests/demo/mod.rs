@@ -1,0 +1,60 @@
+//! The demo model, its texts, and quick plans for it.
+#![allow(dead_code, reason = "every test file uses its own part")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use lopper::error::Result;
+use lopper::plan::Plan;
+use lopper::progress::Silent;
+use lopper::prune::prune;
+use lopper::report::Report;
+use tempfile::TempDir;
+
+/// The demo model and its texts in a directory of their own.
+pub struct Demo {
+    directory: TempDir,
+}
+
+impl Demo {
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        lopper_demo::write_model(&directory.path().join("model")).expect("written");
+        fs::write(directory.path().join("calibration.txt"), lopper_demo::calibration_text(100)).expect("written");
+        fs::write(directory.path().join("held_out.txt"), lopper_demo::held_out_text(60)).expect("written");
+        Self { directory }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A quick run: 32 windows of 128 tokens.
+    pub fn plan(&self) -> Plan {
+        let mut plan = Plan { model: "demo".into(), ..Plan::default() };
+        plan.calibration.files = vec![self.path("calibration.txt")];
+        plan.calibration.samples = 32;
+        plan.calibration.seqlen = Some(128);
+        plan.evaluation.texts = vec![self.path("held_out.txt")];
+        plan.evaluation.seqlen = Some(256);
+        plan
+    }
+
+    pub fn prune(&self, plan: &Plan, out: &str) -> Result<Report> {
+        prune(plan, &self.path("model"), &self.path(out), &mut Silent)
+    }
+}
+
+/// Name and bytes of each file.
+pub fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let listing = fs::read_dir(directory).expect("directory").flatten();
+    listing
+        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).expect("file")))
+        .collect()
+}
+
+/// The bytes of the weight file.
+pub fn weights(directory: &Path) -> Vec<u8> {
+    fs::read(directory.join("model.safetensors")).expect("weights")
+}
