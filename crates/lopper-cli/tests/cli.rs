@@ -78,6 +78,9 @@ fn errors_say_what_where_and_what_to_try() {
         &["prune", model, "-o", out, "--calibration", "missing.txt"],
         &["prune", model, "-o", out, "--seqlen", "100000"],
         &["prune", model, "-o", out, "--device", "tpu"],
+        &["prune", model, "-o", out, "--rule", "down_prj=2:4"],
+        &["prune", model, "-o", out, "--rule", "down_proj"],
+        &["prune", model, "-o", out, "--ratios", "owl", "--pattern", "2:4"],
         &["prune", model, "-o", model, "--calibration", text, "--samples", "4"],
         &["eval", model],
         &["eval", model, "--text", text, "--windows", "0"],
@@ -148,6 +151,39 @@ fn prunes_measures_and_tells_a_stranger() {
     assert_eq!(scored["texts"][0]["perplexity"], last["perplexity"]);
     assert_eq!(scored["model"], out.as_str());
     assert!(succeeds(&["eval", &out, "--text", &text, "--seqlen", "32"]).contains("perplexity"));
+}
+
+#[test]
+fn matrices_may_differ_and_the_result_says_how() {
+    let tiny = Tiny::new();
+    let (model, out) = (tiny.path("model"), tiny.path("out"));
+    let more = ["--rule", "down_proj=2:4", "--rule", r"layers\.[01]\.self_attn=dense", "--reconstruct", "none"];
+    let mut arguments = tiny.prune(&model, &out, &more);
+    let table = succeeds(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    for line in [
+        "50 % of each row where no rule says otherwise, chosen by wanda",
+        "left dense: 8 matrices (query, key, value, output)",
+        "50 % of each row: 10 matrices (query, key, value, output, gate, up)",
+        "2:4: 3 matrices (down)",
+    ] {
+        assert!(table.contains(line), "{line} is missing in\n{table}");
+    }
+    arguments.splice(0..4, ["explain".to_owned(), model]);
+    let text = succeeds(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(text.contains("  2:4: 3 matrices (down)\n") && text.contains("or what the rules say"), "{text}");
+    arguments.push("--json".into());
+    let explained = json(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(explained["allocation"]["model.layers.1.self_attn.q_proj.weight"], "dense");
+    assert_eq!(explained["allocation"]["model.layers.2.self_attn.q_proj.weight"], "50%");
+    arguments.truncate(arguments.len() - 7);
+    arguments.extend(["--scope", "model", "--json"].map(str::to_owned));
+    let explained = json(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(explained["allocation"].is_null());
+    assert!(
+        explained["steps"].to_string().contains("run the dense model once: compare the wanda scores"),
+        "{}",
+        explained["steps"]
+    );
 }
 
 #[test]

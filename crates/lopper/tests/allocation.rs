@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use lopper::autograd::Tape;
-use lopper::calibration::{HiddenDtype, HiddenStates, Sampling, batches, draw_windows};
+use lopper::calibration::{HiddenDtype, HiddenStates, InputStatistics, Needs, Sampling, batches, draw_windows};
 use lopper::checkpoint::Checkpoint;
 use lopper::evaluation::{open_tokenizer, tokenize};
+use lopper::method::compensation::COMPENSATIONS;
+use lopper::method::criterion::CRITERIA;
+use lopper::method::{LayerProblem, SelectThenRepair, SolverSettings};
 use lopper::model::{
     AttentionSpec, Decoder, DecoderSpec, LinearId, LinearRole, MlpSpec, Part, RotaryScaling, RotarySpec, Tap,
 };
@@ -235,6 +238,26 @@ proptest! {
     }
 }
 
+#[test]
+fn a_matrix_may_lose_everything() {
+    let (columns, weight): (usize, Vec<f32>) = (8, (0..32).map(|place| (place as f32 - 15.5) / 16.0).collect());
+    let mut inputs = InputStatistics::new(columns, Needs::InverseHessian);
+    inputs.add(&(0..10 * columns).map(|place| ((place * place) % 17) as f32 / 17.0).collect::<Vec<_>>());
+    inputs.finish(0.01);
+    let pattern = Pattern::exactly(weight.len(), weight.len(), Scope::Matrix);
+    for criterion in CRITERIA.iter().filter(|criterion| criterion.check(&pattern, None).is_ok()) {
+        for compensation in COMPENSATIONS {
+            let method = SelectThenRepair { criterion: *criterion, compensation: *compensation, order: None };
+            let (settings, seed) = (SolverSettings::default(), 0);
+            let problem = LayerProblem { weight: &weight, columns, inputs: &inputs, pattern: &pattern, seed, settings };
+            let solution = method.solve(&problem);
+            assert!(solution.weight.iter().all(|&w| w == 0.0), "{} {}", criterion.name, compensation.name);
+            let error = solution.facts.error_pruned.expect("Gram was given");
+            assert!((error - 1.0).abs() < 1e-6, "{error}");
+        }
+    }
+}
+
 /// Only masks: no compensation, no training.
 fn masks_only(demo: &Demo, change: impl Fn(&mut PruningPlan)) -> Plan {
     let mut plan = demo.plan();
@@ -285,6 +308,7 @@ fn matrices_left_dense_are_the_same_to_the_byte() {
         assert_eq!(told["error_pruned"].is_null(), dense, "{name}");
         zeros += pruned(facts.pattern.as_ref(), before.spec().shape(id.role));
     }
+    assert!(report.windows.iter().all(|window| window.block != 2) && report.windows.len() == 6, "{:?}", report.windows);
     // the norms of a block that is left alone do not train either; the others do
     for block in 0..before.spec().blocks {
         for part in [Part::Attention, Part::Mlp] {

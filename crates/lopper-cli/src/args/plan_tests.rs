@@ -162,10 +162,6 @@ fn the_names_of_choices_are_those_of_the_plan() {
     for (key, flag) in [
         ("calibration.sampling", "sampling"),
         ("calibration.inputs", "inputs"),
-        ("pruning.damping", "damping", "0.5", "0.5"),
-        ("pruning.iterations", "iterations", "5", "5"),
-        ("pruning.column_block", "column-block", "64", "64"),
-        ("pruning.swaps", "swaps", "5", "5"),
         ("pruning.granularity", "prune-granularity"),
         ("reconstruction.granularity", "reconstruct"),
         ("compute.dtype", "dtype"),

@@ -51,7 +51,7 @@ fn short_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
 fn facts(report: &Report, out: &Path) -> Vec<(&'static str, String)> {
     let model = &report.model;
     let zeros = format!(
-        "{}: {} of {} weights in the linear layers are zero, {} were asked for",
+        "{}: {} of {} weights in the linear layers are zero ({} asked for)",
         units::percent(model.sparsity()),
         units::count(model.zeros),
         units::count(model.prunable),

@@ -62,8 +62,9 @@ impl Plan {
             let (d_out, d_in) = spec.shape(id.role);
             Target { id, shape: [d_out, d_in], rule, request: rule.map_or(request, |rule| requests[rule]) }
         };
-        let matrices = ids.iter().zip(deciding).map(target).collect();
-        let owl = (self.pruning.ratios == Ratios::Owl).then_some(self.pruning.owl_lambda);
+        let matrices: Vec<Target> = ids.iter().zip(deciding).map(target).collect();
+        let varies = self.pruning.ratios == Ratios::Owl && matrices.iter().any(|target| target.rule.is_none());
+        let owl = varies.then_some(self.pruning.owl_lambda);
         let targets = Targets { matrices, owl };
         targets.check(&Criterion::by_name(&self.pruning.criterion)?, self.pruning.order)?;
         Ok(targets)

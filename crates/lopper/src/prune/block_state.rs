@@ -45,6 +45,11 @@ impl BlockState {
         self.statistics.get(&first)
     }
 
+    /// Whether any matrix of this half is pruned, and not left dense.
+    pub fn is_pruned(&self, part: Part) -> bool {
+        self.masks.keys().any(|role| role.part() == part)
+    }
+
     /// Name and value of what differs from the checkpoint: pruned weights; where a half that has any trained, also its norm and
     /// the biases of the pruned layers.
     pub fn changed(&self, trained: bool) -> Vec<(String, &Tensor)> {
@@ -55,7 +60,7 @@ impl BlockState {
             tensors.extend(linear.bias.as_ref().filter(|_| trained).map(|bias| (Decoder::bias_name(id), bias)));
         }
         for part in [Part::Attention, Part::Mlp] {
-            let trained = trained && self.masks.keys().any(|role| role.part() == part);
+            let trained = trained && self.is_pruned(part);
             tensors.extend(trained.then(|| (Decoder::norm_name(self.index, part), &self.pruned.norm(part).weight)));
         }
         tensors

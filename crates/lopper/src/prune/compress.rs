@@ -207,6 +207,10 @@ impl<'j, 'o> Compression<'j, 'o> {
         if let Some(dense) = &mut streams.dense {
             self.move_through(&state.dense, part, dense)?;
         }
+        if !state.is_pruned(part) {
+            self.streams = Some(streams);
+            return Ok(());
+        }
         let Some(targets) = streams.dense.as_ref().or(streams.next.as_ref()) else { return Ok(()) };
         let data = WindowData { inputs: &streams.inputs, targets, train: self.plan.calibration.samples };
         let mut window = Window { block: &mut state.pruned, parts: &[part], masks: &state.masks, rotary: &self.rotary };

@@ -25,7 +25,7 @@ const OUTLIERS_OF: &str = "wanda";
 pub(super) fn allocate(job: &mut Job, plan: &Plan, decoder: &Decoder) -> Result<Allocation> {
     let targets = plan.targets(decoder.spec())?;
     let mut measured = Measured::default();
-    if let Some(needs) = Schedule::new(plan)?.survey {
+    if let Some(needs) = Schedule::new(plan)?.survey.filter(|_| targets.is_measured()) {
         job.observer.event(Event::Stage { name: "surveying the dense model" });
         let mut survey = Survey::new(job, plan, decoder, needs)?;
         for index in 0..decoder.spec().blocks {
