@@ -105,17 +105,19 @@ fn plain_uniform_patterns_are_those_asked_for() {
 }
 
 /// The problem and the hint of a plan that must be refused.
-fn refused(spec: &DecoderSpec, change: &dyn Fn(&mut PruningPlan)) -> (String, String) {
+fn refused(spec: &DecoderSpec, change: Change) -> (String, String) {
     let mut plan = Plan::default();
     change(&mut plan.pruning);
     let error = plan.validate(spec).expect_err("refused");
     (error.to_string(), error.hint().unwrap_or_default().to_owned())
 }
 
+/// What makes a plan wrong.
+type Change<'a> = &'a dyn Fn(&mut PruningPlan);
+
 #[test]
 fn what_contradicts_itself_is_refused_with_a_hint() {
     let spec = spec(4, 64, 90);
-    type Change<'a> = &'a dyn Fn(&mut PruningPlan);
     let cases: &[(Change, &str, &str)] = &[
         (&|p| p.rules = rules(&["down_prj=2:4"]), "\"down_prj\" matches no matrix", "layers.0.mlp.down_proj.weight"),
         (&|p| p.rules = rules(&["embed_tokens=0.5"]), "matches no matrix", "names near it"),

@@ -41,7 +41,7 @@ pub struct PlanOptions {
     /// The sparsity of a block differs from --sparsity by this at most [default: 0.08]
     #[arg(long, value_name = "SHARE", help_heading = PRUNING)]
     pub owl_lambda: Option<f64>,
-    /// Do something else with some matrices: down_proj=2:4, layers.0=0.3, or 'layers\.[0-3]\..*=dense'; the first rule that matches a name decides [default: none]
+    /// Do something else with some matrices: down_proj=2:4, layers.0=0.3, or 'layers\.[0-3]\..*=dense'; of several rules the first that matches a name decides [default: none]
     #[arg(long, value_name = "MATRICES=WHAT", help_heading = PRUNING)]
     pub rule: Vec<Rule>,
     /// How to move the kept weights in closed form afterwards [default: joint]

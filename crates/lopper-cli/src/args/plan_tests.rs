@@ -163,6 +163,8 @@ fn the_names_of_choices_are_those_of_the_plan() {
         ("calibration.sampling", "sampling"),
         ("calibration.inputs", "inputs"),
         ("pruning.granularity", "prune-granularity"),
+        ("pruning.ratios", "ratios"),
+        ("pruning.scope", "scope"),
         ("reconstruction.granularity", "reconstruct"),
         ("compute.dtype", "dtype"),
         ("compute.hidden_states", "hidden-states"),

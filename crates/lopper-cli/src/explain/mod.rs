@@ -28,14 +28,17 @@ use rate::Rate;
 struct Explanation {
     plan: Plan,
     steps: Vec<String>,
-    /// Pattern of each matrix, or `dense`; absent where it depends on the calibration.
-    allocation: Option<BTreeMap<String, String>>,
+    /// Absent where it depends on the calibration.
+    allocation: Option<PatternByName>,
     /// A line for each kind of pattern, where matrices differ.
     #[serde(skip)]
     kinds: Vec<String>,
     memory: Memory,
     time: Time,
 }
+
+/// The pattern of each matrix, or `dense`.
+type PatternByName = BTreeMap<String, String>;
 
 #[derive(Serialize)]
 struct Memory {
@@ -95,7 +98,7 @@ fn explain(model: &Model, plan: &Plan) -> Result<Explanation> {
 }
 
 /// The pattern of each matrix by name, as far as it is known before the run, and in words.
-fn allocation(plan: &Plan, spec: &DecoderSpec) -> Result<(Option<BTreeMap<String, String>>, Vec<String>)> {
+fn allocation(plan: &Plan, spec: &DecoderSpec) -> Result<(Option<PatternByName>, Vec<String>)> {
     let targets = plan.targets(spec)?;
     if targets.is_measured() {
         return Ok((None, vec!["what each matrix loses depends on the calibration; the report tells".into()]));

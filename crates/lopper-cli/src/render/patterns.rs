@@ -20,8 +20,8 @@ pub fn asked(plan: &Plan) -> Result<String> {
     };
     let share = units::percent(sparsity);
     Ok(match (plan.pruning.ratios, plan.extent()?) {
-        (Ratios::Owl, Extent::Row) => format!("{share} in all, of each row what the outliers of its block leave"),
-        (Ratios::Owl, _) => format!("{share} in all, of each matrix what the outliers of its block leave"),
+        (Ratios::Owl, Extent::Row) => format!("{share} of all (owl: of each row less in blocks with more outliers)"),
+        (Ratios::Owl, _) => format!("{share} of all (owl: of each matrix less in blocks with more outliers)"),
         (Ratios::Uniform, Extent::Row) => format!("{share} of each row"),
         (Ratios::Uniform, Extent::Matrix) => format!("{share} of each matrix"),
         (Ratios::Uniform, Extent::Block) => format!("{share} of each block"),

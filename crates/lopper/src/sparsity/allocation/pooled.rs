@@ -26,7 +26,9 @@ impl Histogram {
     pub fn new(scores: &[f32]) -> Self {
         let counted = scores.par_chunks(COUNTED).map(|scores| {
             let mut counts = vec![0_u64; BINS];
-            scores.iter().for_each(|&score| counts[bin(score)] += 1);
+            for &score in scores {
+                counts[bin(score)] += 1;
+            }
             counts
         });
         let add = |mut a: Vec<u64>, b: Vec<u64>| {
