@@ -4,7 +4,7 @@ mod demo;
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use lopper::autograd::Tape;
 use lopper::calibration::{HiddenDtype, HiddenStates, InputStatistics, Needs, Sampling, batches, draw_windows};
 use lopper::checkpoint::Checkpoint;
@@ -13,13 +13,16 @@ use lopper::method::compensation::COMPENSATIONS;
 use lopper::method::criterion::CRITERIA;
 use lopper::method::{LayerProblem, SelectThenRepair, SolverSettings};
 use lopper::model::{
-    AttentionSpec, Decoder, DecoderSpec, LinearId, LinearRole, MlpSpec, Part, RotaryScaling, RotarySpec, Tap,
+    AttentionSpec, Decoder, DecoderSpec, LinearId, LinearRole, MlpSpec, NoTap, Part, RotaryScaling, RotarySpec,
+    Sequences, Tap,
 };
 use lopper::plan::{Allocation, Granularity, Measured, Plan, PruningPlan, Ratios, Rule};
+use lopper::reconstruction::{Settings, Window, WindowData, reconstruct};
 use lopper::report::Report;
 use lopper::sparsity::allocation::Histogram;
-use lopper::sparsity::{Extent, Pattern, Scope};
+use lopper::sparsity::{Extent, Mask, Pattern, Scope};
 use lopper::text::read_text;
+use lopper_kernels::Precision;
 use proptest::prelude::*;
 
 use demo::{Demo, weights};
@@ -237,6 +240,60 @@ proptest! {
             let (zeros, weights) = total(&allocation, &spec, |id| id.block == block);
             prop_assert!((zeros as f64 - sparsity * weights as f64).abs() <= 1.0, "{zeros} of {weights}");
         }
+    }
+}
+
+#[test]
+fn a_layer_without_a_mask_does_not_train() {
+    let demo = Demo::new();
+    let decoder = open(&demo, "model");
+    let dense = decoder.load_block(1).expect("a block");
+    let mut block = dense.clone();
+    let up = LinearRole::Up;
+    let (d_out, d_in) = decoder.spec().shape(up);
+    let kept: Vec<u8> = (0..d_out * d_in).map(|place| u8::from(place % 2 == 0)).collect();
+    let masked = (&block.linear(up).weight
+        * Tensor::from_slice(&kept, (d_out, d_in), &Device::Cpu)
+            .and_then(|mask| mask.to_dtype(DType::F32))
+            .expect("mask"))
+    .expect("product");
+    block.linear_mut(up).weight = masked.clone();
+    let masks = BTreeMap::from([(up, Mask::new(d_in, kept))]);
+    let windows: Vec<Vec<u32>> =
+        (0..6).map(|window| (0..64).map(|token| (token * 37 + window) % 500).collect()).collect();
+    let inputs = HiddenStates::embed(&decoder, &windows, HiddenDtype::F32).expect("embedded");
+    let rotary = decoder.rotary(64).expect("angles");
+    let mut targets = inputs.clone();
+    let forward = |x: &Tensor, sequences: &Sequences, _: &[usize]| {
+        let y = dense.forward_part(
+            Part::Mlp,
+            &mut Tape::inference(Precision::F32),
+            &x.into(),
+            sequences,
+            &rotary,
+            &mut NoTap,
+        )?;
+        Ok(y.tensor().clone())
+    };
+    targets.advance(2, forward).expect("forward");
+    let settings = Settings {
+        epochs: 2,
+        batch: 2,
+        learning_rate: 0.01,
+        warm_up: 0.1,
+        weight_decay: 0.0,
+        train_norms: true,
+        precision: Precision::F32,
+        seed: 0,
+    };
+    let mut window = Window { block: &mut block, parts: &[Part::Mlp], masks: &masks, rotary: &rotary };
+    let outcome = reconstruct(&mut window, &WindowData { inputs: &inputs, targets: &targets, train: 4 }, &settings)
+        .expect("trained");
+    assert!(outcome.restored == 0 && outcome.held_out_after < outcome.held_out_before, "{outcome:?}");
+    let numbers = |tensor: &Tensor| tensor.flatten_all().and_then(|tensor| tensor.to_vec1::<f32>()).expect("numbers");
+    for role in LinearRole::ALL {
+        let before = if role == up { &masked } else { &dense.linear(role).weight };
+        assert_eq!(numbers(before) == numbers(&block.linear(role).weight), role != up, "{role:?}");
     }
 }
 
@@ -493,17 +550,27 @@ fn scores_compared_over_the_model_or_a_block_are_the_sorting_of_all() {
 #[test]
 fn shares_that_are_measured_do_not_depend_on_threads_and_hold_for_the_whole_ladder() {
     let demo = Demo::new();
-    for (ratios, scope) in [(Ratios::Owl, Extent::Row), (Ratios::Uniform, Extent::Model)] {
+    let settings = [
+        (Ratios::Owl, Extent::Row, "magnitude"),
+        (Ratios::Uniform, Extent::Model, "wanda"),
+        (Ratios::Uniform, Extent::Block, "obs"),
+    ];
+    for (ratios, scope, criterion) in settings {
         let outputs = [1, 2].map(|threads| {
             let mut plan = demo.plan();
-            (plan.pruning.ratios, plan.pruning.scope) = (ratios, Some(scope));
+            (plan.pruning.ratios, plan.pruning.scope, plan.pruning.criterion) = (ratios, Some(scope), criterion.into());
             (plan.compute.threads, plan.reconstruction.granularity) = (Some(threads), Granularity::None);
             plan.evaluation.ladder = threads == 1;
-            let out = format!("{ratios:?}-{threads}");
+            let out = format!("{criterion}-{threads}");
             let report = demo.prune(&plan, &out).expect("a valid run");
             assert_eq!(report.evaluation.len(), if threads == 1 { 3 } else { 2 });
+            let (zeros, target) = (zeros(&report), Pattern::pruned_of(0.5, report.model.prunable));
+            assert!(
+                zeros <= target && target - zeros < if scope == Extent::Row { 512 } else { 1 },
+                "{zeros} of {target}"
+            );
             (weights(&demo.path(&out)), serde_json::to_string(&report.matrices).expect("JSON"))
         });
-        assert!(outputs[0] == outputs[1], "{ratios:?}");
+        assert!(outputs[0] == outputs[1], "{criterion}");
     }
 }

@@ -101,15 +101,23 @@ impl Sizes<'_> {
         let numbers = (self.plan.calibration.samples * self.seqlen * self.spec.hidden) as u64;
         let states = if needs == Needs::Nothing { 0 } else { numbers * bytes };
         let activations = parts.map(|part| self.activations(part, false)).into_iter().max().unwrap_or(0);
+        let activations = activations * self.batch_tokens() * F32;
         let weights: u64 = parts.map(|part| self.weights(part)).iter().sum();
         let items = vec![
             Item { name: "hidden states of the calibration windows", bytes: states },
             Item { name: "one block", bytes: weights * F32 },
             Item { name: "scores of a block", bytes: weights * F32 },
-            Item { name: "activations of one batch", bytes: activations * self.batch_tokens() * F32 },
+            Item { name: "activations of one batch", bytes: activations.max(self.inverting(needs)) },
             self.grams(needs),
         ];
         Phase { name: "surveying the dense model", items }
+    }
+
+    /// The widest Hessian, factorised and inverted in f64; one input after another.
+    fn inverting(&self, needs: Needs) -> u64 {
+        let inputs = [Part::Attention, Part::Mlp].into_iter().flat_map(|part| self.inputs(part));
+        let widest = inputs.max().unwrap_or(0);
+        if needs == Needs::InverseHessian { 2 * widest * widest * 8 } else { 0 }
     }
 
     /// Tokens of a forward pass.
@@ -156,11 +164,8 @@ impl Sizes<'_> {
         let [attention, mlp] = parts.map(sums);
         let sums = if together { attention + mlp } else { attention.max(mlp) };
         let sums = if self.schedule.needs >= Needs::Gram { sums } else { 0 };
-        // factorised and inverted in f64, one input after another
-        let widest = parts.into_iter().flat_map(|part| self.inputs(part)).max().unwrap_or(0);
-        let inverting = if self.schedule.needs == Needs::InverseHessian { 2 * widest * widest * 8 } else { 0 };
         vec![
-            Item { name: "activations of one batch", bytes: activations.max(inverting) },
+            Item { name: "activations of one batch", bytes: activations.max(self.inverting(self.schedule.needs)) },
             Item { name: "sums of Gram matrices in progress", bytes: sums },
         ]
     }
