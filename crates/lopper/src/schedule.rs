@@ -6,7 +6,7 @@ use crate::model::Part;
 use crate::plan::{Granularity, Inputs, Plan, PruningGranularity};
 
 /// Tokens per forward pass: enough to fill the kernels, few enough for the caches.
-pub(crate) const BATCH_TOKENS: usize = 2048;
+pub(crate) const BATCH_TOKENS: usize = 1024;
 
 /// One step of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]

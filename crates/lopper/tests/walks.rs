@@ -273,6 +273,25 @@ fn shapes_at_the_edge() {
 }
 
 #[test]
+fn inputs_that_are_no_numbers_leave_a_masked_layer_and_a_warning() {
+    let columns = 16;
+    let weight: Vec<f32> = (0..3 * columns).map(|i| ((i * 7919) % 1009) as f32 / 504.5 - 1.0).collect();
+    for poison in [f32::NAN, f32::INFINITY, 1e30] {
+        let mut inputs: Vec<f32> = (0..40 * columns).map(|i| ((i * 104_729) % 997) as f32 / 498.5 - 1.0).collect();
+        inputs[5 * columns + 3] = poison;
+        let inputs = statistics(&inputs, columns);
+        for (walk, pattern) in walks() {
+            let solution = walk.solve(&weight, &inputs, &pattern);
+            let name = format!("{} {} {pattern} {poison}", walk.criterion, walk.compensation);
+            assert!(solution.facts.warning.is_some(), "{name}");
+            assert_eq!(pattern.violation(&solution.weight, columns), None, "{name}");
+            let kept = weight.iter().zip(solution.mask.as_slice()).map(|(w, &kept)| w * f32::from(kept));
+            assert_eq!(solution.weight, kept.collect::<Vec<_>>(), "{name}: something moved");
+        }
+    }
+}
+
+#[test]
 fn threads_change_nothing() {
     let (weight, inputs) = golden_problem();
     for (walk, pattern) in walks() {

@@ -8,6 +8,8 @@ use crate::autograd::read;
 use crate::error::Result;
 use crate::model::{Decoder, Sequences};
 
+/// Batches of a forward pass that run side by side.
+pub(crate) const AT_ONCE: usize = 2;
 /// Elements that a thread copies at a time.
 const COPIED: usize = 64 * 1024;
 
@@ -87,21 +89,60 @@ impl HiddenStates {
         Ok(())
     }
 
-    /// Moves every sequence through `f`, `batch` sequences at a time.
+    /// Runs `f` on every batch of `batch` sequences, and hands what it gives to `take`, in order. Batches run [`AT_ONCE`] at a time:
+    /// one that computes never waits for another.
     ///
     /// # Errors
-    /// Those of `f`.
-    pub fn advance(
-        &mut self,
+    /// Those of `f` and `take`.
+    pub fn for_each<R: Send>(
+        &self,
         batch: usize,
-        mut f: impl FnMut(&Tensor, &Sequences, &[usize]) -> Result<Tensor>,
+        f: impl Fn(&Tensor, &Sequences) -> Result<R> + Sync,
+        mut take: impl FnMut(&[usize], &Sequences, R) -> Result<()>,
     ) -> Result<()> {
-        for indices in batches(self.len(), batch) {
-            let (states, layout) = self.batch(&indices)?;
-            let states = f(&states, &layout, &indices)?;
-            self.set(&indices, &layout, &states)?;
+        let all: Vec<Vec<usize>> = batches(self.len(), batch).collect();
+        for group in all.chunks(AT_ONCE) {
+            for (indices, result) in group.iter().zip(self.run(group, &f)) {
+                let (layout, result) = result?;
+                take(indices, &layout, result)?;
+            }
         }
         Ok(())
+    }
+
+    /// The same, and every sequence becomes what `f` makes of it.
+    ///
+    /// # Errors
+    /// Those of `f` and `take`.
+    pub fn advance<R: Send>(
+        &mut self,
+        batch: usize,
+        f: impl Fn(&Tensor, &Sequences) -> Result<(Tensor, R)> + Sync,
+        mut take: impl FnMut(&Sequences, R) -> Result<()>,
+    ) -> Result<()> {
+        let all: Vec<Vec<usize>> = batches(self.len(), batch).collect();
+        for group in all.chunks(AT_ONCE) {
+            for (indices, result) in group.iter().zip(self.run(group, &f)) {
+                let (layout, (states, result)) = result?;
+                self.set(indices, &layout, &states)?;
+                take(&layout, result)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `f` of each of a few batches, side by side on a CPU.
+    fn run<R: Send>(
+        &self,
+        group: &[Vec<usize>],
+        f: &(impl Fn(&Tensor, &Sequences) -> Result<R> + Sync),
+    ) -> Vec<Result<(Sequences, R)>> {
+        let one = |indices: &Vec<usize>| {
+            let (states, layout) = self.batch(indices)?;
+            let result = f(&states, &layout)?;
+            Ok((layout, result))
+        };
+        if self.device.is_cpu() { group.par_iter().map(one).collect() } else { group.iter().map(one).collect() }
     }
 
     /// Bytes in memory.

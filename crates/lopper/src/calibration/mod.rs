@@ -6,4 +6,6 @@ mod statistics;
 
 pub use hidden_states::{HiddenDtype, HiddenStates, batches};
 pub use sampling::{Sampling, draw_windows, shuffle};
-pub use statistics::{InputStatistics, Needs, StatisticsTap};
+pub use statistics::{InputStatistics, Needs, SeenInputs, StatisticsTap};
+
+pub(crate) use hidden_states::AT_ONCE;

@@ -104,3 +104,24 @@ impl Tap for StatisticsTap {
         read([&input], |[input]| statistics.add(input))
     }
 }
+
+/// Keeps the inputs that it sees, so that they can be counted in the order of the batches.
+#[derive(Default)]
+pub struct SeenInputs(Vec<(LinearRole, Tensor)>);
+
+impl SeenInputs {
+    /// Shows them to `tap` in the order in which they were seen.
+    ///
+    /// # Errors
+    /// Those of the tap.
+    pub fn show(&self, tap: &mut StatisticsTap) -> Result<()> {
+        self.0.iter().try_for_each(|(role, input)| tap.linear_input(&[*role], input))
+    }
+}
+
+impl Tap for SeenInputs {
+    fn linear_input(&mut self, roles: &[LinearRole], input: &Tensor) -> Result<()> {
+        self.0.push((roles[0], input.clone()));
+        Ok(())
+    }
+}

@@ -1,12 +1,13 @@
 //! Perplexity of a text by the convention of GPTQ, SparseGPT and Wanda: non-overlapping windows, the remainder dropped,
 //! `exp` of the mean over windows of the mean negative log-likelihood of a window's predictions.
 
+use candle_core::Tensor;
 use lopper_kernels::Precision;
 
 use crate::autograd::Tape;
 use crate::calibration::{HiddenDtype, HiddenStates};
 use crate::error::{Error, Result};
-use crate::model::{Decoder, NoTap};
+use crate::model::{Decoder, NoTap, Sequences};
 
 /// Hidden states held at a time, in bytes; more windows are evaluated in several passes over the blocks.
 pub(crate) const GROUP_BYTES: usize = 192 << 20;
@@ -76,10 +77,11 @@ fn score(
     let blocks = decoder.spec().blocks;
     for index in 0..blocks {
         let block = decoder.load_block(index)?;
-        states.advance(1, |x, sequences, _| {
+        let forward = |x: &Tensor, sequences: &Sequences| {
             let y = block.forward(&mut Tape::inference(precision), &x.into(), sequences, &rotary, &mut NoTap)?;
-            Ok(y.tensor().clone())
-        })?;
+            Ok((y.tensor().clone(), ()))
+        };
+        states.advance(1, forward, |_, ()| Ok(()))?;
         progress((index + 1) as f64 / (blocks + 1) as f64);
     }
     let head = decoder.head()?;

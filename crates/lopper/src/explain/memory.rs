@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Sizes, Texts};
-use crate::calibration::{HiddenDtype, Needs};
+use crate::calibration::{AT_ONCE, HiddenDtype, Needs};
 use crate::evaluation::{GROUP_BYTES, HEAD_SEQUENCES};
 use crate::model::{HEAD_ROWS, HEAD_TOKENS};
 use crate::model::{LinearRole, Part};
@@ -122,7 +122,7 @@ impl Sizes<'_> {
 
     /// Tokens of a forward pass.
     fn batch_tokens(&self) -> u64 {
-        (self.seqlen * (BATCH_TOKENS / self.seqlen.max(1)).max(1)) as u64
+        (AT_ONCE * self.seqlen * (BATCH_TOKENS / self.seqlen.max(1)).max(1)) as u64
     }
 
     pub(super) fn phases(&self, texts: Texts) -> Vec<Phase> {
@@ -213,7 +213,7 @@ impl Sizes<'_> {
         let activations = self.activations(Part::Mlp, false).max(self.activations(Part::Attention, false));
         vec![
             Item { name: "one block", bytes: weights * F32 },
-            Item { name: "activations of one window", bytes: activations * length * F32 },
+            Item { name: "activations of the windows at hand", bytes: AT_ONCE as u64 * activations * length * F32 },
         ]
     }
 

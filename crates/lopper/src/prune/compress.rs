@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use candle_core::Tensor;
 
 use crate::autograd::{RotaryTable, Tape};
-use crate::calibration::{HiddenStates, InputStatistics, Needs, StatisticsTap};
+use crate::calibration::{HiddenStates, InputStatistics, Needs, SeenInputs, StatisticsTap};
 use crate::checkpoint::Rewrite;
 use crate::error::{Error, Result};
 use crate::method::{LayerProblem, OutputError, SelectThenRepair, SolutionFacts, to_vec};
-use crate::model::{Block, Decoder, LinearId, LinearRole, NoTap, Part, Tap};
+use crate::model::{Block, Decoder, LinearId, LinearRole, NoTap, Part, Sequences};
 use crate::plan::{Allocation, Inputs, Plan};
 use crate::progress::Event;
 use crate::reconstruction::{Settings, Window, WindowData, reconstruct};
@@ -131,28 +131,22 @@ impl<'j, 'o> Compression<'j, 'o> {
             (self.batch(), self.plan.compute.dtype.precision(), self.plan.calibration.samples);
         let mut tap = StatisticsTap::new(self.needs);
         let mut next = keep_outputs.then(|| streams.inputs.clone());
-        let rotary = &self.rotary;
+        let (rotary, dense) = (&self.rotary, &state.dense);
+        let forward = |x: &Tensor, sequences: &Sequences| {
+            let (mut y, mut seen) = (x.into(), SeenInputs::default());
+            for &part in parts {
+                let mut tape = Tape::inference(precision);
+                y = dense.forward_part(part, &mut tape, &y, sequences, rotary, &mut seen)?;
+            }
+            Ok((y, seen))
+        };
         self.job.timings.measure(Stage::Calibrate, || {
-            for indices in crate::calibration::batches(streams.inputs.len(), batch) {
-                let (x, sequences) = streams.inputs.batch(&indices)?;
+            streams.inputs.for_each(batch, forward, |indices, sequences, (y, seen)| {
                 let counted = indices.iter().filter(|&&index| index < train).count();
                 tap.limit(sequences.offsets()[counted]);
-                let mut y = x.into();
-                for &part in parts {
-                    y = state.dense.forward_part(
-                        part,
-                        &mut Tape::inference(precision),
-                        &y,
-                        &sequences,
-                        rotary,
-                        &mut tap as &mut dyn Tap,
-                    )?;
-                }
-                if let Some(next) = &mut next {
-                    next.set(&indices, &sequences, y.tensor())?;
-                }
-            }
-            Ok::<_, Error>(())
+                seen.show(&mut tap)?;
+                next.as_mut().map_or(Ok(()), |next| next.set(indices, sequences, y.tensor()))
+            })
         })?;
         state.statistics.extend(tap.finish(self.plan.pruning.damping));
         streams.next = next;
@@ -272,7 +266,7 @@ impl<'j, 'o> Compression<'j, 'o> {
     fn move_through(&mut self, block: &Block, part: Part, states: &mut HiddenStates) -> Result<()> {
         let (batch, precision, rotary) = (self.batch(), self.plan.compute.dtype.precision(), &self.rotary);
         self.job.timings.measure(Stage::Advance, || {
-            states.advance(batch, |x, sequences, _| {
+            let forward = |x: &Tensor, sequences: &Sequences| {
                 let y = block.forward_part(
                     part,
                     &mut Tape::inference(precision),
@@ -281,8 +275,9 @@ impl<'j, 'o> Compression<'j, 'o> {
                     rotary,
                     &mut NoTap,
                 )?;
-                Ok(y.tensor().clone())
-            })
+                Ok((y.tensor().clone(), ()))
+            };
+            states.advance(batch, forward, |_, ()| Ok(()))
         })
     }
 

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use candle_core::Tensor;
+
 use crate::autograd::{RotaryTable, Tape};
-use crate::calibration::{HiddenStates, InputStatistics, Needs, StatisticsTap, batches};
-use crate::error::{Error, Result};
+use crate::calibration::{HiddenStates, InputStatistics, Needs, SeenInputs, StatisticsTap};
+use crate::error::Result;
 use crate::method::criterion::Criterion;
 use crate::method::{LayerProblem, to_vec};
-use crate::model::{Block, Decoder, LinearId, LinearRole, Tap};
+use crate::model::{Block, Decoder, LinearId, LinearRole, Sequences};
 use crate::plan::{Allocation, Measured, Plan, Targets};
 use crate::progress::Event;
 use crate::report::Stage;
@@ -83,13 +85,12 @@ impl<'j, 'o> Survey<'j, 'o> {
         let (precision, rotary) = (self.plan.compute.dtype.precision(), &self.rotary);
         let mut tap = StatisticsTap::new(self.needs);
         self.job.timings.measure(Stage::Calibrate, || {
-            for indices in batches(states.len(), batch) {
-                let (x, sequences) = states.batch(&indices)?;
-                let mut tape = Tape::inference(precision);
-                let y = block.forward(&mut tape, &x.into(), &sequences, rotary, &mut tap as &mut dyn Tap)?;
-                states.set(&indices, &sequences, y.tensor())?;
-            }
-            Ok::<_, Error>(())
+            let forward = |x: &Tensor, sequences: &Sequences| {
+                let (mut tape, mut seen) = (Tape::inference(precision), SeenInputs::default());
+                let y = block.forward(&mut tape, &x.into(), sequences, rotary, &mut seen)?;
+                Ok((y.tensor().clone(), seen))
+            };
+            states.advance(batch, forward, |_, seen| Ok(seen.show(&mut tap)?))
         })?;
         Ok(tap.finish(self.plan.pruning.damping))
     }
