@@ -264,18 +264,12 @@ fn a_layer_without_a_mask_does_not_train() {
     let inputs = HiddenStates::embed(&decoder, &windows, HiddenDtype::F32).expect("embedded");
     let rotary = decoder.rotary(64).expect("angles");
     let mut targets = inputs.clone();
-    let forward = |x: &Tensor, sequences: &Sequences, _: &[usize]| {
-        let y = dense.forward_part(
-            Part::Mlp,
-            &mut Tape::inference(Precision::F32),
-            &x.into(),
-            sequences,
-            &rotary,
-            &mut NoTap,
-        )?;
-        Ok(y.tensor().clone())
+    let forward = |x: &Tensor, sequences: &Sequences| {
+        let mut tape = Tape::inference(Precision::F32);
+        let y = dense.forward_part(Part::Mlp, &mut tape, &x.into(), sequences, &rotary, &mut NoTap)?;
+        Ok((y.tensor().clone(), ()))
     };
-    targets.advance(2, forward).expect("forward");
+    targets.advance(2, forward, |_, ()| Ok(())).expect("forward");
     let settings = Settings {
         epochs: 2,
         batch: 2,
