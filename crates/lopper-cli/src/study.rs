@@ -37,12 +37,8 @@ pub fn run(args: &StudyArgs, quiet: bool) -> Result<()> {
     progress.finish(answer.as_ref().is_ok_and(|answer| answer.failure.is_none()));
     let mut answer = answer?;
     let failure = answer.failure.take();
-    if args.json {
-        output::json(&answer)?
-    } else {
-        output::print(&text(&answer, out))?
-    }
-    failure.map_or(Ok(()), Err)
+    let shown = if args.json { output::json(&answer) } else { output::print(&text(&answer, out)) };
+    shown.and(failure.map_or(Ok(()), Err))
 }
 
 /// A study inside this program, or that of a file.
@@ -98,7 +94,9 @@ fn text(answer: &Answer, out: &Path) -> String {
     let words = answer.axes.len();
     let align = |place| if place < words { Align::Left } else { Align::Right };
     let mut table = Table::new(header.into_iter().enumerate().map(|(place, title)| (title, align(place))));
-    rows.into_iter().for_each(|cells| table.row(cells));
+    for cells in rows {
+        table.row(cells);
+    }
     let mut text = format!("{}\n\n{table}\n", answer.study.question);
     for (series, exponent) in &answer.exponents {
         text += &format!("  {series}: grows with the power {exponent:.2}\n");

@@ -67,7 +67,7 @@ impl Chart {
         let layout = Layout::new(self, y);
         let mut svg = Svg::new(layout.width, layout.height);
         self.draw_titles(&layout, &mut svg);
-        self.draw_axes(&layout, &mut svg);
+        draw_axes(&layout, &mut svg);
         self.draw_reference(&layout, &mut svg);
         for (index, series) in self.series.iter().enumerate() {
             self.draw_series(index, series, &layout, &mut svg);
@@ -96,23 +96,6 @@ impl Chart {
         }
         svg.text(layout.middle_x(), layout.height - 12.0, Anchor::Middle, "axis", &self.x_title);
         svg.turned(20.0, layout.middle_y(), -90.0, Anchor::Middle, "axis", &self.y_title);
-    }
-
-    fn draw_axes(&self, layout: &Layout, svg: &mut Svg) {
-        for (value, label) in layout.y.ticks() {
-            let height = layout.y_of(value);
-            svg.line((layout.left, height), (layout.right, height), "grid", "");
-            svg.text(layout.left - 8.0, height + 4.0, Anchor::End, "tick", &label);
-        }
-        svg.line((layout.left, layout.bottom), (layout.right, layout.bottom), "frame", "");
-        for (place, label) in layout.x_ticks() {
-            svg.line((place, layout.bottom), (place, layout.bottom + 5.0), "frame", "");
-            if layout.tilted {
-                svg.turned(place + 4.0, layout.bottom + 17.0, -32.0, Anchor::End, "tick", &label);
-            } else {
-                svg.text(place, layout.bottom + 19.0, Anchor::Middle, "tick", &label);
-            }
-        }
     }
 
     fn draw_reference(&self, layout: &Layout, svg: &mut Svg) {
@@ -147,6 +130,23 @@ impl Chart {
             let (x, y) = (layout.right + 22.0, layout.top + 10.0 + 20.0 * index as f64);
             svg.circle(x, y, COLOURS[index % COLOURS.len()]);
             svg.text(x + 11.0, y + 4.0, Anchor::Start, "legend", &series.name);
+        }
+    }
+}
+
+fn draw_axes(layout: &Layout, svg: &mut Svg) {
+    for (value, label) in layout.y.ticks() {
+        let height = layout.y_of(value);
+        svg.line((layout.left, height), (layout.right, height), "grid", "");
+        svg.text(layout.left - 8.0, height + 4.0, Anchor::End, "tick", &label);
+    }
+    svg.line((layout.left, layout.bottom), (layout.right, layout.bottom), "frame", "");
+    for (place, label) in layout.x_ticks() {
+        svg.line((place, layout.bottom), (place, layout.bottom + 5.0), "frame", "");
+        if layout.tilted {
+            svg.turned(place + 4.0, layout.bottom + 17.0, -32.0, Anchor::End, "tick", &label);
+        } else {
+            svg.text(place, layout.bottom + 19.0, Anchor::Middle, "tick", &label);
         }
     }
 }

@@ -85,7 +85,7 @@ impl Answer {
         let rule: Vec<String> =
             (0..header.len()).map(|place| if place < words { "---" } else { "---:" }.into()).collect();
         let mut text = format!("# {}\n\n{}\n\n{}{}", self.study.name, self.study.question, line(&header), line(&rule));
-        rows.iter().for_each(|cells| text += &line(cells));
+        text.extend(rows.iter().map(|cells| line(cells)));
         if let Some(over) = &self.study.over {
             text += &format!("\nMean ± sample standard deviation over `{over}`.\n");
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use toml::Table;
 
-use super::axis::Axis;
+use super::axis::{Axis, Coordinate};
 use super::definition::Study;
 use super::directory::{Directory, Finding, Record};
 use super::grid::{Case, fingerprint, product};
@@ -52,11 +52,13 @@ impl Study {
         }
         let mut texts = Texts::default();
         let checkpoint = decoder.checkpoint().fingerprint()?;
-        let case = |point: Vec<_>| {
+        let case = |point: Vec<Coordinate>| {
             let mut settings = self.base.clone();
-            point.iter().for_each(|coordinate: &super::Coordinate| overlay(&mut settings, &coordinate.overlay));
+            for coordinate in &point {
+                overlay(&mut settings, &coordinate.overlay);
+            }
             let what = describe(&titles, &point);
-            let plan = resolve(read(settings, &defaults, &what)?, decoder.spec(), &what)?;
+            let plan = resolve(&read(settings, &defaults, &what)?, decoder.spec(), &what)?;
             let nameless = Plan { model: String::new(), ..plan.clone() };
             let parts = [nameless.to_toml()?, checkpoint.clone(), texts.digests(&plan)?];
             Ok(Case { point, settings: plan, fingerprint: fingerprint(&parts.each_ref().map(String::as_str)) })
@@ -102,7 +104,7 @@ fn overlay(settings: &mut Table, overlay: &Table) {
 }
 
 /// Validates a plan and fills in its defaults.
-fn resolve(plan: Plan, spec: &DecoderSpec, what: &str) -> Result<Plan> {
+fn resolve(plan: &Plan, spec: &DecoderSpec, what: &str) -> Result<Plan> {
     let named = |error: Error| wrong(&format!("{what}: {error}"), error.hint().unwrap_or_default());
     plan.validate(spec).map_err(named)?;
     plan.resolved(spec)

@@ -47,25 +47,30 @@ impl Statistic {
 /// A row for each point of the kept axes, in the order of the grid.
 pub(super) fn summarise(study: &Study, points: &[Vec<Coordinate>], records: &[Record]) -> Vec<Row> {
     let kept = study.kept_axes();
-    let mut groups: Vec<(Vec<String>, Vec<Option<f64>>, Vec<&Record>)> = Vec::new();
+    let mut groups: Vec<(Vec<&Coordinate>, Vec<&Record>)> = Vec::new();
     for (point, record) in points.iter().zip(records) {
-        let labels: Vec<String> = kept.iter().map(|&place| point[place].label.clone()).collect();
-        match groups.iter_mut().find(|(known, ..)| *known == labels) {
-            Some((.., records)) => records.push(record),
-            None => groups.push((labels, kept.iter().map(|&place| point[place].number).collect(), vec![record])),
+        let point: Vec<&Coordinate> = kept.iter().map(|&place| &point[place]).collect();
+        match groups.iter_mut().find(|(known, _)| *known == point) {
+            Some((_, records)) => records.push(record),
+            None => groups.push((point, vec![record])),
         }
     }
-    groups.into_iter().map(|(point, numbers, records)| row(point, numbers, &records)).collect()
+    groups.into_iter().map(|(point, records)| row(&point, &records)).collect()
 }
 
-fn row(point: Vec<String>, numbers: Vec<Option<f64>>, records: &[&Record]) -> Row {
+fn row(point: &[&Coordinate], records: &[&Record]) -> Row {
     let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     let found: Vec<_> = records.iter().filter_map(|record| record.finding()).collect();
     for (name, value) in found.iter().flat_map(|finding| &finding.measures) {
         values.entry(name.clone()).or_default().push(*value);
     }
-    let measures = values.into_iter().map(|(name, values)| (name, Statistic::of(&values))).collect();
-    Row { point, numbers, runs: found.len(), failed: records.len() - found.len(), measures }
+    Row {
+        point: point.iter().map(|coordinate| coordinate.label.clone()).collect(),
+        numbers: point.iter().map(|coordinate| coordinate.number).collect(),
+        runs: found.len(),
+        failed: records.len() - found.len(),
+        measures: values.into_iter().map(|(name, values)| (name, Statistic::of(&values))).collect(),
+    }
 }
 
 /// The exponent p of `y = c·xᵖ` by least squares on the logarithms of the upper half of the values, where lower orders no
@@ -127,6 +132,6 @@ mod tests {
             rows.iter().map(|row| (row.point[0].as_str(), row.numbers[0], row.runs, row.failed)).collect();
         assert_eq!(shown, [("0.5", Some(0.5), 3, 0), ("1", Some(1.0), 2, 1)]);
         assert_eq!(rows[0].measures["seconds"], Statistic { mean: 2.0, deviation: Some(2.0) });
-        assert_eq!(rows[1].measures["seconds"].mean, 2.0);
+        assert_eq!(rows[1].measures["seconds"], Statistic { mean: 2.0, deviation: Some(2.0_f64.sqrt()) });
     }
 }
