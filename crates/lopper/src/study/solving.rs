@@ -90,8 +90,8 @@ impl SolverTiming {
     fn check(&self, what: &str) -> Result<()> {
         let refuse = |problem: &str| Err(wrong(&format!("{what}: {problem}"), ""));
         match self {
-            _ if Compensation::by_name(&self.compensation)?.needs() == Needs::Nothing => {
-                refuse(&format!("the compensation {} solves nothing", self.compensation))
+            _ if Compensation::by_name(&self.compensation)?.needs() != Needs::Gram => {
+                refuse(&format!("the compensation {} does not solve for the joint optimum", self.compensation))
             }
             Self { kept: 0, .. } | Self { rows: 0, .. } | Self { iterations: 0, .. } | Self { repeats: 0, .. } => {
                 refuse("kept, rows, iterations and repeats must be above 0")
@@ -171,7 +171,7 @@ impl Layer {
         }
         let mut inputs = InputStatistics::new(columns, Needs::Gram);
         inputs.add(&tokens);
-        inputs.finish();
+        inputs.finish(settings.damping);
         Ok(Self { weight, inputs, mask, pattern })
     }
 }
@@ -198,7 +198,7 @@ mod tests {
     fn what_cannot_be_timed_is_refused() {
         let base = SolverTiming::default;
         let cases = [
-            (SolverTiming { compensation: "none".into(), ..base() }, "solves nothing"),
+            (SolverTiming { compensation: "none".into(), ..base() }, "does not solve"),
             (SolverTiming { compensation: "wander".into(), ..base() }, "wander"),
             (SolverTiming { kept: 0, ..base() }, "above 0"),
             (SolverTiming { kept: 1 << 20, ..base() }, "above 4096"),
