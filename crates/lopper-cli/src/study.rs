@@ -98,9 +98,12 @@ fn text(answer: &Answer, out: &Path) -> String {
         table.row(cells);
     }
     let mut text = format!("{}\n\n{table}\n", answer.study.question);
-    for (series, exponent) in &answer.exponents {
-        text += &format!("  {series}: grows with the power {exponent:.2}\n");
+    let constants = answer.constants();
+    if !constants.is_empty() {
+        let constants: Vec<String> = constants.iter().map(|(title, value)| format!("{title} {value}")).collect();
+        text += &format!("  alike    {}\n", constants.join("; "));
     }
+    text.extend(answer.growth().iter().map(|sentence| format!("  growth   {sentence}\n")));
     let made = answer.runs.len() - answer.taken;
     let runs = format!("{made} made now, {} taken from before, {} failed", answer.taken, answer.failed());
     text + &format!("  runs     {runs}\n  written  {} (table.md, results.json, plot.svg)\n", out.display())

@@ -8,7 +8,7 @@ const PLOT: (f64, f64) = (600.0, 340.0);
 /// Width of a character of ticks and legends.
 const CHARACTER: f64 = 6.7;
 /// Characters of a line of the title, for each pixel of width.
-const TITLE_CHARACTERS: f64 = 1.0 / 7.8;
+const TITLE_CHARACTERS: f64 = 1.0 / 9.8;
 /// How many times the smallest value the largest is where a horizontal axis becomes logarithmic.
 const DECADES: f64 = 8.0;
 /// Between the ends of a horizontal axis of words and the first and last word, as a share of their distance.

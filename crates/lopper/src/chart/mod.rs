@@ -23,7 +23,7 @@ pub struct Chart {
     pub x: Horizontal,
     /// What is compared, at most eight told apart by colour.
     pub series: Vec<Series>,
-    /// A level to compare with, and its name: a dashed line.
+    /// A level to compare with, and its name: a dashed line, or a note where it is so far off that it would flatten the rest.
     pub reference: Option<(String, f64)>,
 }
 
@@ -57,6 +57,8 @@ pub struct Dot {
 }
 
 const COLOURS: [&str; 8] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b4c9a", "#444444"];
+/// A level that stretches the heights more than so many times is not drawn.
+const MOST_STRETCH: f64 = 2.5;
 /// How many times the smallest value the largest is where a vertical axis becomes logarithmic.
 const DECADES: f64 = 20.0;
 
@@ -87,7 +89,13 @@ impl Chart {
             let low = if dot.y - bar > 0.0 || dot.y <= 0.0 { dot.y - bar } else { dot.y };
             [low, dot.y + bar]
         });
-        ends.chain(self.reference.iter().map(|(_, level)| *level)).filter(|height| height.is_finite()).collect()
+        let mut heights: Vec<f64> = ends.filter(|height| height.is_finite()).collect();
+        let (low, high) = span(&heights);
+        heights.extend(self.reference.iter().map(|(_, level)| *level).filter(|&level| {
+            let stretched = high.max(level) - low.min(level);
+            level.is_finite() && (high <= low || stretched <= MOST_STRETCH * (high - low))
+        }));
+        heights
     }
 
     fn draw_titles(&self, layout: &Layout, svg: &mut Svg) {
@@ -100,6 +108,12 @@ impl Chart {
 
     fn draw_reference(&self, layout: &Layout, svg: &mut Svg) {
         let Some((name, level)) = self.reference.as_ref().filter(|(_, level)| level.is_finite()) else { return };
+        let (low, high) = span(&self.heights());
+        if *level < low || *level > high {
+            let (height, side) = if *level < low { (layout.bottom - 8.0, '↓') } else { (layout.top + 14.0, '↑') };
+            svg.text(layout.right - 4.0, height, Anchor::End, "note", &format!("{name} {side}"));
+            return;
+        }
         let height = layout.y_of(*level);
         svg.line((layout.left, height), (layout.right, height), "reference", "");
         svg.text(layout.right - 4.0, height - 6.0, Anchor::End, "note", name);
@@ -132,6 +146,11 @@ impl Chart {
             svg.text(x + 11.0, y + 4.0, Anchor::Start, "legend", &series.name);
         }
     }
+}
+
+/// Smallest and largest.
+fn span(values: &[f64]) -> (f64, f64) {
+    values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| (low.min(value), high.max(value)))
 }
 
 fn draw_axes(layout: &Layout, svg: &mut Svg) {
@@ -188,6 +207,14 @@ mod tests {
         let svg = chart(Horizontal::Categories(words), &[4.0, f64::NAN, 5.0]).to_svg();
         assert_eq!((count(&svg, "<circle"), count(&svg, "<path")), (6, 0));
         assert!(svg.contains(">three</text>") && !svg.contains("NaN"));
+    }
+
+    #[test]
+    fn a_reference_far_away_is_a_note() {
+        let mut far = chart(Horizontal::Numbers(vec![1.0, 2.0, 3.0]), &[4.0, 7.0, 5.0]);
+        assert!(far.to_svg().contains("class=\"reference\"") && far.to_svg().contains(">dense</text>"));
+        far.reference = Some(("dense".into(), -30.0));
+        assert!(!far.to_svg().contains("class=\"reference\"") && far.to_svg().contains(">dense ↓</text>"));
     }
 
     #[test]

@@ -57,14 +57,20 @@ pub(super) fn significant(value: f64, digits: i32) -> String {
     format!("{value:.*}", decimals(size, digits))
 }
 
-/// A mean and its standard deviation, with the digits that the deviation leaves a meaning: two of its own.
+/// A mean and its standard deviation, with the digits that the deviation leaves a meaning: two of its own, at most five
+/// of the mean.
 pub(super) fn with_deviation(mean: f64, deviation: f64) -> String {
     let scientific = !(1e-4..1e7).contains(&mean.abs());
     if !(mean.is_finite() && deviation.is_finite()) || deviation == 0.0 || scientific {
         return format!("{} ± {}", significant(mean, 4), significant(deviation, 2));
     }
-    let decimals = decimals(deviation, 2).min(8);
-    format!("{mean:.decimals$} ± {deviation:.decimals$}")
+    let shown = decimals(deviation, 2).min(decimals(mean.abs(), 5));
+    let deviation = if deviation < 10_f64.powf(-(shown as f64)) {
+        significant(deviation, 1)
+    } else {
+        format!("{deviation:.shown$}")
+    };
+    format!("{mean:.shown$} ± {deviation}")
 }
 
 /// Decimals that show so many significant digits of a number of this size.
@@ -83,6 +89,7 @@ mod tests {
         assert_eq!(with_deviation(12.3456, 0.0567), "12.346 ± 0.057");
         assert_eq!(with_deviation(12.3456, 3.21), "12.3 ± 3.2");
         assert_eq!(with_deviation(1234.5, 210.0), "1234 ± 210");
+        assert_eq!(with_deviation(85.123_456, 0.000_12), "85.123 ± 0.0001");
         assert_eq!(with_deviation(12.5, 0.0), "12.50 ± 0");
         assert_eq!(with_deviation(1.5e-7, 2e-9), "1.500e-7 ± 2.0e-9");
     }

@@ -11,6 +11,7 @@ mod directory;
 mod execute;
 mod grid;
 mod measures;
+mod plot;
 mod pruning;
 mod settings;
 mod solving;
@@ -99,7 +100,7 @@ fn finish<S: Serialize>(
 ) -> Result<Answer> {
     let executed = execute(cases, known, &study.titles(), directory, run, observer)?;
     let points: Vec<_> = cases.iter().map(|case| case.point.clone()).collect();
-    let mut answer = Answer::new(study, &points, executed.records);
+    let mut answer = Answer::new(study, &points, executed.records)?;
     (answer.taken, answer.failure) = (executed.taken, executed.failure);
     directory.write("table.md", answer.markdown().as_bytes())?;
     directory.write("results.json", &json(&answer)?)?;
