@@ -11,6 +11,8 @@ const CHARACTER: f64 = 6.7;
 const TITLE_CHARACTERS: f64 = 1.0 / 9.8;
 /// How many times the smallest value the largest is where a horizontal axis becomes logarithmic.
 const DECADES: f64 = 8.0;
+/// More numbers than this have no ticks of their own.
+const MOST_TICKS: usize = 12;
 /// Between the ends of a horizontal axis of words and the first and last word, as a share of their distance.
 const MARGIN: f64 = 0.5;
 
@@ -82,25 +84,32 @@ impl<'a> Layout<'a> {
             Horizontal::Categories(words) => {
                 words.iter().enumerate().map(|(place, word)| (self.x_of(place as f64), word.clone())).collect()
             }
-            Horizontal::Numbers(values) if values.len() > 12 => {
-                self.x.ticks().into_iter().map(|(value, label)| (self.x_of(value), label)).collect()
-            }
             Horizontal::Numbers(values) => {
-                let mut sorted = values.clone();
-                sorted.sort_by(f64::total_cmp);
-                let mut free = f64::NEG_INFINITY;
-                let mut ticks = Vec::new();
-                for value in sorted {
-                    let (place, label) = (self.x_of(value), label(value));
-                    let half = text_width(&label) / 2.0;
-                    if place - half >= free {
-                        free = place + half + CHARACTER;
-                        ticks.push((place, label));
-                    }
+                let mut values = values.clone();
+                values.sort_by(f64::total_cmp);
+                values.dedup();
+                if values.len() > MOST_TICKS {
+                    self.x.ticks().into_iter().map(|(value, label)| (self.x_of(value), label)).collect()
+                } else {
+                    self.apart(&values)
                 }
-                ticks
             }
         }
+    }
+
+    /// Ticks at these numbers, sorted.
+    fn apart(&self, values: &[f64]) -> Vec<(f64, String)> {
+        let mut free = f64::NEG_INFINITY;
+        let mut ticks = Vec::new();
+        for &value in values {
+            let (place, label) = (self.x_of(value), label(value));
+            let half = text_width(&label) / 2.0;
+            if place - half >= free {
+                free = place + half + CHARACTER;
+                ticks.push((place, label));
+            }
+        }
+        ticks
     }
 }
 

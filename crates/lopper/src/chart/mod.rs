@@ -111,12 +111,12 @@ impl Chart {
         let (low, high) = span(&self.heights());
         if *level < low || *level > high {
             let (height, side) = if *level < low { (layout.bottom - 8.0, '↓') } else { (layout.top + 14.0, '↑') };
-            svg.text(layout.right - 4.0, height, Anchor::End, "note", &format!("{name} {side}"));
+            svg.text(layout.left + 6.0, height, Anchor::Start, "note", &format!("{name} {side}"));
             return;
         }
         let height = layout.y_of(*level);
         svg.line((layout.left, height), (layout.right, height), "reference", "");
-        svg.text(layout.right - 4.0, height - 6.0, Anchor::End, "note", name);
+        svg.text(layout.left + 6.0, height - 6.0, Anchor::Start, "note", name);
     }
 
     fn draw_series(&self, index: usize, series: &Series, layout: &Layout, svg: &mut Svg) {
