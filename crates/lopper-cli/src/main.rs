@@ -11,6 +11,7 @@ mod model;
 mod prune;
 mod render;
 mod shell;
+mod study;
 
 use std::process::ExitCode;
 
@@ -36,6 +37,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Eval(args) => eval::run(args, cli.quiet),
         Command::Inspect(args) => inspect::run(args, cli.quiet),
         Command::Explain(args) => explain::run(args, cli.quiet),
+        Command::Study(args) => study::run(args, cli.quiet),
         Command::List(args) => list::run(args),
         Command::Completions(args) => shell::completions(args),
         Command::Man(args) => shell::manual(args),

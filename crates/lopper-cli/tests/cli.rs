@@ -47,7 +47,7 @@ fn fails(status: i32, arguments: &[&str]) -> String {
 #[test]
 fn help() {
     insta::assert_snapshot!("help", succeeds(&["--help"]));
-    for command in ["prune", "eval", "inspect", "explain", "list", "completions", "man"] {
+    for command in ["prune", "eval", "inspect", "explain", "study", "list", "completions", "man"] {
         insta::assert_snapshot!(format!("help-{command}"), succeeds(&[command, "--help"]));
     }
 }
@@ -85,6 +85,12 @@ fn errors_say_what_where_and_what_to_try() {
         &["eval", model],
         &["eval", model, "--text", text, "--windows", "0"],
         &["inspect", &tiny.path(".")],
+        &["study", "dampin", "demo", "-o", out],
+        &["study", "damping", "-o", out],
+        &["study", "damping", model, "-o", out, "--damping", "0.1"],
+        &["study", "damping", model, "-o", out, "--eval-text", text, "--axis", "pruning.dampin=1"],
+        &["study", "damping", model, "-o", out, "--axis", "calibration.seed"],
+        &["study", "scaling", "demo", "-o", out],
         &["prun", "demo"],
     ];
     for arguments in cases {
@@ -184,6 +190,34 @@ fn matrices_may_differ_and_the_result_says_how() {
         "{}",
         explained["steps"]
     );
+}
+
+#[test]
+fn a_study_is_listed_made_and_taken_up() {
+    insta::assert_snapshot!("study-list", succeeds(&["study", "--list"]));
+    assert_eq!(json(&["study", "--list", "--json"]).as_array().map(Vec::len), Some(4));
+    let tiny = Tiny::new();
+    let (model, out) = (tiny.path("model"), tiny.path("out"));
+    let mut arguments =
+        tiny.prune(&model, &out, &["--axis", "pruning.damping=0.01,1", "--axis", "calibration.seed=0,1"]);
+    arguments.splice(0..1, ["study".to_owned(), "damping".to_owned()]);
+    // the study varies the samples itself
+    let place = arguments.iter().position(|argument| argument == "--samples").expect("there");
+    arguments.splice(place..place + 2, ["--axis".to_owned(), "calibration.samples=4".to_owned()]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let output = lopper(&arguments);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let table = stdout(&output);
+    for word in ["How much damping", "perplexity", "±", "4 made now, 0 taken from before, 0 failed", "plot.svg"] {
+        assert!(table.contains(word), "{word} is missing in\n{table}");
+    }
+    assert!(stderr(&output).contains("run 4 of 4: samples 4, damping 1, seed 1 (all in about"), "{}", stderr(&output));
+    assert!(std::fs::read_to_string(tiny.path("out/plot.svg")).expect("plot").ends_with("</svg>\n"));
+    assert!(succeeds(&arguments).contains("0 made now, 4 taken from before"));
+    let again = json(&["study", &tiny.path("out/study.toml"), "-o", &out, "--json"]);
+    assert_eq!((&again["taken"], again["rows"].as_array().map(Vec::len)), (&4.into(), Some(2)));
+    let file = succeeds(&["study", "scaling", "-o", &tiny.path("times"), "--axis", "kept=8,16,32", "--quiet"]);
+    assert!(file.contains("time per row in ms"), "{file}");
 }
 
 #[test]

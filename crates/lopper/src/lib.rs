@@ -4,6 +4,7 @@
 
 pub mod autograd;
 pub mod calibration;
+pub mod chart;
 pub mod checkpoint;
 pub mod device;
 pub mod error;
@@ -20,6 +21,7 @@ pub mod reconstruction;
 pub mod report;
 pub mod schedule;
 pub mod sparsity;
+pub mod study;
 pub mod text;
 
 pub use error::{Error, Result};

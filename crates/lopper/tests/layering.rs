@@ -4,7 +4,7 @@ use std::path::Path;
 
 /// Stages from bottom to top.
 const LAYERS: &[&[&str]] = &[
-    &["error", "progress"],
+    &["error", "progress", "chart"],
     &["checkpoint", "text", "linalg", "device"],
     &["sparsity"],
     &["autograd"],
@@ -15,6 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["plan"],
     &["schedule", "report"],
     &["prune", "inspect", "explain"],
+    &["study"],
 ];
 
 fn layer(module: &str) -> usize {

@@ -42,6 +42,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Show what `prune` would do, how much memory and how long it would take
     Explain(ExplainArgs),
+    /// Answer a question by a grid of runs: a table, JSON and a plot
+    Study(StudyArgs),
     /// List the model families, criteria, compensations, patterns and ratios this program knows
     List(ListArgs),
     /// Write a completion script for a shell to stdout
@@ -114,6 +116,35 @@ pub struct InspectArgs {
     #[arg(long)]
     pub all: bool,
     /// Print JSON (always with every matrix)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lopper study`
+#[derive(Args, Debug)]
+pub struct StudyArgs {
+    /// Name of a study inside this program, or a TOML file
+    #[arg(required_unless_present = "list", value_name = "STUDY")]
+    pub study: Option<String>,
+    /// Directory of a checkpoint, a Hub id, or `demo`; not for studies that time solvers
+    /// [default: the one of the study's file]
+    pub model: Option<String>,
+    /// Directory for the answer: study.toml, table.md, results.json, plot.svg and a file for each run;
+    /// a study that was stopped goes on in the directory where it began
+    #[arg(long, short, value_name = "DIR", required_unless_present = "list")]
+    pub out: Option<PathBuf>,
+    /// Vary this key of the plan too, or by other values than the study does, as in calibration.seed=0,1,2
+    #[arg(long, value_name = "KEY=VALUE,...")]
+    pub axis: Vec<String>,
+    /// Keep the models, in DIR/models
+    #[arg(long)]
+    pub keep: bool,
+    /// Show the studies inside this program and how many runs each has
+    #[arg(long)]
+    pub list: bool,
+    #[command(flatten)]
+    pub plan: PlanOptions,
+    /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
 }

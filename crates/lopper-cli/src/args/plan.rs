@@ -10,7 +10,7 @@ use lopper::sparsity::Extent;
 
 use super::choice::{compensation, criterion, method, one_of};
 
-/// What to prune, how to repair it, what to measure: the flags shared by `prune` and `explain`.
+/// What to prune, how to repair it, what to measure: the flags shared by `prune`, `explain` and `study`.
 #[derive(Args, Debug, Default)]
 pub struct PlanOptions {
     /// Start from this plan, a TOML file; flags override its keys

@@ -52,7 +52,7 @@ const FLAGS: &[(&str, &str, &str, &str)] = &[
 /// Keys without a flag: `model` is the argument MODEL.
 const WITHOUT_FLAG: &[&str] = &["model"];
 /// Options without a key: they say where the plan is, where the result goes, and how it is shown, or set several keys at once.
-const WITHOUT_KEY: &[&str] = &["method", "plan", "out", "json", "quiet", "help", "print-plan"];
+const WITHOUT_KEY: &[&str] = &["method", "plan", "out", "json", "quiet", "help", "print-plan", "axis", "keep", "list"];
 
 /// The keys that a table of the plan accepts, those absent by default included, from the message that refuses another.
 fn accepted(table: &str) -> Vec<String> {
@@ -103,7 +103,7 @@ fn every_key_has_a_flag_and_every_flag_a_key() {
     assert_eq!(keys, known, "a key of the plan has no flag");
     let mut cli = Cli::command();
     cli.build();
-    for command in ["prune", "explain"] {
+    for command in ["prune", "explain", "study"] {
         let command = cli.find_subcommand(command).expect("command");
         for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
             let listed = FLAGS.iter().any(|(_, known, ..)| *known == flag) || WITHOUT_KEY.contains(&flag);

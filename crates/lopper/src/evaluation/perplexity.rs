@@ -22,7 +22,7 @@ pub struct Windows {
 }
 
 /// Perplexity of a text under a model.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Perplexity {
     /// `exp(mean of the windows' means)`.
     pub perplexity: f64,

@@ -25,6 +25,20 @@ use survey::allocate;
 /// # Errors
 /// Whatever is wrong with plan, model or texts, before anything is computed; later only if the machine fails.
 pub fn prune(plan: &Plan, model: &Path, out: &Path, observer: &mut (dyn Observer + Send)) -> Result<Report> {
+    prune_knowing(None, plan, model, out, observer)
+}
+
+/// As [`prune`], with the scores of the dense model known from a run of the same evaluation and calibration windows.
+///
+/// # Errors
+/// As [`prune`].
+pub fn prune_knowing(
+    dense: Option<&Rung>,
+    plan: &Plan,
+    model: &Path,
+    out: &Path,
+    observer: &mut (dyn Observer + Send),
+) -> Result<Report> {
     in_pool(plan.compute.threads, || {
         let started = Instant::now();
         let mut job = Job::open(plan, model, observer)?;
@@ -34,8 +48,12 @@ pub fn prune(plan: &Plan, model: &Path, out: &Path, observer: &mut (dyn Observer
             // a lower rung needs a second copy for a while: no disk may turn out to be too small for it later
             drop(Rewrite::begin(decoder.checkpoint(), out)?);
         }
+<<<<<<< HEAD
         let mut evaluation = vec![job.evaluate("dense", &decoder)?];
         let allocation = allocate(&mut job, plan, &decoder)?;
+=======
+        let mut evaluation = vec![dense.map_or_else(|| job.evaluate("dense", &decoder), |rung| Ok(rung.clone()))?];
+>>>>>>> 1322a2a (A study is a grid over plan keys, resumable, with one row per run)
         for (name, plan) in lower_rungs(plan) {
             evaluation.push(rung(&mut job, name, (&plan, &allocation), &decoder, out)?);
         }

@@ -7,3 +7,9 @@ pub fn peak_memory() -> Option<u64> {
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
 }
+
+/// Begins to count [`peak_memory`] anew, where the system can (Linux can).
+pub fn reset_peak_memory() {
+    // where it cannot, the peak stays that of the whole process
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}

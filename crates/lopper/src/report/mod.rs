@@ -3,7 +3,11 @@
 mod memory;
 mod timings;
 
+<<<<<<< HEAD
 use serde::{Serialize, Serializer};
+=======
+use serde::{Deserialize, Serialize};
+>>>>>>> 1322a2a (A study is a grid over plan keys, resumable, with one row per run)
 
 use crate::evaluation::Perplexity;
 use crate::method::SolutionFacts;
@@ -12,7 +16,7 @@ use crate::plan::Plan;
 use crate::reconstruction::Outcome;
 use crate::sparsity::Pattern;
 
-pub use memory::peak_memory;
+pub use memory::{peak_memory, reset_peak_memory};
 pub use timings::{Stage, Timings};
 
 /// Everything worth knowing about a run.
@@ -67,7 +71,7 @@ impl ModelFacts {
 }
 
 /// A model on the way from dense to final, and its scores.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Rung {
     /// `dense`, `pruned`, `compensated`, `reconstructed`.
     pub name: String,
@@ -76,7 +80,7 @@ pub struct Rung {
 }
 
 /// The score of a text.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TextScore {
     /// File, or what the text is.
     pub text: String,
