@@ -48,12 +48,8 @@ pub fn prune_knowing(
             // a lower rung needs a second copy for a while: no disk may turn out to be too small for it later
             drop(Rewrite::begin(decoder.checkpoint(), out)?);
         }
-<<<<<<< HEAD
-        let mut evaluation = vec![job.evaluate("dense", &decoder)?];
-        let allocation = allocate(&mut job, plan, &decoder)?;
-=======
         let mut evaluation = vec![dense.map_or_else(|| job.evaluate("dense", &decoder), |rung| Ok(rung.clone()))?];
->>>>>>> 1322a2a (A study is a grid over plan keys, resumable, with one row per run)
+        let allocation = allocate(&mut job, plan, &decoder)?;
         for (name, plan) in lower_rungs(plan) {
             evaluation.push(rung(&mut job, name, (&plan, &allocation), &decoder, out)?);
         }

@@ -3,11 +3,7 @@
 mod memory;
 mod timings;
 
-<<<<<<< HEAD
-use serde::{Serialize, Serializer};
-=======
-use serde::{Deserialize, Serialize};
->>>>>>> 1322a2a (A study is a grid over plan keys, resumable, with one row per run)
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::evaluation::Perplexity;
 use crate::method::SolutionFacts;
