@@ -89,8 +89,8 @@ impl HiddenStates {
         Ok(())
     }
 
-    /// Runs `f` on every batch of `batch` sequences, and hands what it gives to `take`, in order. Batches run [`AT_ONCE`] at a time:
-    /// one that computes never waits for another.
+    /// Runs `f` on every batch of `batch` sequences, and hands what it gives to `take`, in order. Batches run two at a time,
+    /// so that one that computes never waits for another.
     ///
     /// # Errors
     /// Those of `f` and `take`.

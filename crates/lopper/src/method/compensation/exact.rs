@@ -40,6 +40,8 @@ pub fn solve_row(row: &mut [f32], kept: &[u8], gram: &Gram, damping: f64) -> boo
     for (b, &j) in keep.iter().enumerate() {
         row[j] = (f64::from(row[j]) + shift[(b, 0)]) as f32;
     }
-    prune.iter().for_each(|&p| row[p] = 0.0);
+    for p in prune {
+        row[p] = 0.0;
+    }
     true
 }
