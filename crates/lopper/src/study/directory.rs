@@ -4,7 +4,7 @@
 //! Every file appears complete or not at all: written beside its name, then renamed.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -64,17 +64,22 @@ impl Record {
 /// Where a study keeps what it finds.
 pub(super) struct Directory {
     root: PathBuf,
+    /// Held while a study is at work; the system lets go of it however the program ends.
+    _lock: File,
 }
 
+const LOCK: &str = ".lock";
 const STUDY: &str = "study.toml";
 const RUNS: &str = "runs";
 const MODELS: &str = "models";
+/// In the names of what is unfinished; the number of the process follows.
+const PARTIAL: &str = ".partial-";
 
 impl Directory {
     /// Creates it, or takes up the one of an earlier call.
     ///
     /// # Errors
-    /// If it is part of the model, or holds something that is not this study.
+    /// If it is part of the model, holds something that is not this study, or another process is at work in it.
     pub fn open(root: &Path, study: &Study, model: Option<&Path>) -> Result<Self> {
         if root.exists() {
             check_same(root, study)?;
@@ -85,9 +90,9 @@ impl Directory {
                 "choose a directory outside of it; the input is never changed",
             ));
         }
-        let directory = Self { root: root.into() };
         let runs = root.join(RUNS);
         fs::create_dir_all(&runs).map_err(Error::io("create", &runs))?;
+        let directory = Self { root: root.into(), _lock: lock(root)? };
         directory.write(STUDY, study.to_toml()?.as_bytes())?;
         Ok(directory)
     }
@@ -110,13 +115,20 @@ impl Directory {
 
     /// Where the model of a run is until its report was taken; an interrupted program removes directories of such names.
     pub fn passing_model(&self, fingerprint: &str) -> PathBuf {
-        self.root.join(MODELS).join(format!(".{fingerprint}.partial-{}-study", std::process::id()))
+        self.root.join(MODELS).join(format!(".{fingerprint}{PARTIAL}{}-study", std::process::id()))
     }
 
-    /// Makes the place for models.
+    /// Makes the place for models, and removes what a killed program has left there.
     pub fn create_models(&self) -> Result<()> {
         let models = self.root.join(MODELS);
-        fs::create_dir_all(&models).map_err(Error::io("create", &models))
+        fs::create_dir_all(&models).map_err(Error::io("create", &models))?;
+        for entry in fs::read_dir(&models).map_err(Error::io("list", &models))?.flatten() {
+            let name = entry.file_name();
+            if name.to_string_lossy().starts_with('.') && name.to_string_lossy().contains(PARTIAL) {
+                fs::remove_dir_all(entry.path()).map_err(Error::io("remove", entry.path()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes the place for models if nothing is in it.
@@ -129,9 +141,22 @@ impl Directory {
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.root.join(name);
         let file = path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = path.with_file_name(format!(".{file}.partial-{}-0", std::process::id()));
+        let temporary = path.with_file_name(format!(".{file}{PARTIAL}{}-0", std::process::id()));
         fs::write(&temporary, bytes).map_err(Error::io("write", &temporary))?;
         fs::rename(&temporary, &path).map_err(Error::io("write", &path))
+    }
+}
+
+/// Keeps other processes out. Where the file system has no locks, nothing does.
+fn lock(root: &Path) -> Result<File> {
+    let path = root.join(LOCK);
+    let file = File::create(&path).map_err(Error::io("create", &path))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(wrong(
+            &format!("another lopper is at work in {}", root.display()),
+            "wait until it has ended, or choose another directory",
+        )),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
     }
 }
 
@@ -146,8 +171,8 @@ fn is_inside(root: &Path, outer: &Path) -> bool {
 fn check_same(root: &Path, study: &Study) -> Result<()> {
     let file = root.join(STUDY);
     if !file.exists() {
-        let mut entries = fs::read_dir(root).map_err(Error::io("list", root))?;
-        return match entries.next() {
+        let entries = fs::read_dir(root).map_err(Error::io("list", root))?;
+        return match entries.flatten().find(|entry| entry.file_name() != LOCK && entry.file_name() != RUNS) {
             None => Ok(()),
             Some(_) => Err(wrong(
                 &format!("{}: the directory is not empty, and holds no study", root.display()),

@@ -57,7 +57,7 @@ fn a_study_answers_once_and_is_taken_up_where_it_was() {
     let study = study(&format!("over = 'calibration.seed'\n{DAMPING}{SEED}"));
     let first = home.run(&study, "out").expect("an answer");
     assert_eq!((first.taken, first.failed(), first.runs.len(), first.rows.len()), (0, 0, 4, 2));
-    assert_eq!(names(&home.path("out")), ["plot.svg", "results.json", "runs", "study.toml", "table.md"]);
+    assert_eq!(names(&home.path("out")), [".lock", "plot.svg", "results.json", "runs", "study.toml", "table.md"]);
     assert_eq!(names(&home.path("out/runs")).len(), 4);
     for row in &first.rows {
         let perplexity = row.measures["perplexity"];
@@ -108,6 +108,20 @@ fn a_run_that_fails_is_told_and_stops_no_other() {
     assert_eq!(home.run(&study, "out").expect("an answer").taken, 1, "what failed is tried again");
     fs::write(home.path("text.txt"), lopper_demo::calibration_text(31)).expect("written");
     assert_eq!(home.run(&study, "out").expect("an answer").taken, 0, "another text is another run");
+}
+
+#[test]
+fn one_program_at_a_time_and_what_a_killed_one_left_is_removed() {
+    let home = Home::new();
+    let study = study(&DAMPING.replace(", 1]", "]"));
+    let left = home.path("out/models/.0123.partial-1-study");
+    let directory = super::directory::Directory::open(&home.path("out"), &study, None).expect("opens");
+    fs::create_dir_all(&left).expect("created");
+    let message = home.run(&study, "out").expect_err("refused").to_string();
+    assert!(message.contains("another lopper is at work"), "{message}");
+    drop(directory);
+    home.run(&study, "out").expect("an answer");
+    assert!(!left.exists() && !home.path("out/models").exists());
 }
 
 #[test]
