@@ -112,7 +112,7 @@ fn prune(parts: &[Part], plan: &Plan, schedule: &Schedule) -> Result<String> {
     } else {
         format!(", compensate ({})", plan.pruning.compensation)
     };
-    Ok(format!("{}: {look}prune {share} by {}{repair}", names.join(" and "), plan.pruning.criterion))
+    Ok(format!("{}: {look}prune {share} by {}{repair}", names.join(" and "), patterns::chosen_by(&plan.pruning)))
 }
 
 fn half(part: Part) -> &'static str {

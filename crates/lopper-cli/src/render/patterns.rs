@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use lopper::Result;
+use lopper::method::Order;
 use lopper::model::LinearRole;
-use lopper::plan::{Plan, Ratios};
+use lopper::plan::{Plan, PruningPlan, Ratios};
 use lopper::sparsity::{Extent, Pattern, Scope};
 
 use super::units;
@@ -83,6 +84,17 @@ pub fn kinds(matrices: impl Iterator<Item = (LinearRole, Option<Pattern>)>) -> V
         kind.range = (kind.range.0.min(sparsity), kind.range.1.max(sparsity));
     }
     kinds.iter().map(Kind::words).collect()
+}
+
+/// The criterion in words, with what is not its default.
+pub fn chosen_by(pruning: &PruningPlan) -> String {
+    let order = match pruning.order {
+        Some(Order::Blocks) => " block by block",
+        Some(Order::Whole) => " at once",
+        None => "",
+    };
+    let swaps = if pruning.swaps > 0 { format!(" and up to {} swaps per row", pruning.swaps) } else { String::new() };
+    format!("{}{order}{swaps}", pruning.criterion)
 }
 
 #[cfg(test)]

@@ -61,8 +61,9 @@ impl SolutionFacts {
     /// Adds a warning.
     pub(super) fn warn(&mut self, warning: String) {
         self.warning = Some(match self.warning.take() {
-            Some(before) if before != warning => format!("{before}; {warning}"),
-            _ => warning,
+            Some(before) if before.contains(&warning) => before,
+            Some(before) => format!("{before}; {warning}"),
+            None => warning,
         });
     }
 }

@@ -50,7 +50,8 @@ pub(super) struct Walked {
 pub(super) fn walk(problem: &LayerProblem, inverse: &InverseHessian, choice: &Choice, moving: Moving) -> Walked {
     let n = problem.columns;
     let mut state = Walked { kept: vec![1; problem.weight.len()], weight: problem.weight.to_vec() };
-    let h = (moving == Moving::Joint).then(|| problem.inputs.gram.as_ref().map(|gram| gram.damped(inverse.damping())));
+    let gram = problem.inputs.gram.as_ref().filter(|_| moving == Moving::Joint);
+    let h = gram.map(|gram| gram.damped(inverse.damping()));
     let width = block_width(problem);
     for first in (0..n).step_by(width) {
         let block = Block { problem, inverse, moving, first, width: width.min(n - first) };
@@ -65,7 +66,7 @@ pub(super) fn walk(problem: &LayerProblem, inverse: &InverseHessian, choice: &Ch
         let before = (moving == Moving::Joint).then(|| state.weight.clone());
         let errors = block.eliminate(&mut state, rule.as_ref());
         match (before, &h) {
-            (Some(before), Some(Some(h))) => {
+            (Some(before), Some(h)) => {
                 let start = Some(&before[..]);
                 state.weight =
                     masked_least_squares(problem.weight, start, &state.kept, h, ITERATIONS, TOLERANCE).weight;
