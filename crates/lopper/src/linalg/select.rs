@@ -1,7 +1,5 @@
 //! Exact selection: prune the k smallest of each group, ties at the lower index.
 
-use std::cmp::Ordering;
-
 use rayon::prelude::*;
 
 /// Marks what is kept: of each `length` consecutive scores the `pruned` smallest get 0, the others 1.
@@ -10,27 +8,42 @@ use rayon::prelude::*;
 pub fn keep_largest(scores: &[f32], length: usize, pruned: usize) -> Vec<u8> {
     let mut kept = vec![1; scores.len()];
     if pruned > 0 {
-        kept.par_chunks_mut(length).zip(scores.par_chunks(length)).for_each_init(
-            Vec::new,
-            |order: &mut Vec<u32>, (kept, scores)| {
-                order.clear();
-                order.extend(0..scores.len() as u32);
-                let smaller = |&a: &u32, &b: &u32| compare(scores[a as usize], scores[b as usize]).then(a.cmp(&b));
-                if pruned < order.len() {
-                    order.select_nth_unstable_by(pruned, smaller);
-                }
-                for &index in order.iter().take(pruned) {
-                    kept[index as usize] = 0;
-                }
-            },
-        );
+        kept.par_chunks_mut(length)
+            .zip(scores.par_chunks(length))
+            .for_each_init(Vec::new, |keys, (kept, scores)| prune_smallest(scores, pruned, kept, keys));
     }
     kept
 }
 
-/// By value (−0 equals 0), NaN last.
-fn compare(a: f32, b: f32) -> Ordering {
-    a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+/// One group. The score at the cut is found among copies; then all below it are pruned, and of those equal to it as many as are
+/// missing, the first ones.
+fn prune_smallest(scores: &[f32], pruned: usize, kept: &mut [u8], keys: &mut Vec<u32>) {
+    if pruned >= scores.len() {
+        kept.fill(0);
+        return;
+    }
+    keys.clear();
+    keys.extend(scores.iter().map(|&score| key(score)));
+    let (below, &mut cut, _) = keys.select_nth_unstable(pruned - 1);
+    let mut equal = 1 + below.iter().filter(|&&key| key == cut).count();
+    for (kept, &score) in kept.iter_mut().zip(scores) {
+        let key = key(score);
+        if key < cut {
+            *kept = 0;
+        } else if key == cut && equal > 0 {
+            *kept = 0;
+            equal -= 1;
+        }
+    }
+}
+
+/// Integers in the order of the numbers; −0 equals 0, and NaN comes last.
+fn key(score: f32) -> u32 {
+    if score.is_nan() {
+        return u32::MAX;
+    }
+    let bits = (score + 0.0).to_bits();
+    if bits >> 31 == 0 { bits | 1 << 31 } else { !bits }
 }
 
 #[cfg(test)]

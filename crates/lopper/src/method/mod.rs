@@ -97,18 +97,13 @@ impl SelectThenRepair {
 
     /// Solves one layer. A compensation that is not finite, or worse than masking, is thrown away and the facts say so.
     pub fn solve(&self, problem: &LayerProblem) -> LayerSolution {
-        let mut facts = SolutionFacts::default();
-        let (mut mask, mut walked) = self.select(problem, &mut facts);
-        if let Some(gram) = problem.inputs.gram.as_ref().filter(|_| problem.settings.swaps > 0) {
-            let (refined, swaps) = refine(problem, gram, &mask, problem.settings.swaps);
-            (mask, walked, facts.swaps) = (refined, walked.filter(|_| swaps == 0), Some(swaps));
-        }
+        let (mask, repaired, mut facts) = self.choose_and_repair(problem);
         let error = problem.inputs.gram.as_ref().map(|gram| OutputError::new(problem.weight, gram));
         let relative = |candidate: &[f32]| error.as_ref().map(|error| error.relative(candidate));
         let mut masked = problem.weight.to_vec();
         lopper_kernels::apply_mask(&mut masked, mask.as_slice());
         facts.error_pruned = relative(&masked);
-        let Some(repaired) = walked.or_else(|| self.compensation.repair(problem, &mask, &mut facts)) else {
+        let Some(repaired) = repaired else {
             return LayerSolution { weight: masked, mask, facts };
         };
         let after = relative(&repaired);
@@ -118,6 +113,19 @@ impl SelectThenRepair {
         }
         facts.warn(format!("compensation gave the error {after:?} and was thrown away: mask only"));
         LayerSolution { weight: masked, mask, facts }
+    }
+
+    /// The mask, and the weights [d_out, d_in] that a compensation has moved, zero wherever the mask prunes: what [`Self::solve`] does
+    /// before it judges the result.
+    pub fn choose_and_repair(&self, problem: &LayerProblem) -> (Mask, Option<Vec<f32>>, SolutionFacts) {
+        let mut facts = SolutionFacts::default();
+        let (mut mask, mut walked) = self.select(problem, &mut facts);
+        if let Some(gram) = problem.inputs.gram.as_ref().filter(|_| problem.settings.swaps > 0) {
+            let (refined, swaps) = refine(problem, gram, &mask, problem.settings.swaps);
+            (mask, walked, facts.swaps) = (refined, walked.filter(|_| swaps == 0), Some(swaps));
+        }
+        let repaired = walked.or_else(|| self.compensation.repair(problem, &mask, &mut facts));
+        (mask, repaired, facts)
     }
 
     /// The mask, and the weights that a sweep has moved meanwhile if that is the compensation asked for.
