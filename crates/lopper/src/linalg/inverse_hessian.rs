@@ -5,11 +5,14 @@
 //! inverse formed in between.
 
 use faer::linalg::triangular_inverse::invert_lower_triangular;
-use faer::{Mat, Par};
+use faer::{MatMut, Par};
+use lopper_kernels::zeros;
 use rayon::prelude::*;
 
 use super::{Gram, cholesky};
 
+/// Side of the squares in which U is turned round.
+const TILE: usize = 32;
 /// Between attempts damping grows by this factor.
 const HARDER: f64 = 10.0;
 
@@ -99,31 +102,38 @@ fn upper_factor(gram: &Gram, damping: f64) -> Option<(Vec<f32>, Vec<f64>)> {
     let n = gram.order();
     let threads = rayon::current_num_threads();
     let par = if threads > 1 { Par::rayon(threads) } else { Par::Seq };
-    // column-major, and only the lower triangle is read: element (i, j) of the reversed matrix is (n−1−i, n−1−j) of H
-    let mut factor = Mat::<f64>::zeros(n, n);
-    for j in 0..n {
-        let column = factor.col_as_slice_mut(j);
+    // column-major; the system hands out zeros page by page, so the upper triangles cost nothing
+    let (mut factor, mut inverse) = (vec![0.0; n * n], vec![0.0; n * n]);
+    // element (i, j) of the reversed matrix is (n−1−i, n−1−j) of H
+    factor.par_chunks_exact_mut(n).enumerate().for_each(|(j, column)| {
         for (i, value) in column.iter_mut().enumerate().skip(j) {
             *value = gram.get(n - 1 - j, n - 1 - i);
         }
         column[j] += damping;
-    }
-    if !cholesky::factorise(&mut factor, par) {
+    });
+    let mut factor = MatMut::from_column_major_slice_mut(&mut factor, n, n);
+    if !cholesky::factorise(factor.as_mut(), par) {
         return None;
     }
-    let mut inverse = Mat::<f64>::zeros(n, n);
-    invert_lower_triangular(inverse.as_mut(), factor.as_ref(), par);
-    drop(factor);
-    let mut upper = vec![0.0f32; n * n];
-    upper.par_chunks_mut(n.max(1)).enumerate().for_each(|(i, row)| {
-        for (j, value) in row.iter_mut().enumerate().skip(i) {
-            *value = inverse[(n - 1 - i, n - 1 - j)] as f32;
+    invert_lower_triangular(MatMut::from_column_major_slice_mut(&mut inverse, n, n), factor.as_ref(), par);
+    let diagonal: Vec<f64> =
+        (0..n).into_par_iter().map(|j| inverse[(n - 1 - j) * n..(n - j) * n].iter().map(|u| u * u).sum()).collect();
+    diagonal.iter().all(|d| d.is_finite() && *d > 0.0).then(|| (reversed(&inverse, n), diagonal))
+}
+
+/// U, row-major, from its reversal, column-major: `U_ij = L⁻¹_(n−1−i, n−1−j)`. Tiles of rows and columns stay in the caches.
+fn reversed(inverse: &[f64], n: usize) -> Vec<f32> {
+    let mut upper = zeros(n * n);
+    upper.par_chunks_mut(n * TILE).enumerate().for_each(|(tile, rows)| {
+        for first in (tile * TILE..n).step_by(TILE) {
+            for (i, row) in (tile * TILE..).zip(rows.chunks_exact_mut(n)) {
+                for j in first.max(i)..n.min(first + TILE) {
+                    row[j] = inverse[(n - 1 - j) * n + n - 1 - i] as f32;
+                }
+            }
         }
     });
-    // column j of U is column n−1−j of the inverse, read upwards
-    let diagonal: Vec<f64> =
-        (0..n).into_par_iter().map(|j| inverse.col_as_slice(n - 1 - j).iter().map(|u| u * u).sum()).collect();
-    diagonal.iter().all(|d| d.is_finite() && *d > 0.0).then_some((upper, diagonal))
+    upper
 }
 
 #[cfg(test)]

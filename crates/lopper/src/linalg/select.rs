@@ -22,10 +22,16 @@ fn prune_smallest(scores: &[f32], pruned: usize, kept: &mut [u8], keys: &mut Vec
         kept.fill(0);
         return;
     }
-    keys.clear();
-    keys.extend(scores.iter().map(|&score| key(score)));
-    let (below, &mut cut, _) = keys.select_nth_unstable(pruned - 1);
-    let mut equal = 1 + below.iter().filter(|&&key| key == cut).count();
+    let (cut, mut equal) = if scores.len() < COUNTED {
+        keys.clear();
+        keys.extend(scores.iter().map(|&score| key(score)));
+        cut_of(keys, pruned)
+    } else {
+        let (bin, below) = bin_of(scores, pruned);
+        let inside = |&score: &f32| Some(key(score)).filter(|key| (key >> 16) as usize == bin);
+        let mut keys: Vec<u32> = scores.par_iter().filter_map(inside).collect();
+        cut_of(&mut keys, pruned - below)
+    };
     for (kept, &score) in kept.iter_mut().zip(scores) {
         let key = key(score);
         if key < cut {
@@ -35,6 +41,37 @@ fn prune_smallest(scores: &[f32], pruned: usize, kept: &mut [u8], keys: &mut Vec
             equal -= 1;
         }
     }
+}
+
+/// The largest key that is pruned, and how many of that value are.
+fn cut_of(keys: &mut [u32], pruned: usize) -> (u32, usize) {
+    let (below, &mut cut, _) = keys.select_nth_unstable(pruned - 1);
+    (cut, 1 + below.iter().filter(|&&key| key == cut).count())
+}
+
+/// Groups of at least so many scores are counted by the leading 16 bits of their keys first, on all threads.
+const COUNTED: usize = 1 << 16;
+
+/// The leading bits of the largest key that is pruned, and how many scores lie below all keys with these.
+fn bin_of(scores: &[f32], pruned: usize) -> (usize, usize) {
+    let count = |scores: &[f32]| {
+        let mut counts = vec![0u32; 1 << 16];
+        scores.iter().for_each(|&score| counts[(key(score) >> 16) as usize] += 1);
+        counts
+    };
+    let add = |mut a: Vec<u32>, b: Vec<u32>| {
+        a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+        a
+    };
+    let counts = scores.par_chunks(4 * COUNTED).map(count).reduce_with(add).unwrap_or_default();
+    let mut below = 0;
+    for (bin, &count) in counts.iter().enumerate() {
+        if below + count as usize >= pruned {
+            return (bin, below);
+        }
+        below += count as usize;
+    }
+    (counts.len().saturating_sub(1), below)
 }
 
 /// Integers in the order of the numbers; −0 equals 0, and NaN comes last.
@@ -67,6 +104,24 @@ mod tests {
         fn is_the_stable_sort(scores in prop::collection::vec((0u8..6).prop_map(f32::from), 1..200), length in 1usize..50, share in 0.0..1.0f64) {
             let pruned = (share * length as f64) as usize;
             prop_assert_eq!(keep_largest(&scores, length, pruned), by_sorting(&scores, length, pruned));
+        }
+    }
+
+    #[test]
+    fn a_large_group_is_the_stable_sort_too() {
+        let mut state = 1u32;
+        let mut draw = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            // many ties, both signs, all magnitudes
+            let size = ((state >> 8) % 5000) as f32;
+            if state & 128 == 0 { size * 1e-3 } else { -size - 1.0 }
+        };
+        let scores: Vec<f32> = (0..3 * super::COUNTED / 2 + 11).map(|_| draw()).collect();
+        for pruned in [1, 2, 1000, scores.len() / 2, scores.len() - 1, scores.len()] {
+            assert!(
+                keep_largest(&scores, scores.len(), pruned) == by_sorting(&scores, scores.len(), pruned),
+                "{pruned}"
+            );
         }
     }
 

@@ -6,7 +6,7 @@
 //!   far at zero (Zhao et al. 2024, arXiv 2410.15567, §4). The paper solves this row by row; here a few conjugate-gradient iterations
 //!   from where the last block ended do it for all rows. Inside a block masks are chosen as the sweep goes.
 
-use lopper_kernels::{Elimination, Precision, View, matmul};
+use lopper_kernels::{Elimination, Precision, View, matmul, zeros};
 use rayon::prelude::*;
 
 use super::LayerProblem;
@@ -106,11 +106,12 @@ impl Block<'_> {
     fn choose(&self, state: &mut Walked, importance: &[f32]) {
         let Pattern::Unstructured { sparsity, scope } = *self.problem.pattern else { return };
         let (n, range) = (self.problem.columns, self.range());
-        let scores: Vec<f32> = state
-            .weight
-            .par_chunks_exact(n)
-            .flat_map_iter(|row| row[range.clone()].iter().zip(importance).map(|(w, importance)| w * w * importance))
-            .collect();
+        let mut scores = zeros(state.weight.len() / n * self.width);
+        scores.par_chunks_exact_mut(self.width).zip(state.weight.par_chunks_exact(n)).for_each(|(scores, row)| {
+            for (score, (w, importance)) in scores.iter_mut().zip(row[range.clone()].iter().zip(importance)) {
+                *score = w * w * importance;
+            }
+        });
         let rows = if scope == Scope::Row { 1 } else { state.weight.len() / n };
         let until = |column: usize| Pattern::pruned_of(sparsity, rows * column);
         let kept = select::keep_largest(&scores, rows * self.width, until(range.end) - until(range.start));
