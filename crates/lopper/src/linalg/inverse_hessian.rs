@@ -11,8 +11,8 @@ use rayon::prelude::*;
 
 use super::{Gram, cholesky};
 
-/// Side of the squares in which U is turned round.
-const TILE: usize = 32;
+/// Side of the squares in which U is turned round: a cache line of f64, and few enough lines that do not push each other out.
+const TILE: usize = 8;
 /// Between attempts damping grows by this factor.
 const HARDER: f64 = 10.0;
 
