@@ -56,7 +56,9 @@ const COUNTED: usize = 1 << 16;
 fn bin_of(scores: &[f32], pruned: usize) -> (usize, usize) {
     let count = |scores: &[f32]| {
         let mut counts = vec![0u32; 1 << 16];
-        scores.iter().for_each(|&score| counts[(key(score) >> 16) as usize] += 1);
+        for &score in scores {
+            counts[(key(score) >> 16) as usize] += 1;
+        }
         counts
     };
     let add = |mut a: Vec<u32>, b: Vec<u32>| {
