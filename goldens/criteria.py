@@ -4,7 +4,7 @@
     wanda.50     the lower half of each row is pruned
     wanda.2of4   of each 4 consecutive inputs of a row the 2 highest are kept
     magnitude.50 the lower half of |W| over the whole matrix is pruned
-    ria.scores [24, 32] = (|W_ij|/Σ_k|W_kj| + |W_ij|/Σ_k|W_ik|) · ‖X_j‖₂^½   (Zhang et al., ICLR 2024, eq. 4 and 5)
+    ria.scores [24, 32] = (|W_ij|/Σ_k|W_kj| + |W_ij|/Σ_k|W_ik|) · ‖X_j‖₂^½   (Zhang et al., ICLR 2024)
     ria.50       the lower half of each row is pruned
     obs.scores [24, 32] = W_ij² / (2·[H⁻¹]_jj)      (arXiv 2410.15567 eq. 14)
     obs.50, obs.2of4

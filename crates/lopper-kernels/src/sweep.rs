@@ -1,4 +1,4 @@
-//! Columns of a row eliminated from left to right: the inner loop of the sweep (Frantar & Alistarh 2023, arXiv 2301.00774, eq. 3).
+//! Columns of a row eliminated from left to right: the inner loop of the sweep (Frantar & Alistarh 2023, arXiv 2301.00774).
 
 use crate::dispatch::{Tier, simd, tier};
 use crate::math::mul_add;

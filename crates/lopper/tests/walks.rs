@@ -1,5 +1,5 @@
 //! What goes by the inverse Hessian: against goldens of the authors' algorithms, naive references in f64, and the identities of
-//! arXiv 2410.15567 §3.
+//! arXiv 2410.15567.
 
 mod golden;
 mod layer;

@@ -1,6 +1,6 @@
 //! The upper triangular U with `H⁻¹ = UᵀU`, `H = XᵀX + γI`, in f64: what the sweep, the saliencies and the subset losses are made of.
 //!
-//! Frantar & Alistarh (2023, arXiv 2301.00774, §3.2) invert H and factorise the inverse. Read from its last row and column on, H has a
+//! Frantar & Alistarh (2023, arXiv 2301.00774) invert H and factorise the inverse. Read from its last row and column on, H has a
 //! Cholesky factor whose inverse, read backwards again, is U: one factorisation and one triangular inverse, half the work and no
 //! inverse formed in between.
 

@@ -1,9 +1,9 @@
 //! The matrix in blocks of columns from left to right: choose what to prune inside a block, move what remains, go on.
 //!
 //! * Moving by the *sweep*: the error of each pruned weight is spread over the columns to its right; what lies to its left stays
-//!   frozen. Inside a block column by column, beyond it by one product per block (Frantar & Alistarh 2023, arXiv 2301.00774, §3.3).
+//!   frozen. Inside a block column by column, beyond it by one product per block (Frantar & Alistarh 2023, arXiv 2301.00774).
 //! * Moving *jointly*: after each block all unpruned weights, those to the left too, go to the optimum that keeps everything pruned so
-//!   far at zero (Zhao et al. 2024, arXiv 2410.15567, §4). The paper solves this row by row; here a few conjugate-gradient iterations
+//!   far at zero (Zhao et al. 2024, arXiv 2410.15567). The paper solves this row by row; here a few conjugate-gradient iterations
 //!   from where the last block ended do it for all rows. Inside a block masks are chosen as the sweep goes.
 
 use lopper_kernels::{Elimination, Precision, View, matmul, zeros};

@@ -1,5 +1,5 @@
 //! Relative importance and activations: `(|W_ij| / Σ_k |W_kj| + |W_ij| / Σ_k |W_ik|) · ‖X_j‖₂^α`, α = ½
-//! (Zhang et al., ICLR 2024, "Plug-and-Play: An Efficient Post-training Pruning Method for Large Language Models", eq. 4 and 5).
+//! (Zhang et al., ICLR 2024, "Plug-and-Play: An Efficient Post-training Pruning Method for Large Language Models").
 
 use lopper_kernels::zeros;
 use rayon::prelude::*;

@@ -1,5 +1,5 @@
 //! `W_ij² / U_jj²`, U the upper Cholesky factor of H⁻¹, chosen block by block while the sweep updates W
-//! (Frantar & Alistarh 2023, arXiv 2301.00774, eq. 4 and §3.3).
+//! (Frantar & Alistarh 2023, arXiv 2301.00774).
 //!
 //! The reference code prunes what is at or below the threshold of a block of 128 columns, which can be more than was asked for; here
 //! counts are exact. It also sets the weights of dead inputs to zero whether they are pruned or not.

@@ -1,4 +1,4 @@
-//! OWL: layers with more outliers lose less (Yin et al. 2023, arXiv 2310.05175, §3.2).
+//! OWL: layers with more outliers lose less (Yin et al. 2023, arXiv 2310.05175).
 //!
 //! With `A_ij = |W_ij|·‖X_j‖₂` the outlier share of a block is `D = #{A_ij > M·Ā} / #A`, Ā the mean over the block. The
 //! sparsity of block b is `s_b = s − λ·(D_b − D̄) / max_b |D_b − D̄|`, D̄ the mean weighted by size: linear in D, in
