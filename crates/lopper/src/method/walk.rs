@@ -2,7 +2,7 @@
 //!
 //! * Moving by the *sweep*: the error of each pruned weight is spread over the columns to its right; what lies to its left stays
 //!   frozen. Inside a block column by column, beyond it by one product per block (Frantar & Alistarh 2023, arXiv 2301.00774).
-//! * Moving *jointly*: after each block all unpruned weights, those to the left too, go to the optimum that keeps everything pruned so
+//! * Moving *jointly*: between blocks all unpruned weights, those to the left too, go to the optimum that keeps everything pruned so
 //!   far at zero (Zhao et al. 2024, arXiv 2410.15567). The paper solves this row by row; here a few conjugate-gradient iterations
 //!   from where the last block ended do it for all rows. Inside a block masks are chosen as the sweep goes.
 
@@ -18,6 +18,8 @@ use crate::sparsity::{Pattern, Scope};
 const ITERATIONS: usize = 4;
 /// The same solver's tolerance.
 const TOLERANCE: f64 = 1e-3;
+/// What a dead input's variance is multiplied by, so that its group always prunes it first.
+const DEAD: f64 = 1e12;
 
 /// How a walk chooses.
 pub(super) enum Choice<'a> {
@@ -36,11 +38,12 @@ pub(super) enum Moving {
     Nothing,
     /// Those to the right of a pruned weight.
     Sweep,
-    /// All of them, after each block.
+    /// All of them, between blocks.
     Joint,
 }
 
-/// The mask [d_out, d_in] and the weight [d_out, d_in] at the end of a walk, zero wherever the mask prunes.
+/// The mask [d_out, d_in] and the weight [d_out, d_in] at the end of a walk, zero wherever the mask prunes. A joint walk leaves the
+/// last move to its caller.
 pub(super) struct Walked {
     pub kept: Vec<u8>,
     pub weight: Vec<f32>,
@@ -63,16 +66,15 @@ pub(super) fn walk(problem: &LayerProblem, inverse: &InverseHessian, choice: &Ch
             block.choose(&mut state, &importance[block.range()]);
         }
         let rule = block.group_rule(choice);
-        let before = (moving == Moving::Joint).then(|| state.weight.clone());
+        // no choice follows the last block: what moves jointly is left to the solver that takes over from there
+        let h = h.as_ref().filter(|_| block.range().end < n);
+        let before = h.map(|_| state.weight.clone());
         let errors = block.eliminate(&mut state, rule.as_ref());
-        match (before, &h) {
-            (Some(before), Some(h)) => {
-                let start = Some(&before[..]);
-                state.weight =
-                    masked_least_squares(problem.weight, start, &state.kept, h, ITERATIONS, TOLERANCE).weight;
-            }
-            _ if moving == Moving::Sweep => block.move_rest(&mut state.weight, &errors),
-            _ => {}
+        if let (Some(h), Some(before)) = (h, before) {
+            let start = Some(&before[..]);
+            state.weight = masked_least_squares(problem.weight, start, &state.kept, h, ITERATIONS, TOLERANCE).weight;
+        } else if moving == Moving::Sweep {
+            block.move_rest(&mut state.weight, &errors);
         }
     }
     state
@@ -188,6 +190,3 @@ impl Block<'_> {
         matmul(&mut weight[end..], n, true, errors, upper, Precision::F32);
     }
 }
-
-/// What a dead input's variance is multiplied by, so that its group always prunes it first.
-const DEAD: f64 = 1e12;
