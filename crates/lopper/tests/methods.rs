@@ -4,10 +4,10 @@ mod golden;
 mod layer;
 
 use golden::{Golden, distance, fixtures};
-use layer::{exact_rows, golden_problem, half, layer, solve, statistics};
+use layer::{exact_rows, golden_problem, half, layer, problem, solve, statistics};
+use lopper::method::OutputError;
 use lopper::method::compensation::COMPENSATIONS;
 use lopper::method::criterion::{CRITERIA, Criterion};
-use lopper::method::{LayerProblem, OutputError, SolverSettings};
 use lopper::sparsity::{Pattern, Scope};
 use proptest::prelude::*;
 
@@ -24,14 +24,8 @@ fn masks_are_those_of_the_formulas() {
         assert_eq!(solution.mask.as_slice(), golden.bytes(name), "{name}");
     }
     let criterion = Criterion::by_name("wanda").expect("known");
-    let problem = LayerProblem {
-        weight: &weight,
-        columns: 32,
-        inputs: &inputs,
-        pattern: &half(Scope::Row),
-        seed: 0,
-        settings: SolverSettings::default(),
-    };
+    let pattern = half(Scope::Row);
+    let problem = problem(&weight, &inputs, &pattern);
     assert!(distance(&criterion.scores(&problem).expect("a score per weight"), &golden.vec("wanda.scores")) < 1e-6);
 }
 

@@ -5,7 +5,7 @@ mod golden;
 mod layer;
 
 use golden::{Golden, distance};
-use layer::{exact_rows, golden_problem, half, layer, solve_exactly, statistics};
+use layer::{exact_rows, golden_problem, half, layer, problem, solve_exactly, statistics};
 use lopper::calibration::InputStatistics;
 use lopper::method::compensation::Compensation;
 use lopper::method::criterion::Criterion;
@@ -37,8 +37,7 @@ impl Method<'_> {
             compensation: Compensation::by_name(self.compensation).expect("known"),
             order: self.order,
         };
-        let (columns, settings) = (inputs.squares.len(), self.settings);
-        method.solve(&LayerProblem { weight, columns, inputs, pattern, seed: 7, settings })
+        method.solve(&LayerProblem { settings: self.settings, ..problem(weight, inputs, pattern) })
     }
 }
 
@@ -75,14 +74,8 @@ fn masks_are_those_of_the_formulas() {
         assert_eq!(solution.mask.as_slice(), golden.bytes(name), "{name}");
     }
     for name in ["ria", "obs"] {
-        let problem = LayerProblem {
-            weight: &weight,
-            columns: 32,
-            inputs: &inputs,
-            pattern: &half(Scope::Row),
-            seed: 0,
-            settings: SolverSettings::default(),
-        };
+        let pattern = half(Scope::Row);
+        let problem = problem(&weight, &inputs, &pattern);
         let scores = Criterion::by_name(name).expect("known").scores(&problem).expect("a score per weight");
         assert!(distance(&scores, &golden.vec(&format!("{name}.scores"))) < 1e-5, "{name}");
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Rule;
 use crate::calibration::{HiddenDtype, Sampling};
-use crate::method::Order;
+use crate::method::{Order, SolverSettings};
 use crate::sparsity::Extent;
 
 /// A run: which model, what to prune, how to repair, what to measure. Every key has a default but `model`.
@@ -209,6 +209,7 @@ impl Default for CalibrationPlan {
 
 impl Default for PruningPlan {
     fn default() -> Self {
+        let SolverSettings { damping, iterations, column_block, swaps } = SolverSettings::default();
         Self {
             sparsity: None,
             pattern: None,
@@ -219,10 +220,10 @@ impl Default for PruningPlan {
             owl_lambda: 0.08,
             compensation: "joint".into(),
             order: None,
-            damping: 0.01,
-            iterations: 20,
-            column_block: 128,
-            swaps: 0,
+            damping,
+            iterations,
+            column_block,
+            swaps,
             granularity: PruningGranularity::Submodule,
             rules: Vec::new(),
         }

@@ -31,14 +31,19 @@ pub fn solve(
         compensation: Compensation::by_name(compensation).expect("known"),
         order: None,
     };
-    method.solve(&LayerProblem {
+    method.solve(&problem(weight, inputs, pattern))
+}
+
+/// A layer problem with default settings.
+pub fn problem<'a>(weight: &'a [f32], inputs: &'a InputStatistics, pattern: &'a Pattern) -> LayerProblem<'a> {
+    LayerProblem {
         weight,
         columns: inputs.squares.len(),
         inputs,
         pattern,
         seed: 7,
         settings: SolverSettings::default(),
-    })
+    }
 }
 
 pub fn golden_problem() -> (Vec<f32>, InputStatistics) {
