@@ -6,7 +6,8 @@ Calibration: the first 128 windows of 512 tokens. Block by block, on the hidden 
 the inputs of every linear and the targets of both submodules; Wanda mask; with --joint the kept weights move to the joint optimum;
 then attention and MLP (each with its norm and residual) are trained in turn on dense inputs to give the dense outputs: mean
 squared error, AdamW (weight decay 0) at 1e-3 with 10 % linear warm-up and linear decay to zero, batch 2, one epoch in
-seeded random order, pruned weights held at zero, norms trained. Prints one JSON object: seconds by stage, peak memory, perplexity.
+seeded random order, pruned weights held at zero, norms trained. With --inputs pruned every block sees what the pruned blocks
+before it give, as in the authors' code of Wanda; without training only. Prints one JSON object: seconds by stage, peak memory, perplexity.
 """
 
 import argparse
@@ -54,6 +55,13 @@ def calibrate(
         m.copy_(block.attention(x, rotary, statistics))
         y.copy_(block.mlp(m, statistics))
     return statistics, middle, output
+
+
+@torch.inference_mode()
+def advance(block: Block, hidden: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    """The outputs of the block as it is now."""
+    with stage("advance"):
+        return torch.cat([block(x, rotary) for x in hidden.split(FORWARD_BATCH)])
 
 
 @torch.no_grad()
@@ -113,7 +121,7 @@ def run(model: Model, ids: list[int], arguments: argparse.Namespace) -> list[dic
         block.zero_grad(set_to_none=True)
         for handle in held:
             handle.remove()
-        hidden = output
+        hidden = advance(block, hidden, rotary) if arguments.inputs == "pruned" else output
     return report
 
 
@@ -146,13 +154,17 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--pattern", choices=("50", "2:4"), default="50", help="half of each row, or two of each four")
     parser.add_argument("--joint", action="store_true", help="move the kept weights in closed form before training")
     parser.add_argument("--no-reconstruction", action="store_true")
+    parser.add_argument("--inputs", choices=("dense", "pruned"), default="dense")
     parser.add_argument("--bf16", action="store_true", help="train under bf16 autocast")
     parser.add_argument("--onednn", action="store_true", help="f32 linear layers and Gram matrices by oneDNN")
     parser.add_argument("--blocks", type=int, help="only the first so many blocks")
     parser.add_argument("--eval", type=Path, metavar="TEST_TEXT")
     parser.add_argument("--eval-windows", type=int, default=20)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.inputs == "pruned" and not arguments.no_reconstruction:
+        parser.error("--inputs pruned is without training only: add --no-reconstruction")
+    return arguments
 
 
 def main() -> None:

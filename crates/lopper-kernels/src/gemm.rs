@@ -1,10 +1,14 @@
-//! Matrix products: f32 by the `gemm` crate, bf16 by [`crate::gemm_bf16`].
+//! Matrix products: f32 by [`crate::gemm_f32`] on AVX-512 and by the `gemm` crate elsewhere, bf16 by [`crate::gemm_bf16`].
 //!
 //! `gemm` splits its work into tiles of the output, accumulates each element in one task along k in blocks whose size depends on the
 //! shape only, and keeps skinny products on one thread, so its results do not depend on the number of threads (tested here).
 
 use crate::buffer::zeros;
+#[cfg(target_arch = "x86_64")]
+use crate::dispatch::{Tier, tier};
 use crate::gemm_bf16;
+#[cfg(target_arch = "x86_64")]
+use crate::gemm_f32;
 
 /// What the operands of a product are rounded to. Sums are f32 either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +135,11 @@ pub(crate) fn single(out: &mut [f32], out_leading: usize, accumulate: bool, a: V
 /// Every element of `a` and `b` must lie inside its slice, and `[a.rows, b.cols]` elements in rows `out_leading` apart must be valid for
 /// writes at `out` (for reads too if `accumulate`), alias neither operand, and not overlap.
 unsafe fn multiply_f32(out: *mut f32, out_leading: usize, accumulate: bool, a: View, b: View) {
+    #[cfg(target_arch = "x86_64")]
+    if tier() == Tier::Avx512 && gemm_f32::pays(a.rows, b.cols, a.cols) {
+        // SAFETY: the CPU has the instructions, the caller checked the operands, and promises the same of the output.
+        return unsafe { gemm_f32::multiply(out, out_leading, accumulate, a, b) };
+    }
     let (a_row, a_col) = a.strides();
     let (b_row, b_col) = b.strides();
     let (a_row, a_col, b_row, b_col) =

@@ -20,6 +20,8 @@ pub mod dispatch;
 mod elementwise;
 mod gemm;
 mod gemm_bf16;
+#[cfg(target_arch = "x86_64")]
+mod gemm_f32;
 mod glu;
 mod half_precision;
 mod lanes;

@@ -1,4 +1,4 @@
-//! Small matrix products on one thread, without packing: what attention does on its tiles.
+//! Small matrix products on one thread, without packing: what attention does on its tiles, and [`crate::gemm_f32`] on its panels.
 //!
 //! c[m, n] (+)= a[m, k] · b[k, n] with `a` broadcast from memory in either layout and `b` row-major. Each element is summed along k in
 //! order, in blocks of [`DEPTH`], so its bits do not depend on how the caller cuts m and n.
@@ -61,6 +61,7 @@ pub(crate) fn multiply(
         b_leading: b.leading,
         leading,
         accumulate,
+        depth: DEPTH,
     };
     // SAFETY: the assertions above keep every access inside its slice, and `tier()` never exceeds the CPU.
     unsafe {
@@ -74,21 +75,24 @@ pub(crate) fn multiply(
     }
 }
 
-/// Operands of a strip, as pointers.
+/// Operands of a strip, as pointers: element (r, p) of `a` at `r·a_row + p·a_depth`, (p, j) of `b` at `p·b_leading + j`.
 #[derive(Clone, Copy)]
-struct Call {
-    a: *const f32,
-    a_row: usize,
-    a_depth: usize,
-    b: *const f32,
-    b_leading: usize,
-    leading: usize,
-    accumulate: bool,
+pub(crate) struct Call {
+    pub a: *const f32,
+    pub a_row: usize,
+    pub a_depth: usize,
+    pub b: *const f32,
+    pub b_leading: usize,
+    /// Distance between rows of the output.
+    pub leading: usize,
+    pub accumulate: bool,
+    /// Rows of `b` taken at a time.
+    pub depth: usize,
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-unsafe fn avx512(extent: Extent, call: Call, out: *mut f32) {
+pub(crate) unsafe fn avx512(extent: Extent, call: Call, out: *mut f32) {
     // SAFETY: as the caller's.
     unsafe { strips::<__m512, 6, 4>(extent, call, out) }
 }
@@ -106,7 +110,7 @@ unsafe fn avx2(extent: Extent, call: Call, out: *mut f32) {
 unsafe fn strips<L: Lanes, const ROWS: usize, const COLS: usize>(extent: Extent, call: Call, out: *mut f32) {
     let mut depth = 0;
     loop {
-        let k = DEPTH.min(extent.k - depth);
+        let k = call.depth.min(extent.k - depth);
         let accumulate = call.accumulate || depth > 0;
         let mut j = 0;
         // SAFETY: j + width ≤ n and depth + k ≤ the whole k, so the offsets stay inside the checked extents.
