@@ -162,6 +162,7 @@ fn what_cannot_work_is_refused_before_anything_is_computed() {
         (changed(&|plan| plan.calibration.samples = 100_000), "too short"),
         (changed(&|plan| plan.calibration.seqlen = Some(4096)), "max_position_embeddings"),
         (changed(&|plan| plan.calibration.files = vec![demo.path("absent.txt")]), "absent.txt"),
+        (changed(&|plan| plan.calibration.wikitext = vec![demo.path("missing.raw")]), "missing.raw"),
         (changed(&|plan| plan.evaluation.texts = vec![demo.path("absent.txt")]), "absent.txt"),
         (changed(&|plan| plan.compute.device = "tpu".into()), "tpu"),
         (changed(&|plan| plan.reconstruction.learning_rate = f32::NAN), "learning_rate"),

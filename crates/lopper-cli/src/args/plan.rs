@@ -91,6 +91,9 @@ pub struct PlanOptions {
     /// Text that shows the model at work: files as they stand, or JSONL with a field `text` [default: built-in text]
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = CALIBRATION)]
     pub calibration: Vec<PathBuf>,
+    /// Files of the `WikiText` data set to calibrate on, rows joined the way the literature joins them [default: none]
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = CALIBRATION)]
+    pub calibration_wikitext: Vec<PathBuf>,
     /// Windows of text that calibrate and train [default: 128]
     #[arg(long, value_name = "N", help_heading = CALIBRATION)]
     pub samples: Option<usize>,
@@ -225,6 +228,7 @@ impl PlanOptions {
     fn apply_calibration(&self, plan: &mut Plan) {
         let calibration = &mut plan.calibration;
         set_list(&mut calibration.files, &self.calibration);
+        set_list(&mut calibration.wikitext, &self.calibration_wikitext);
         set(&mut calibration.samples, self.samples.as_ref());
         set(&mut calibration.held_out, self.held_out.as_ref());
         set_some(&mut calibration.seqlen, self.seqlen.as_ref());

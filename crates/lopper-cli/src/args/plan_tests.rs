@@ -10,6 +10,7 @@ use crate::args::{Cli, Command};
 /// Key, flag, and a value that is not the default: as an argument, and as it stands in the plan.
 const FLAGS: &[(&str, &str, &str, &str)] = &[
     ("calibration.files", "calibration", "a.txt", r#"["a.txt"]"#),
+    ("calibration.wikitext", "calibration-wikitext", "a.txt", r#"["a.txt"]"#),
     ("calibration.samples", "samples", "3", "3"),
     ("calibration.held_out", "held-out", "3", "3"),
     ("calibration.seqlen", "seqlen", "64", "64"),

@@ -121,7 +121,9 @@ fn text_lengths(plan: &Plan, model: &Model, spec: &DecoderSpec) -> Result<Vec<us
 
 /// Bytes of the largest text file; a line of JSONL, and the built-in text, count as small.
 fn largest_text(plan: &Plan) -> u64 {
-    let files = plan.calibration.files.iter().chain(&plan.evaluation.texts).chain(&plan.evaluation.wikitext);
+    let (calibration, evaluation) = (&plan.calibration, &plan.evaluation);
+    let files =
+        [&calibration.files, &calibration.wikitext, &evaluation.texts, &evaluation.wikitext].into_iter().flatten();
     let whole =
         files.filter(|file| file.extension().is_none_or(|extension| !extension.to_string_lossy().contains("json")));
     whole.filter_map(|file| std::fs::metadata(file).ok()).map(|facts| facts.len()).max().unwrap_or(0)

@@ -49,10 +49,10 @@ fn block_bytes(spec: &DecoderSpec) -> u64 {
 
 fn calibration(plan: &Plan, spec: &DecoderSpec, schedule: &Schedule) -> String {
     let calibration = &plan.calibration;
-    let source = if calibration.files.is_empty() {
-        "built-in text".into()
-    } else {
-        format!("{} files", calibration.files.len())
+    let source = match calibration.files.len() + calibration.wikitext.len() {
+        0 => "built-in text".into(),
+        1 => "one file".into(),
+        files => format!("{files} files"),
     };
     let how = match calibration.sampling {
         Sampling::First => "the first",

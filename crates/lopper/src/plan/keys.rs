@@ -32,8 +32,10 @@ pub struct Plan {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CalibrationPlan {
-    /// UTF-8 text, or JSONL with a field `text`; built-in text if empty.
+    /// UTF-8 text as it stands, or JSONL with a field `text`.
     pub files: Vec<PathBuf>,
+    /// Files of the `WikiText` data set, whose rows are joined as the literature joins them; built-in text if both are empty.
+    pub wikitext: Vec<PathBuf>,
     /// Windows that calibrate and train.
     pub samples: usize,
     /// More windows, on which training is judged.
@@ -197,6 +199,7 @@ impl Default for CalibrationPlan {
     fn default() -> Self {
         Self {
             files: Vec::new(),
+            wikitext: Vec::new(),
             samples: 128,
             held_out: 8,
             seqlen: None,

@@ -13,7 +13,7 @@ use crate::model::{Decoder, DecoderSpec};
 use crate::plan::Plan;
 use crate::progress::{Event, Observer};
 use crate::report::{Rung, Stage, TextScore, Timings};
-use crate::text::{Tokenizer, builtin_text, read_text};
+use crate::text::{Tokenizer, builtin_text, read_text, read_wikitext};
 
 /// A valid run: texts are tokens, names are functions.
 pub(super) struct Job<'a> {
@@ -86,13 +86,16 @@ fn calibration(
 ) -> Result<Vec<Vec<u32>>> {
     let (length, count) = (plan.calibration_seqlen(spec), plan.calibration.samples + plan.calibration.held_out);
     let mut tokens = Vec::new();
-    if plan.calibration.files.is_empty() {
+    if plan.calibration.files.is_empty() && plan.calibration.wikitext.is_empty() {
         let why = "calibrating on built-in text; text like what the model will read gives a better result (--calibration FILE)";
         warnings.extend((plan.model != "demo").then(|| why.into()));
         tokens = builtin_text(tokenizer, length * count)?;
     }
     for file in &plan.calibration.files {
         tokens.extend(tokenize(&read_text(file)?, tokenizer)?);
+    }
+    for file in &plan.calibration.wikitext {
+        tokens.extend(tokenize(&[read_wikitext(file)?], tokenizer)?);
     }
     draw_windows(&tokens, length, count, plan.calibration.sampling, plan.calibration.seed)
 }

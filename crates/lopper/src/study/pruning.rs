@@ -121,7 +121,8 @@ struct Texts(BTreeMap<PathBuf, String>);
 
 impl Texts {
     fn digests(&mut self, plan: &Plan) -> Result<String> {
-        let files = [&plan.calibration.files, &plan.evaluation.texts, &plan.evaluation.wikitext];
+        let (calibration, evaluation) = (&plan.calibration, &plan.evaluation);
+        let files = [&calibration.files, &calibration.wikitext, &evaluation.texts, &evaluation.wikitext];
         let mut digests = String::new();
         for file in files.into_iter().flatten() {
             if !self.0.contains_key(file) {
