@@ -1,18 +1,21 @@
-//! The upper triangular U with `H⁻¹ = UᵀU`, `H = XᵀX + γI`, in f64: what the sweep, the saliencies and the subset losses are made of.
+//! The upper triangular U with `H⁻¹ = UᵀU`, `H = XᵀX + γI`: what the sweep, the saliencies and the subset losses are made of.
 //!
 //! Frantar & Alistarh (2023, arXiv 2301.00774) invert H and factorise the inverse. Read from its last row and column on, H has a
 //! Cholesky factor whose inverse, read backwards again, is U: one factorisation and one triangular inverse, half the work and no
-//! inverse formed in between.
+//! inverse formed in between. The factorisation, which can fail, is in f64; the inverse of the factor, whose condition
+//! number is the root of that of H, in f32.
 
-use faer::linalg::triangular_inverse::invert_lower_triangular;
 use faer::{MatMut, Par};
 use lopper_kernels::zeros;
 use rayon::prelude::*;
 
+use super::triangular_inverse::invert_upper;
 use super::{Gram, cholesky};
 
 /// Side of the squares in which U is turned round: a cache line of f64, and few enough lines that do not push each other out.
 const TILE: usize = 8;
+/// Columns whose squares a task sums.
+const COLUMNS: usize = 256;
 /// Between attempts damping grows by this factor.
 const HARDER: f64 = 10.0;
 
@@ -102,8 +105,8 @@ fn upper_factor(gram: &Gram, damping: f64) -> Option<(Vec<f32>, Vec<f64>)> {
     let n = gram.order();
     let threads = rayon::current_num_threads();
     let par = if threads > 1 { Par::rayon(threads) } else { Par::Seq };
-    // column-major; the system hands out zeros page by page, so the upper triangles cost nothing
-    let (mut factor, mut inverse) = (vec![0.0; n * n], vec![0.0; n * n]);
+    // column-major; the system hands out zeros page by page, so the upper triangle costs nothing
+    let mut factor = vec![0.0; n * n];
     // element (i, j) of the reversed matrix is (n−1−i, n−1−j) of H
     factor.par_chunks_exact_mut(n).enumerate().for_each(|(j, column)| {
         for (i, value) in column.iter_mut().enumerate().skip(j) {
@@ -111,29 +114,44 @@ fn upper_factor(gram: &Gram, damping: f64) -> Option<(Vec<f32>, Vec<f64>)> {
         }
         column[j] += damping;
     });
-    let mut factor = MatMut::from_column_major_slice_mut(&mut factor, n, n);
-    if !cholesky::factorise(factor.as_mut(), par) {
+    if !cholesky::factorise(MatMut::from_column_major_slice_mut(&mut factor, n, n), par) {
         return None;
     }
-    invert_lower_triangular(MatMut::from_column_major_slice_mut(&mut inverse, n, n), factor.as_ref(), par);
-    let diagonal: Vec<f64> =
-        (0..n).into_par_iter().map(|j| inverse[(n - 1 - j) * n..(n - j) * n].iter().map(|u| u * u).sum()).collect();
-    diagonal.iter().all(|d| d.is_finite() && *d > 0.0).then(|| (reversed(&inverse, n), diagonal))
+    let mut upper = reversed(&factor, n);
+    drop(factor);
+    invert_upper(&mut upper, n);
+    let diagonal = column_squares(&upper, n);
+    diagonal.iter().all(|d| d.is_finite() && *d > 0.0).then_some((upper, diagonal))
 }
 
-/// U, row-major, from its reversal, column-major: `U_ij = L⁻¹_(n−1−i, n−1−j)`. Tiles of rows and columns stay in the caches.
-fn reversed(inverse: &[f64], n: usize) -> Vec<f32> {
+/// The factor read backwards, row-major, from the factor, column-major: `T_ij = L_(n−1−i, n−1−j)`. Tiles of rows and columns stay in
+/// the caches.
+fn reversed(factor: &[f64], n: usize) -> Vec<f32> {
     let mut upper = zeros(n * n);
     upper.par_chunks_mut(n * TILE).enumerate().for_each(|(tile, rows)| {
         for first in (tile * TILE..n).step_by(TILE) {
             for (i, row) in (tile * TILE..).zip(rows.chunks_exact_mut(n)) {
                 for j in first.max(i)..n.min(first + TILE) {
-                    row[j] = inverse[(n - 1 - j) * n + n - 1 - i] as f32;
+                    row[j] = factor[(n - 1 - j) * n + n - 1 - i] as f32;
                 }
             }
         }
     });
     upper
+}
+
+/// `Σ_i U_ij²` of each column.
+fn column_squares(upper: &[f32], n: usize) -> Vec<f64> {
+    let mut sums = vec![0.0; n];
+    sums.par_chunks_mut(COLUMNS).enumerate().for_each(|(chunk, sums)| {
+        let first = chunk * COLUMNS;
+        for row in upper.chunks_exact(n).take(first + sums.len()) {
+            for (sum, &u) in sums.iter_mut().zip(&row[first..]) {
+                *sum += f64::from(u) * f64::from(u);
+            }
+        }
+    });
+    sums
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod conjugate_gradient;
 mod gram;
 mod inverse_hessian;
 pub mod select;
+mod triangular_inverse;
 
 pub use conjugate_gradient::{MaskedSolution, masked_least_squares};
 pub use gram::Gram;
