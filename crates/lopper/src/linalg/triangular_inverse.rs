@@ -1,10 +1,12 @@
 //! The inverse of an upper triangular matrix in f32, by halves: `[A B; 0 C]⁻¹ = [A⁻¹ −A⁻¹BC⁻¹; 0 C⁻¹]`, so that nearly all of it is
 //! products.
 
-use lopper_kernels::{Precision, View, matmul, product};
+use lopper_kernels::{Precision, View, matmul, zeros};
 
 /// Order below which a block is solved row by row, in f64.
 const SMALL: usize = 32;
+/// Rows or columns of a triangle in one product: what lies beyond its diagonal is left out.
+const STRIP: usize = 256;
 
 /// Replaces the row-major upper triangular `matrix` [n, n] by its inverse. Below the diagonal it must hold zeros, on it none.
 pub fn invert_upper(matrix: &mut [f32], n: usize) {
@@ -20,11 +22,22 @@ fn invert(rows: &mut [f32], leading: usize, first: usize, n: usize) {
     let (top, bottom) = rows.split_at_mut(half * leading);
     rayon::join(|| invert(top, leading, first, half), || invert(bottom, leading, first + half, n - half));
     let (rest, right) = (n - half, first + half);
-    let mut left =
-        product(block(top, leading, first, half, half), block(top, leading, right, half, rest), Precision::F32);
+    // −A⁻¹B, a strip of rows of A⁻¹ at a time, from its diagonal on
+    let mut left = zeros(half * rest);
+    for row in (0..half).step_by(STRIP) {
+        let (height, skipped) = (STRIP.min(half - row), &top[row * leading..]);
+        let inverse = block(skipped, leading, first + row, height, half - row);
+        let out = &mut left[row * rest..];
+        matmul(out, rest, false, inverse, block(skipped, leading, right, half - row, rest), Precision::F32);
+    }
     left.iter_mut().for_each(|x| *x = -*x);
-    let (left, inverse) = (View::new(&left, half, rest), block(bottom, leading, right, rest, rest));
-    matmul(&mut top[right..], leading, false, left, inverse, Precision::F32);
+    // times C⁻¹, a strip of its columns at a time, down to its diagonal
+    for column in (0..rest).step_by(STRIP) {
+        let (width, height) = (STRIP.min(rest - column), rest.min(column + STRIP));
+        let inverse = block(bottom, leading, right + column, height, width);
+        let left = View::strided(&left, half, height, rest);
+        matmul(&mut top[right + column..], leading, false, left, inverse, Precision::F32);
+    }
 }
 
 /// The `rows` rows of the columns from `first` on.
@@ -52,7 +65,7 @@ mod tests {
 
     #[test]
     fn times_the_matrix_it_is_the_identity() {
-        for n in [1, 2, 31, 32, 33, 64, 100, 257] {
+        for n in [1, 2, 31, 32, 33, 64, 100, 257, 600] {
             let entry = |i: usize, j: usize| match i.cmp(&j) {
                 std::cmp::Ordering::Less => ((i * 31 + j * 17) % 23) as f32 / 40.0 - 0.3,
                 std::cmp::Ordering::Equal => 2.0 + (i % 7) as f32,

@@ -1,10 +1,13 @@
 //! The matrix in blocks of columns from left to right: choose what to prune inside a block, move what remains, go on.
 //!
 //! * Moving by the *sweep*: the error of each pruned weight is spread over the columns to its right; what lies to its left stays
-//!   frozen. Inside a block column by column, beyond it by one product per block (Frantar & Alistarh 2023, arXiv 2301.00774).
+//!   frozen. Inside a block column by column, beyond it by products (Frantar & Alistarh 2023, arXiv 2301.00774): the next few blocks
+//!   at once, what lies further to the right when those are done, so that it is read and written less often.
 //! * Moving *jointly*: between blocks all unpruned weights, those to the left too, go to the optimum that keeps everything pruned so
 //!   far at zero (Zhao et al. 2024, arXiv 2410.15567). The paper solves this row by row; here a few conjugate-gradient iterations
 //!   from where the last block ended do it for all rows. Inside a block masks are chosen as the sweep goes.
+
+use std::ops::Range;
 
 use lopper_kernels::{Elimination, Precision, View, matmul, zeros};
 use rayon::prelude::*;
@@ -14,6 +17,8 @@ use super::groups::GroupRule;
 use crate::linalg::{InverseHessian, masked_least_squares, select};
 use crate::sparsity::{Pattern, Scope};
 
+/// Blocks whose errors reach what lies beyond them in one product.
+const TOGETHER: usize = 4;
 /// Conjugate-gradient iterations between two blocks; the residual they leave is taken up after the next one.
 const ITERATIONS: usize = 4;
 /// The same solver's tolerance.
@@ -56,6 +61,7 @@ pub(super) fn walk(problem: &LayerProblem, inverse: &InverseHessian, choice: &Ch
     let gram = problem.inputs.gram.as_ref().filter(|_| moving == Moving::Joint);
     let h = gram.map(|gram| gram.damped(inverse.damping()));
     let width = block_width(problem);
+    let mut errors = Errors::new(problem.weight.len() / n, TOGETHER * width);
     for first in (0..n).step_by(width) {
         let block = Block { problem, inverse, moving, first, width: width.min(n - first) };
         if let Choice::Given(mask) = choice {
@@ -69,12 +75,12 @@ pub(super) fn walk(problem: &LayerProblem, inverse: &InverseHessian, choice: &Ch
         // no choice follows the last block: what moves jointly is left to the solver that takes over from there
         let h = h.as_ref().filter(|_| block.range().end < n);
         let before = h.map(|_| state.weight.clone());
-        let errors = block.eliminate(&mut state, rule.as_ref());
+        block.eliminate(&mut state, rule.as_ref(), &mut errors);
         if let (Some(h), Some(before)) = (h, before) {
             let start = Some(&before[..]);
             state.weight = masked_least_squares(problem.weight, start, &state.kept, h, ITERATIONS, TOLERANCE).weight;
         } else if moving == Moving::Sweep {
-            block.move_rest(&mut state.weight, &errors);
+            block.spread(&mut state.weight, &errors);
         }
     }
     state
@@ -99,7 +105,7 @@ struct Block<'a> {
 }
 
 impl Block<'_> {
-    fn range(&self) -> std::ops::Range<usize> {
+    fn range(&self) -> Range<usize> {
         self.first..self.first + self.width
     }
 
@@ -147,15 +153,17 @@ impl Block<'_> {
         inverse
     }
 
-    /// Chooses groups, if that is still to be done, and moves the rest of the block. Returns the errors [d_out, width] of the sweep.
-    fn eliminate(&self, state: &mut Walked, rule: Option<&GroupRule>) -> Vec<f32> {
+    /// Chooses groups, if that is still to be done, and moves the rest of the block. The errors of the sweep go to their columns.
+    fn eliminate(&self, state: &mut Walked, rule: Option<&GroupRule>, errors: &mut Errors) {
         let (n, width, range) = (self.problem.columns, self.width, self.range());
-        let mut errors = vec![0.0; state.weight.len() / n * width];
+        let place = errors.place(&range);
         let upper = self.upper();
         let elimination = Elimination::new(&upper, width);
         let rows = state.weight.par_chunks_exact_mut(n).zip(state.kept.par_chunks_exact_mut(n));
-        rows.zip(errors.par_chunks_exact_mut(width)).for_each_init(Vec::new, |scratch, ((weight, kept), errors)| {
-            let (weight, kept) = (&mut weight[range.clone()], &mut kept[range.clone()]);
+        let errors = errors.negative.par_chunks_exact_mut(errors.span);
+        rows.zip(errors).for_each_init(Vec::new, |scratch, ((weight, kept), errors)| {
+            let (weight, kept, errors) =
+                (&mut weight[range.clone()], &mut kept[range.clone()], &mut errors[place.clone()]);
             let step = rule.map_or(width, GroupRule::length);
             for (group, first) in (0..width).step_by(step).enumerate() {
                 let columns = first..first + step;
@@ -168,8 +176,8 @@ impl Block<'_> {
                     elimination.eliminate(weight, first, &kept[columns], errors);
                 }
             }
+            errors.iter_mut().for_each(|error| *error = -*error);
         });
-        errors
     }
 
     /// The square of U on the diagonal that belongs to this block.
@@ -178,15 +186,44 @@ impl Block<'_> {
         self.range().flat_map(|row| &self.inverse.upper()[row * n..][self.range()]).copied().collect()
     }
 
-    /// Spreads the errors [d_out, width] over the columns to the right of the block.
-    fn move_rest(&self, weight: &mut [f32], errors: &[f32]) {
-        let (n, end) = (self.problem.columns, self.range().end);
-        if end == n {
+    /// Spreads the errors of this block over the blocks that share a product with it; after the last of those, theirs over the rest.
+    fn spread(&self, weight: &mut [f32], errors: &Errors) {
+        let (n, range) = (self.problem.columns, self.range());
+        let first = range.start / errors.span * errors.span;
+        let end = n.min(first + errors.span);
+        self.subtract(weight, errors, range.clone(), range.end..end);
+        if range.end == end {
+            self.subtract(weight, errors, first..end, end..n);
+        }
+    }
+
+    /// `W[:, to] −= E[:, from]·U[from, to]`.
+    fn subtract(&self, weight: &mut [f32], errors: &Errors, from: Range<usize>, to: Range<usize>) {
+        if to.is_empty() {
             return;
         }
-        let negative: Vec<f32> = errors.iter().map(|error| -error).collect();
-        let errors = View::new(&negative, weight.len() / n, self.width);
-        let upper = View::strided(&self.inverse.upper()[self.first * n + end..], self.width, n - end, n);
-        matmul(&mut weight[end..], n, true, errors, upper, Precision::F32);
+        let n = self.problem.columns;
+        let place = errors.place(&from);
+        let errors = View::strided(&errors.negative[place.start..], weight.len() / n, from.len(), errors.span);
+        let upper = View::strided(&self.inverse.upper()[from.start * n + to.start..], from.len(), to.len(), n);
+        matmul(&mut weight[to.start..], n, true, errors, upper, Precision::F32);
+    }
+}
+
+/// Negative errors of the blocks at hand [d_out, span].
+struct Errors {
+    negative: Vec<f32>,
+    span: usize,
+}
+
+impl Errors {
+    fn new(rows: usize, span: usize) -> Self {
+        Self { negative: zeros(rows * span), span }
+    }
+
+    /// Where columns of the matrix are, which belong to one span.
+    fn place(&self, columns: &Range<usize>) -> Range<usize> {
+        let start = columns.start % self.span;
+        start..start + columns.len()
     }
 }
