@@ -161,7 +161,11 @@ fn answers_are_those_of_lm_evaluation_harness() {
     let tasks = goldens.as_object().expect("object").iter().filter(|(_, golden)| golden[0]["document"].is_u64());
     let (names, goldens): (Vec<&String>, Vec<&Value>) = tasks.unzip();
     for task in TASKS {
-        assert!(names.iter().any(|name| name.split([',', ':']).next() == Some(task.name)), "no golden of {}", task.name);
+        assert!(
+            names.iter().any(|name| name.split([',', ':']).next() == Some(task.name)),
+            "no golden of {}",
+            task.name
+        );
     }
     let quizzes = names.iter().zip(&goldens).map(|(name, golden)| {
         let quiz = quiz(name, &data, golden.as_array().expect("documents").len());

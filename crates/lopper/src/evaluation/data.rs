@@ -19,8 +19,7 @@ const KINDS: [&str; 3] = ["jsonl", "json", "parquet"];
 pub fn files(directory: &Path, data: &DataSet, split: &str) -> Result<Vec<PathBuf>> {
     let folder = directory.join(data.name);
     for kind in KINDS {
-        let single =
-            [directory.join(format!("{}.{split}.{kind}", data.name)), folder.join(format!("{split}.{kind}"))];
+        let single = [directory.join(format!("{}.{split}.{kind}", data.name)), folder.join(format!("{split}.{kind}"))];
         if let Some(file) = single.into_iter().find(|file| file.is_file()) {
             return Ok(vec![file]);
         }

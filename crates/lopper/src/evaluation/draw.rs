@@ -104,10 +104,12 @@ impl Dice {
         }
         let mut drawn = HashSet::new();
         (0..count)
-            .map(|_| loop {
-                let number = self.below(n);
-                if drawn.insert(number) {
-                    return number;
+            .map(|_| {
+                loop {
+                    let number = self.below(n);
+                    if drawn.insert(number) {
+                        return number;
+                    }
                 }
             })
             .collect()

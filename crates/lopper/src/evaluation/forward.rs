@@ -212,8 +212,9 @@ pub fn next_tokens(
     let mut done = 0;
     for group in groups {
         let share = group.iter().map(Batch::whole).sum::<usize>();
-        let states =
-            states(decoder, &group, precision, &mut |part| progress((done as f64 + part * share as f64) / total as f64))?;
+        let states = states(decoder, &group, precision, &mut |part| {
+            progress((done as f64 + part * share as f64) / total as f64)
+        })?;
         for (batches, states) in group.chunks(HEAD_BATCHES).zip(states.chunks(HEAD_BATCHES)) {
             let asked = asked(passages, batches, states)?;
             let said = head.next_tokens(&asked.hidden, &asked.targets, precision)?;

@@ -61,8 +61,7 @@ impl<'a> Encoder<'a> {
     pub fn encode(&self, context: &str, continuation: &str) -> Result<Passage> {
         let kept = context.trim_end();
         let moved = format!("{}{continuation}", &context[kept.len()..]);
-        let (before, after) =
-            if kept.is_empty() { self.without_context(&moved)? } else { self.split(kept, &moved)? };
+        let (before, after) = if kept.is_empty() { self.without_context(&moved)? } else { self.split(kept, &moved)? };
         self.passage(before, &after)
     }
 

@@ -94,42 +94,44 @@ fn question_files(task: &Task, asking: &Asking) -> Result<Vec<PathBuf>> {
 struct Pool {
     rows: Vec<Row>,
     count: usize,
-    /// Whether the questions are among them.
-    same: bool,
+    /// Drawn beyond `count`, as the harness does for tasks without a test split.
+    spare: usize,
     /// The field in which examples are like the question; drawn from all where there is none.
     alike: Option<&'static str>,
 }
 
 impl Pool {
     fn read(task: &Task, asking: &Asking) -> Result<Self> {
-        let none = Self { rows: Vec::new(), count: 0, same: false, alike: None };
+        let none = Self { rows: Vec::new(), count: 0, spare: 0, alike: None };
         if asking.examples == 0 {
             return Ok(none);
         }
-        let (files, same, alike) = match &task.kind {
-            Kind::BuiltIn(task_) => {
-                let split = asking.split.as_deref().unwrap_or(task_.examples.split());
-                let alike = match task_.examples {
+        let (files, spare, alike) = match &task.kind {
+            Kind::BuiltIn(built_in) => {
+                let split = asking.split.as_deref().unwrap_or(built_in.examples.split());
+                let alike = match built_in.examples {
                     Examples::First { alike, .. } => Some(alike),
                     Examples::Drawn(_) => None,
                 };
-                (files(directory(task, asking)?, &task_.data, split)?, split == task_.data.split, alike)
+                let spare = usize::from(built_in.data.split == "validation");
+                (files(directory(task, asking)?, &built_in.data, split)?, spare, alike)
             }
             Kind::Described { examples, .. } => {
                 let file = examples.clone().ok_or_else(|| Error::Plan {
                     problem: format!("the task {} names no file of examples", task.name),
                     hint: Some("add `examples = \"FILE\"` to its description".into()),
                 })?;
-                (vec![file], false, None)
+                (vec![file], 0, None)
             }
         };
-        let pool = Self { rows: rows(&files)?, count: asking.examples, same, alike };
+        let pool = Self { rows: rows(&files)?, count: asking.examples, spare, alike };
         pool.check(task)?;
         Ok(pool)
     }
 
     fn check(&self, task: &Task) -> Result<()> {
-        if self.rows.len() >= self.count + usize::from(self.same) {
+        // one more than asked for: the question may be among them
+        if self.rows.len() > self.count {
             return Ok(());
         }
         Err(self.short(task, self.rows.len()))
@@ -159,13 +161,25 @@ impl Pool {
     }
 
     fn first(&self, row: &Row, field: &str) -> Vec<(usize, &Row)> {
-        let alike = |other: &&Row| other.value(field).ok() == row.value(field).ok() && !(self.same && *other == row);
-        self.rows.iter().filter(alike).enumerate().take(self.count).collect()
+        let alike = |(_, other): &(usize, &Row)| other.value(field).ok() == row.value(field).ok() && *other != row;
+        self.rows.iter().enumerate().filter(alike).take(self.count).collect()
     }
 
+    /// Draws, and draws again where the question itself came.
     fn draw(&self, row: &Row, dice: &mut Dice) -> Vec<(usize, &Row)> {
-        let drawn = dice.sample(self.rows.len(), self.count + usize::from(self.same));
-        let rows = drawn.into_iter().map(|place| (place, &self.rows[place]));
-        rows.filter(|(_, other)| !(self.same && *other == row)).take(self.count).collect()
+        let mut drawn = dice.sample(self.rows.len(), self.count + self.spare);
+        drawn.retain(|&place| self.rows[place] != *row);
+        drawn.truncate(self.count);
+        // copies of the question might be all that is left
+        for _ in 0..self.rows.len() {
+            if drawn.len() == self.count {
+                break;
+            }
+            let place = dice.sample(self.rows.len(), 1)[0];
+            if !drawn.contains(&place) && self.rows[place] != *row {
+                drawn.push(place);
+            }
+        }
+        drawn.into_iter().map(|place| (place, &self.rows[place])).collect()
     }
 }

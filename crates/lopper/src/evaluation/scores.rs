@@ -33,8 +33,7 @@ pub struct Record {
 impl Record {
     fn new(document: usize, question: &Question, answers: &[Answer]) -> Self {
         let log_likelihoods: Vec<f64> = answers.iter().map(|answer| answer.log_likelihood).collect();
-        let per_character =
-            log_likelihoods.iter().zip(&question.lengths).map(|(sum, &length)| sum / length as f64);
+        let per_character = log_likelihoods.iter().zip(&question.lengths).map(|(sum, &length)| sum / length as f64);
         let (best, best_per_character) = (first_largest(log_likelihoods.iter().copied()), first_largest(per_character));
         let greedy: Vec<bool> = answers.iter().map(|answer| answer.greedy).collect();
         let single = answers.len() == 1;
@@ -87,7 +86,8 @@ pub struct TaskScore {
     pub examples: usize,
     /// In the order of the task.
     pub metrics: Vec<Measure>,
-    /// One for each question.
+    /// One for each question; not part of a report.
+    #[serde(skip)]
     pub records: Vec<Record>,
 }
 
@@ -159,9 +159,8 @@ mod tests {
     #[test]
     fn a_completion_is_right_where_greedy_decoding_gives_it() {
         let question = Question::completion("Q".into(), " a".into());
-        let records = [(-1.0, true), (-3.0, false)].map(|(log_likelihood, greedy)| {
-            Record::new(0, &question, &[Answer { log_likelihood, greedy }])
-        });
+        let records = [(-1.0, true), (-3.0, false)]
+            .map(|(log_likelihood, greedy)| Record::new(0, &question, &[Answer { log_likelihood, greedy }]));
         assert_eq!(Measure::of(Metric::Acc, &records).value, 0.5);
         let perplexity = Measure::of(Metric::Perplexity, &records);
         // mean −2, standard error √(2/1/2) = 1

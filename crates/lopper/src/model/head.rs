@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::decoder::Decoder;
 use super::families::names;
 use super::linear::Norm;
-use crate::autograd::{Tape, read};
+use crate::autograd::{Normed, Tape, Value, read};
 use crate::error::Result;
 
 /// Rows of the head multiplied at a time.
@@ -60,31 +60,6 @@ impl<'a> Head<'a> {
         Ok(Tensor::cat(&slices.collect::<Result<Vec<_>>>()?, 1)?)
     }
 
-    /// Shows `see` the logits of `hidden` [tokens, hidden] piece by piece: first token, first id of the vocabulary,
-    /// logits [some tokens, some ids] on the CPU. The ids of a token come in ascending order.
-    ///
-    /// # Errors
-    /// If the head cannot be read, memory is short, or `see` fails.
-    pub fn pieces(
-        &self,
-        hidden: &Tensor,
-        precision: Precision,
-        see: &mut dyn FnMut(usize, usize, &Tensor) -> TensorResult<()>,
-    ) -> Result<()> {
-        let normed = self.norm.forward(&mut Tape::inference(precision), &hidden.into())?;
-        let count = hidden.dim(0)?;
-        for start in (0..self.decoder.spec().vocabulary).step_by(HEAD_ROWS) {
-            let rows = self.rows(start)?.into();
-            for first in (0..count).step_by(HEAD_TOKENS) {
-                let tokens = normed.tensor().narrow(0, first, HEAD_TOKENS.min(count - first))?.contiguous()?.into();
-                let logits = Tape::inference(precision).linear(&tokens, &rows, None, None)?;
-                see(first, start, &logits.tensor().to_device(&Device::Cpu)?)?;
-            }
-        }
-        self.decoder.checkpoint().release(self.name());
-        Ok(())
-    }
-
     /// What the model says after each token of `hidden` [tokens, hidden] about `targets`, one per token; in f64 over slices of
     /// the vocabulary.
     ///
@@ -92,7 +67,7 @@ impl<'a> Head<'a> {
     /// If the head cannot be read, or memory is short.
     pub fn next_tokens(&self, hidden: &Tensor, targets: &[u32], precision: Precision) -> Result<Vec<NextToken>> {
         let mut running = vec![Running::default(); targets.len()];
-        self.pieces(hidden, precision, &mut |first, start, logits| {
+        pieces([(self, hidden)], precision, &mut |first, start, [logits]| {
             accumulate(logits, start, &targets[first..], &mut running[first..])
         })?;
         Ok(running.into_iter().map(Running::finish).collect())
@@ -105,6 +80,34 @@ impl<'a> Head<'a> {
     pub fn negative_log_likelihood(&self, hidden: &Tensor, targets: &[u32], precision: Precision) -> Result<Vec<f64>> {
         Ok(self.next_tokens(hidden, targets, precision)?.into_iter().map(|token| -token.log_likelihood).collect())
     }
+}
+
+/// Shows `see` the logits of `hidden` [tokens, hidden] under each of some heads of one vocabulary, piece by piece: first token,
+/// first id, and for each head its logits [some tokens, some ids] on the CPU. The ids of a token come in ascending order.
+///
+/// # Errors
+/// If a head cannot be read, memory is short, or `see` fails.
+pub(crate) fn pieces<const N: usize>(
+    heads: [(&Head, &Tensor); N],
+    precision: Precision,
+    see: &mut dyn FnMut(usize, usize, [&Tensor; N]) -> TensorResult<()>,
+) -> Result<()> {
+    let normed = heads.map(|(head, hidden)| head.norm.forward(&mut Tape::inference(precision), &hidden.into()));
+    let normed: Vec<Normed> = normed.into_iter().collect::<TensorResult<_>>()?;
+    let (count, vocabulary) = (heads[0].1.dim(0)?, heads[0].0.decoder.spec().vocabulary);
+    for start in (0..vocabulary).step_by(HEAD_ROWS) {
+        let rows = heads.iter().map(|(head, _)| Ok(head.rows(start)?.into())).collect::<Result<Vec<Value>>>()?;
+        for first in (0..count).step_by(HEAD_TOKENS) {
+            let logits = normed.iter().zip(&rows).map(|(normed, rows)| {
+                let tokens = normed.tensor().narrow(0, first, HEAD_TOKENS.min(count - first))?.contiguous()?.into();
+                Tape::inference(precision).linear(&tokens, rows, None, None)?.tensor().to_device(&Device::Cpu)
+            });
+            let logits = logits.collect::<TensorResult<Vec<Tensor>>>()?;
+            see(first, start, std::array::from_fn(|place| &logits[place]))?;
+        }
+    }
+    heads.iter().for_each(|(head, _)| head.decoder.checkpoint().release(head.name()));
+    Ok(())
 }
 
 /// What is known of a token's distribution after some slices of the vocabulary.

@@ -5,7 +5,7 @@ mod timings;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::evaluation::Perplexity;
+use crate::evaluation::Scores;
 use crate::method::SolutionFacts;
 use crate::model::{LinearRole, Part};
 use crate::plan::Plan;
@@ -24,7 +24,7 @@ pub struct Report {
     pub plan: Plan,
     /// What was pruned.
     pub model: ModelFacts,
-    /// Perplexities, from dense to final.
+    /// Scores, from dense to final.
     pub evaluation: Vec<Rung>,
     /// Facts of each matrix that could be pruned, in the order of the model.
     pub matrices: Vec<MatrixFacts>,
@@ -71,18 +71,9 @@ impl ModelFacts {
 pub struct Rung {
     /// `dense`, `pruned`, `compensated`, `reconstructed`.
     pub name: String,
-    /// Scores by text, in the order of the plan.
-    pub texts: Vec<TextScore>,
-}
-
-/// The score of a text.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct TextScore {
-    /// File, or what the text is.
-    pub text: String,
-    /// Perplexity with its windows.
+    /// Scores by text and task, in the order of the plan.
     #[serde(flatten)]
-    pub score: Perplexity,
+    pub scores: Scores,
 }
 
 /// What happened to a matrix.

@@ -203,7 +203,7 @@ fn scoring(plan: &Plan) -> Result<String> {
 
 /// What a study keeps of a report. Time is that of pruning and repair: scoring is not counted.
 fn finding(report: Report) -> Finding {
-    let score = |rung: Option<&Rung>| rung.and_then(|rung| rung.texts.first()).map(|text| text.score.perplexity);
+    let score = |rung: Option<&Rung>| rung.and_then(|rung| rung.scores.texts.first()).map(|text| text.score.perplexity);
     let scoring: f64 =
         report.timings.stages().iter().filter(|(name, _)| *name == "evaluate").map(|stage| stage.1).sum();
     let errors = |of: fn(&crate::report::MatrixFacts) -> Option<f64>| {

@@ -148,8 +148,7 @@ pub struct Question {
 impl Question {
     /// One context, and choices after a space.
     pub fn choices(context: &str, choices: &[impl AsRef<str>], gold: usize) -> Result<Self, String> {
-        let prompt =
-            |choice: &&str| Prompt { context: context.to_owned(), continuation: format!(" {choice}") };
+        let prompt = |choice: &&str| Prompt { context: context.to_owned(), continuation: format!(" {choice}") };
         let choices: Vec<&str> = choices.iter().map(AsRef::as_ref).collect();
         Self::new(choices.iter().map(prompt).collect(), choices.iter().map(|choice| choice.chars().count()), gold)
     }
@@ -198,7 +197,11 @@ pub struct Task {
 pub(super) enum Kind {
     BuiltIn(&'static BuiltIn),
     /// Files and how their rows are read.
-    Described { questions: PathBuf, examples: Option<PathBuf>, template: template::Template },
+    Described {
+        questions: PathBuf,
+        examples: Option<PathBuf>,
+        template: template::Template,
+    },
 }
 
 impl Task {

@@ -16,7 +16,6 @@ pub const SCIQ: BuiltIn = BuiltIn {
 fn ask(row: &Row) -> Result<Question, String> {
     let context = format!("{}\nQuestion: {}\nAnswer:", row.text("support")?.trim_start(), row.text("question")?);
     let choice = |name| row.text(name);
-    let choices =
-        [choice("distractor1")?, choice("distractor2")?, choice("distractor3")?, choice("correct_answer")?];
+    let choices = [choice("distractor1")?, choice("distractor2")?, choice("distractor3")?, choice("correct_answer")?];
     Question::choices(&context, &choices, 3)
 }

@@ -91,9 +91,9 @@ impl Template {
         let labels = self.labels.as_ref().map(|labels| labels.of(row)).transpose()?;
         let labels = labels.as_deref().unwrap_or(choices);
         let place = said.as_str().and_then(|said| labels.iter().position(|label| label == said));
-        place.map_or_else(|| row.index(&self.gold), Ok).map_err(|_| {
-            format!("`{}` is {said}, neither the number of a choice nor one of {labels:?}", self.gold)
-        })
+        place
+            .map_or_else(|| row.index(&self.gold), Ok)
+            .map_err(|_| format!("`{}` is {said}, neither the number of a choice nor one of {labels:?}", self.gold))
     }
 }
 
