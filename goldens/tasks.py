@@ -18,12 +18,14 @@ from pathlib import Path
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1"}
 
+import pyarrow
 import torch
 from lm_eval import evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
+from pyarrow import parquet
 
 from fixtures import FIXTURES, save_json
 
@@ -123,6 +125,12 @@ def pairs(model: HFLM) -> list[dict]:
     ]
 
 
+def save_parquet() -> None:
+    """The rows of a file of our own as the Hub has them."""
+    lines = (OWN / "openbookqa.train.jsonl").read_text().splitlines()
+    parquet.write_table(pyarrow.Table.from_pylist([json.loads(line) for line in lines]), OWN / "openbookqa.train.parquet")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smollm2", type=Path, required=True, help="folder of SmolLM2-135M-Instruct")
@@ -131,6 +139,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="tasks [default: all]")
     parser.add_argument("--output", type=Path, default=FIXTURES / "tasks.json")
     arguments = parser.parse_args()
+    save_parquet()
     torch.set_num_threads(2)
     model = HFLM(pretrained=str(arguments.smollm2), device="cpu", dtype="float32", batch_size=1)
     limited = HFLM(pretrained=str(arguments.smollm2), device="cpu", dtype="float32", batch_size=1, max_length=LIMIT)

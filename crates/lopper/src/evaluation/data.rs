@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use parquet::errors::ParquetError;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
 
 use super::row::Row;
@@ -81,7 +83,11 @@ fn lines(file: &Path) -> Result<Vec<Row>> {
 }
 
 fn parquet(file: &Path) -> Result<Vec<Row>> {
-    Err(fault(file, "Parquet cannot be read yet"))
+    let unreadable = |error: ParquetError| fault(file, &format!("not Parquet that can be read: {error}"));
+    let reader = SerializedFileReader::new(std::fs::File::open(file).map_err(Error::io("read", file))?);
+    let reader = reader.map_err(unreadable)?;
+    let rows = reader.get_row_iter(None).map_err(unreadable)?;
+    rows.map(|row| Ok(Row(row.map_err(unreadable)?.to_json_value()))).collect()
 }
 
 fn fault(file: &Path, problem: &str) -> Error {
@@ -90,8 +96,20 @@ fn fault(file: &Path, problem: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::{files, rows};
     use crate::evaluation::tasks::TASKS;
+
+    #[test]
+    fn parquet_has_the_rows_of_the_same_json_lines() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tasks");
+        let [parquet, lines] = ["parquet", "jsonl"].map(|kind| fixtures.join(format!("openbookqa.train.{kind}")));
+        assert_eq!(rows(&[parquet]).expect("rows"), rows(&[lines]).expect("rows"));
+        let damaged = tempfile::Builder::new().suffix(".parquet").tempfile().expect("file");
+        std::fs::write(damaged.path(), "PAR1, but not really PAR1").expect("written");
+        assert!(rows(&[damaged.path().into()]).expect_err("damaged").to_string().contains("not Parquet"));
+    }
 
     #[test]
     fn files_are_found_as_published() {

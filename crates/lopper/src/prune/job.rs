@@ -62,7 +62,7 @@ impl<'a> Job<'a> {
         let Self { suite, timings, observer, precision, .. } = self;
         let what = format!("the {name} model");
         let scores = timings.measure(Stage::Evaluate, || suite.score(&what, decoder, *precision, *observer))?;
-        Ok(Rung { name: name.into(), scores })
+        Ok(Rung { name: name.into(), scores, against_dense: Vec::new() })
     }
 
     /// Tells the user something and keeps it for the report.

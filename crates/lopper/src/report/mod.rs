@@ -5,7 +5,7 @@ mod timings;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::evaluation::Scores;
+use crate::evaluation::{Scores, TaskDifference, compare_tasks};
 use crate::method::SolutionFacts;
 use crate::model::{LinearRole, Part};
 use crate::plan::Plan;
@@ -74,6 +74,18 @@ pub struct Rung {
     /// Scores by text and task, in the order of the plan.
     #[serde(flatten)]
     pub scores: Scores,
+    /// How its answers differ from those of the dense model, by task and metric; empty for that one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub against_dense: Vec<TaskDifference>,
+}
+
+impl Rung {
+    /// Compares its answers with those of the dense model, as far as those are known question by question.
+    pub fn compare(&mut self, dense: &Self) {
+        let pairs = self.scores.tasks.iter().zip(&dense.scores.tasks);
+        let known = pairs.filter(|(score, dense)| score.records.len() == dense.records.len());
+        self.against_dense = known.flat_map(|(score, dense)| compare_tasks(score, dense)).collect();
+    }
 }
 
 /// What happened to a matrix.

@@ -121,7 +121,9 @@ struct Texts(BTreeMap<PathBuf, String>);
 
 impl Texts {
     fn digests(&mut self, plan: &Plan) -> Result<String> {
-        let files = [&plan.calibration.files, &plan.evaluation.texts, &plan.evaluation.wikitext];
+        let described: Vec<PathBuf> =
+            plan.evaluation.tasks.iter().filter(|name| name.ends_with(".toml")).map(PathBuf::from).collect();
+        let files = [&plan.calibration.files, &plan.evaluation.texts, &plan.evaluation.wikitext, &described];
         let mut digests = String::new();
         for file in files.into_iter().flatten() {
             if !self.0.contains_key(file) {
