@@ -130,8 +130,7 @@ impl Pool {
     }
 
     fn check(&self, task: &Task) -> Result<()> {
-        // one more than asked for: the question may be among them
-        if self.rows.len() > self.count {
+        if self.rows.len() >= self.count + self.spare {
             return Ok(());
         }
         Err(self.short(task, self.rows.len()))
