@@ -87,7 +87,7 @@ fn errors_say_what_where_and_what_to_try() {
         &["eval", model, "--tasks", "piqqa"],
         &["eval", model, "--tasks", "piqa"],
         &["eval", model, "--tasks", "piqa,rte", "--task-data", &tiny.path("")],
-        &["eval", model, "--tasks", &tiny.path("text.txt/words.toml")],
+        &["eval", model, "--tasks", "missing.toml"],
         &["inspect", &tiny.path(".")],
         &["study", "dampin", "demo", "-o", out],
         &["study", "damping", "-o", out],
@@ -309,8 +309,8 @@ fn answers_tasks_and_tells_how_two_models_differ() {
     let common = ["--text", &text, "--seqlen", "32", "--windows", "4", "--tasks", &task, "--quiet"];
     let eval = |more: &[&str]| json(&[&["eval", "--json"], &common[..], more].concat());
     let found = eval(&[&out, "--against", &model, "--records", &records, "--harness-json", &results]);
-    let report: Value = serde_json::from_str(&std::fs::read_to_string(tiny.path("out/report.json")).expect("report"))
-        .expect("JSON");
+    let report: Value =
+        serde_json::from_str(&std::fs::read_to_string(tiny.path("out/report.json")).expect("report")).expect("JSON");
     let last = &report["evaluation"].as_array().expect("rungs").last().expect("final")["tasks"];
     assert_eq!(found["tasks"], *last, "what eval says of the files is what prune said");
     let (apart, answers) = (&found["against"]["text_differences"][0], &found["against"]["task_differences"]);
