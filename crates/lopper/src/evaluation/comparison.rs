@@ -123,7 +123,7 @@ pub fn compare_texts(
     let count = groups.len() as f64;
     for (place, group) in groups.iter().enumerate() {
         let mut half = |decoder, part: f64| {
-            states(decoder, group, precision, &mut |done| progress((place as f64 + (part + done) / 2.0) / count))
+            states(decoder, group, precision, &mut |done| progress((place as f64 + f64::midpoint(part, done)) / count))
         };
         let states = [half(reference, 0.0)?, half(model, 1.0)?];
         for (at, batches) in (0..group.len()).step_by(HEAD_BATCHES).zip(group.chunks(HEAD_BATCHES)) {

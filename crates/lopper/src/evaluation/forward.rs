@@ -213,7 +213,7 @@ pub fn next_tokens(
     for group in groups {
         let share = group.iter().map(Batch::whole).sum::<usize>();
         let states = states(decoder, &group, precision, &mut |part| {
-            progress((done as f64 + part * share as f64) / total as f64)
+            progress((done as f64 + part * share as f64) / total as f64);
         })?;
         for (batches, states) in group.chunks(HEAD_BATCHES).zip(states.chunks(HEAD_BATCHES)) {
             let asked = asked(passages, batches, states)?;

@@ -79,25 +79,25 @@ mod tests {
     fn mcnemar_is_the_binomial_tail() {
         // scipy.stats.binomtest(k, n, 0.5).pvalue
         close(mcnemar(0, 5), 0.0625);
-        close(mcnemar(10, 3), 0.09228515625);
-        close(mcnemar(40, 60), 0.05688793364098089);
+        close(mcnemar(10, 3), 0.092_285_156_25);
+        close(mcnemar(40, 60), 0.056_887_933_640_980_89);
         close(mcnemar(1, 0), 1.0);
-        assert_eq!(mcnemar(0, 0), 1.0);
-        assert_eq!(mcnemar(3, 3), 1.0);
+        close(mcnemar(0, 0), 1.0);
+        close(mcnemar(3, 3), 1.0);
     }
 
     #[test]
     fn t_test_and_its_functions() {
         // scipy.special.gammaln, betainc, scipy.stats.ttest_1samp
-        close(log_gamma(0.5), 0.5723649429247);
-        close(log_gamma(3.25), 0.9358019311087253);
-        close(log_gamma(100.0), 359.1342053695754);
-        close(regularised_beta(0.3, 2.5, 0.5), 0.018927124071945658);
-        close(regularised_beta(0.9, 2.5, 0.5), 0.48958974456442755);
-        close(regularised_beta(0.99, 50.0, 0.5), 0.3173043978741973);
-        close(paired_t(&[0.1, 0.3, -0.05, 0.2]).expect("a test"), 0.1627331098242935);
-        close(paired_t(&[1.0, 2.0]).expect("a test"), 0.20483276469913345);
-        close(paired_t(&[0.01, -0.02, 0.015, 0.0, 0.03, -0.01, 0.02]).expect("a test"), 0.36841414635279274);
+        close(log_gamma(0.5), 0.572_364_942_924_7);
+        close(log_gamma(3.25), 0.935_801_931_108_725_3);
+        close(log_gamma(100.0), 359.134_205_369_575_4);
+        close(regularised_beta(0.3, 2.5, 0.5), 0.018_927_124_071_945_658);
+        close(regularised_beta(0.9, 2.5, 0.5), 0.489_589_744_564_427_55);
+        close(regularised_beta(0.99, 50.0, 0.5), 0.317_304_397_874_197_3);
+        close(paired_t(&[0.1, 0.3, -0.05, 0.2]).expect("a test"), 0.162_733_109_824_293_5);
+        close(paired_t(&[1.0, 2.0]).expect("a test"), 0.204_832_764_699_133_45);
+        close(paired_t(&[0.01, -0.02, 0.015, 0.0, 0.03, -0.01, 0.02]).expect("a test"), 0.368_414_146_352_792_74);
         assert_eq!(paired_t(&[0.5]), None);
         assert_eq!(paired_t(&[0.5, 0.5]), None);
     }

@@ -82,16 +82,15 @@ impl<'a> Head<'a> {
     }
 }
 
+/// Takes the logits that [`pieces`] shows: first token, first id, and the logits of each head.
+type See<'a, const N: usize> = &'a mut dyn FnMut(usize, usize, [&Tensor; N]) -> TensorResult<()>;
+
 /// Shows `see` the logits of `hidden` [tokens, hidden] under each of some heads of one vocabulary, piece by piece: first token,
 /// first id, and for each head its logits [some tokens, some ids] on the CPU. The ids of a token come in ascending order.
 ///
 /// # Errors
 /// If a head cannot be read, memory is short, or `see` fails.
-pub(crate) fn pieces<const N: usize>(
-    heads: [(&Head, &Tensor); N],
-    precision: Precision,
-    see: &mut dyn FnMut(usize, usize, [&Tensor; N]) -> TensorResult<()>,
-) -> Result<()> {
+pub(crate) fn pieces<const N: usize>(heads: [(&Head, &Tensor); N], precision: Precision, see: See<N>) -> Result<()> {
     let normed = heads.map(|(head, hidden)| head.norm.forward(&mut Tape::inference(precision), &hidden.into()));
     let normed: Vec<Normed> = normed.into_iter().collect::<TensorResult<_>>()?;
     let (count, vocabulary) = (heads[0].1.dim(0)?, heads[0].0.decoder.spec().vocabulary);
@@ -106,7 +105,9 @@ pub(crate) fn pieces<const N: usize>(
             see(first, start, std::array::from_fn(|place| &logits[place]))?;
         }
     }
-    heads.iter().for_each(|(head, _)| head.decoder.checkpoint().release(head.name()));
+    for (head, _) in heads {
+        head.decoder.checkpoint().release(head.name());
+    }
     Ok(())
 }
 
@@ -160,7 +161,7 @@ pub(crate) fn log_add(a: f64, b: f64) -> f64 {
 pub(crate) fn largest(numbers: &[f32]) -> (usize, f32) {
     // the maximum first: a loop without places is vectorised
     let largest = numbers.iter().fold(f32::NEG_INFINITY, |largest, &x| if x > largest { x } else { largest });
-    (numbers.iter().position(|&x| x == largest).unwrap_or(0), largest)
+    (numbers.iter().position(|&x| x >= largest).unwrap_or(0), largest)
 }
 
 /// Adds a slice of the vocabulary beginning at `start`; logits [tokens, slice].

@@ -130,7 +130,9 @@ fn report(
     started: Instant,
 ) -> Result<Report> {
     if let Some((dense, others)) = evaluation.split_first_mut() {
-        others.iter_mut().for_each(|rung| rung.compare(dense));
+        for rung in others {
+            rung.compare(dense);
+        }
     }
     let checkpoint = decoder.checkpoint();
     let model = ModelFacts {

@@ -121,8 +121,8 @@ struct Texts(BTreeMap<PathBuf, String>);
 
 impl Texts {
     fn digests(&mut self, plan: &Plan) -> Result<String> {
-        let described: Vec<PathBuf> =
-            plan.evaluation.tasks.iter().filter(|name| name.ends_with(".toml")).map(PathBuf::from).collect();
+        let tasks = plan.evaluation.tasks.iter().map(PathBuf::from);
+        let described: Vec<PathBuf> = tasks.filter(|name| name.extension().is_some()).collect();
         let files = [&plan.calibration.files, &plan.evaluation.texts, &plan.evaluation.wikitext, &described];
         let mut digests = String::new();
         for file in files.into_iter().flatten() {

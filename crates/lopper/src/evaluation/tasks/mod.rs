@@ -147,6 +147,9 @@ pub struct Question {
 
 impl Question {
     /// One context, and choices after a space.
+    ///
+    /// # Errors
+    /// If there is no choice `gold`.
     pub fn choices(context: &str, choices: &[impl AsRef<str>], gold: usize) -> Result<Self, String> {
         let prompt = |choice: &&str| Prompt { context: context.to_owned(), continuation: format!(" {choice}") };
         let choices: Vec<&str> = choices.iter().map(AsRef::as_ref).collect();
@@ -154,6 +157,9 @@ impl Question {
     }
 
     /// Several contexts with the same continuation after a space.
+    ///
+    /// # Errors
+    /// If there is no context `gold`.
     pub fn contexts(contexts: &[String], continuation: &str, gold: usize) -> Result<Self, String> {
         let prompt = |context: &String| Prompt { context: context.clone(), continuation: format!(" {continuation}") };
         Self::new(contexts.iter().map(prompt).collect(), contexts.iter().map(|context| context.chars().count()), gold)
