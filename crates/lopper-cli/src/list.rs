@@ -1,6 +1,7 @@
 //! `lopper list`: what this program knows, from the library's tables.
 
 use lopper::Result;
+use lopper::evaluation::TASKS;
 use lopper::method::METHODS;
 use lopper::method::compensation::COMPENSATIONS;
 use lopper::method::criterion::CRITERIA;
@@ -55,7 +56,7 @@ pub fn run(args: &ListArgs) -> Result<()> {
 }
 
 /// Title, what the second column is, and the rows.
-fn sections() -> [(&'static str, &'static str, Vec<[String; 2]>); 6] {
+fn sections() -> [(&'static str, &'static str, Vec<[String; 2]>); 7] {
     let row = |name: &str, summary: &str| [name.to_owned(), summary.to_owned()];
     [
         ("Families", "models", FAMILIES.iter().map(|family| row(family.name, family.examples)).collect()),
@@ -64,5 +65,6 @@ fn sections() -> [(&'static str, &'static str, Vec<[String; 2]>); 6] {
         ("Compensations", "summary", COMPENSATIONS.iter().map(|one| row(one.name, one.summary)).collect()),
         ("Patterns", "summary", PATTERNS.iter().map(|(name, summary)| row(name, summary)).collect()),
         ("Ratios", "summary", RATIOS.iter().map(|(name, summary)| row(name, summary)).collect()),
+        ("Tasks", "summary", TASKS.iter().map(|task| row(task.name, task.summary)).collect()),
     ]
 }

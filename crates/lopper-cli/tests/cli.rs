@@ -84,6 +84,10 @@ fn errors_say_what_where_and_what_to_try() {
         &["prune", model, "-o", model, "--calibration", text, "--samples", "4"],
         &["eval", model],
         &["eval", model, "--text", text, "--windows", "0"],
+        &["eval", model, "--tasks", "piqqa"],
+        &["eval", model, "--tasks", "piqa"],
+        &["eval", model, "--tasks", "piqa,rte", "--task-data", &tiny.path("")],
+        &["eval", model, "--tasks", "missing.toml"],
         &["inspect", &tiny.path(".")],
         &["study", "dampin", "demo", "-o", out],
         &["study", "damping", "-o", out],
@@ -291,4 +295,40 @@ fn an_interrupted_run_leaves_nothing() {
     assert!(Command::new("kill").args(["-INT", &run.id().to_string()]).status().expect("kill").success());
     assert_eq!(run.wait().expect("status").code(), Some(130));
     assert_eq!(tiny.entries(), ["model", "text.txt"]);
+}
+
+#[test]
+fn answers_tasks_and_tells_how_two_models_differ() {
+    let tiny = Tiny::new();
+    let (model, text, task) = (tiny.path("model"), tiny.path("text.txt"), tiny.task());
+    let (out, records, results) = (tiny.path("out"), tiny.path("records.jsonl"), tiny.path("results.json"));
+    let arguments = tiny.prune(&model, &out, &["--pattern", "2:4", "--reconstruct", "none", "--eval-tasks", &task]);
+    let table = succeeds(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(table.contains("words acc_norm") && table.contains(" ± "), "{table}");
+
+    let common = ["--text", &text, "--seqlen", "32", "--windows", "4", "--tasks", &task, "--quiet"];
+    let eval = |more: &[&str]| json(&[&["eval", "--json"], &common[..], more].concat());
+    let found = eval(&[&out, "--against", &model, "--records", &records, "--harness-json", &results]);
+    let report: Value =
+        serde_json::from_str(&std::fs::read_to_string(tiny.path("out/report.json")).expect("report")).expect("JSON");
+    let last = &report["evaluation"].as_array().expect("rungs").last().expect("final")["tasks"];
+    assert_eq!(found["tasks"], *last, "what eval says of the files is what prune said");
+    let (apart, answers) = (&found["against"]["text_differences"][0], &found["against"]["task_differences"]);
+    assert!(apart["kl_divergence"].as_f64().is_some_and(|divergence| divergence > 0.0), "{apart}");
+    assert_eq!((&apart["predictions"], &answers[0]["questions"]), (&Value::from(4 * 31), &Value::from(40)));
+    let lines = std::fs::read_to_string(&records).expect("records");
+    let right = lines.lines().filter(|line| line.contains("\"acc\":true")).count();
+    assert_eq!(found["tasks"][0]["metrics"][0]["value"], Value::from(right as f64 / 40.0));
+    let harness: Value = serde_json::from_str(&std::fs::read_to_string(&results).expect("results")).expect("JSON");
+    assert_eq!(harness["results"]["words"]["acc,none"], found["tasks"][0]["metrics"][0]["value"]);
+
+    let same = eval(&[&model, "--against", &model, "--num-fewshot", "2", "--limit", "5"]);
+    let difference = &same["against"]["text_differences"][0];
+    assert_eq!((&difference["kl_divergence"], &difference["top1_agreement"]), (&Value::from(0.0), &Value::from(1.0)));
+    let answers = &same["against"]["task_differences"][0];
+    assert_eq!((&answers["flips"], &answers["p_value"]), (&Value::from(0), &Value::from(1.0)));
+    let table = succeeds(&[&["eval", &out, "--against", &model], &common[..]].concat());
+    for word in ["KL", "agreement", "right → wrong", "flips", "may be chance"] {
+        assert!(table.contains(word), "{word} is missing in\n{table}");
+    }
 }

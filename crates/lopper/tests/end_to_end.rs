@@ -20,7 +20,7 @@ fn repair_climbs_the_ladder() {
     let report = demo.prune(&plan, "out").expect("a valid run");
     let names: Vec<&str> = report.evaluation.iter().map(|rung| rung.name.as_str()).collect();
     assert_eq!(names, ["dense", "pruned", "compensated", "reconstructed"]);
-    let scores: Vec<f64> = report.evaluation.iter().map(|rung| rung.texts[0].score.perplexity).collect();
+    let scores: Vec<f64> = report.evaluation.iter().map(|rung| rung.scores.texts[0].score.perplexity).collect();
     assert!(scores[0] < scores[3] && scores[3] < scores[2] && scores[2] < scores[1], "{scores:?}");
     assert!((report.model.sparsity() - 0.5).abs() < 0.01, "{}", report.model.sparsity());
     assert_eq!(files(&demo.path("model")), before, "the input model is never modified");

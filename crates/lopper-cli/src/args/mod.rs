@@ -36,7 +36,7 @@ Exit status:
 pub enum Command {
     /// Prune a model, repair it, and measure what is left
     Prune(PruneArgs),
-    /// Measure the perplexity of a model on texts
+    /// Measure a model: perplexity on texts, answers to tasks, difference from another model
     Eval(EvalArgs),
     /// Show what a model is made of and how sparse each matrix is
     Inspect(InspectArgs),
@@ -44,7 +44,7 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Answer a question by a grid of runs: a table, JSON and a plot
     Study(StudyArgs),
-    /// List the model families, criteria, compensations, patterns and ratios this program knows
+    /// List the model families, criteria, compensations, patterns, ratios and tasks this program knows
     List(ListArgs),
     /// Write a completion script for a shell to stdout
     Completions(CompletionsArgs),
@@ -100,6 +100,33 @@ pub struct EvalArgs {
     /// Score at most N windows of each text [default: all]
     #[arg(long, value_name = "N")]
     pub windows: Option<usize>,
+    /// Tasks to answer, as piqa,arc_easy (`lopper list` shows all), or TOML files that describe one's own
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub tasks: Vec<String>,
+    /// Directory of the tasks' data: TASK.SPLIT.jsonl or .parquet, or folders as on the Hub
+    #[arg(long, value_name = "DIR")]
+    pub task_data: Option<PathBuf>,
+    /// Answer the first N questions of each task only [default: all]
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Show the model K answered examples before each question
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub num_fewshot: usize,
+    /// Take the examples from this split [default: the task's own]
+    #[arg(long, value_name = "SPLIT")]
+    pub fewshot_split: Option<String>,
+    /// Seed of the draw of examples
+    #[arg(long, value_name = "N", default_value_t = lopper::evaluation::SEED)]
+    pub seed: u64,
+    /// Compare with this model, usually the dense one: divergence, changed answers, significance
+    #[arg(long, value_name = "MODEL")]
+    pub against: Option<String>,
+    /// Write a line of JSON for each question to this file
+    #[arg(long, value_name = "FILE")]
+    pub records: Option<PathBuf>,
+    /// Write the tasks' results to this file as lm-evaluation-harness does
+    #[arg(long, value_name = "FILE")]
+    pub harness_json: Option<PathBuf>,
     #[command(flatten)]
     pub compute: ComputeOptions,
     /// Print JSON instead of a table

@@ -125,6 +125,18 @@ pub struct PlanOptions {
     /// Measure at most N windows of each text [default: all]
     #[arg(long, value_name = "N", help_heading = EVALUATION)]
     pub eval_windows: Option<usize>,
+    /// Tasks to answer, as piqa,arc_easy (`lopper list` shows all), or TOML files that describe one's own [default: none]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', help_heading = EVALUATION)]
+    pub eval_tasks: Vec<String>,
+    /// Directory of the tasks' data: TASK.SPLIT.jsonl or .parquet, or folders as on the Hub [default: none]
+    #[arg(long, value_name = "DIR", help_heading = EVALUATION)]
+    pub eval_task_data: Option<PathBuf>,
+    /// Answer the first N questions of each task only [default: all]
+    #[arg(long, value_name = "N", help_heading = EVALUATION)]
+    pub eval_limit: Option<usize>,
+    /// Show the model K answered examples before each question [default: 0]
+    #[arg(long, value_name = "K", help_heading = EVALUATION)]
+    pub eval_num_fewshot: Option<usize>,
     /// Also measure the model only pruned, and only pruned and compensated; takes up to three times as long [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = EVALUATION)]
     pub ladder: Option<bool>,
@@ -243,6 +255,10 @@ impl PlanOptions {
         set_list(&mut evaluation.wikitext, &self.eval_wikitext);
         set_some(&mut evaluation.seqlen, self.eval_seqlen.as_ref());
         set_some(&mut evaluation.windows, self.eval_windows.as_ref());
+        set_list(&mut evaluation.tasks, &self.eval_tasks);
+        set_some(&mut evaluation.task_data, self.eval_task_data.as_ref());
+        set_some(&mut evaluation.limit, self.eval_limit.as_ref());
+        set(&mut evaluation.examples, self.eval_num_fewshot.as_ref());
         set(&mut evaluation.ladder, self.ladder.as_ref());
     }
 }

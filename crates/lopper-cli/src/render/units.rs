@@ -1,5 +1,7 @@
 //! Numbers for people: as many digits as say something.
 
+use lopper::evaluation::{Measure, Metric};
+
 /// A perplexity, with four significant digits.
 pub fn perplexity(value: f64) -> String {
     significant(value, 4)
@@ -71,6 +73,21 @@ pub fn seconds(seconds: f64) -> String {
 pub fn percent(share: f64) -> String {
     let percent = (share * 1e4).round() / 1e2;
     format!("{percent} %")
+}
+
+/// A metric of a task with its standard error: 62.50 ± 1.13 of a hundred, or a perplexity.
+pub fn measure(measure: &Measure) -> String {
+    let number = |value: f64| match measure.metric {
+        Metric::Perplexity => perplexity(value),
+        Metric::Acc | Metric::AccNorm => format!("{:.2}", 100.0 * value),
+    };
+    let error = measure.standard_error.map_or_else(String::new, |error| format!(" ± {}", number(error)));
+    number(measure.value) + &error
+}
+
+/// A probability: 0.034, below 0.001.
+pub fn probability(p: f64) -> String {
+    if p < 0.001 { "< 0.001".into() } else { format!("{p:.3}") }
 }
 
 #[cfg(test)]

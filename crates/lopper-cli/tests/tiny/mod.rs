@@ -41,6 +41,19 @@ impl Tiny {
         names
     }
 
+    /// Writes a task of 40 questions, and gives the file that describes it.
+    pub fn task(&self) -> String {
+        let question = |i: usize| {
+            let choices: Vec<String> = (1..4).map(|j| format!("w{} w{}", i % 7 + j, (5 * i + j) % WORDS)).collect();
+            json!({ "context": format!("w{i} w{}", 3 * i % WORDS), "options": choices, "gold": i % 3 }).to_string()
+        };
+        let rows: Vec<String> = (1..41).map(question).collect();
+        fs::write(self.path("words.jsonl"), rows.join("\n")).expect("written");
+        let description = "name = \"words\"\nversion = \"3\"\nquestions = \"words.jsonl\"\ncontext = \"{context}\"\nchoices = \"options\"\ngold = \"gold\"\nexamples = \"words.jsonl\"\n";
+        fs::write(self.path("words.toml"), description).expect("written");
+        self.path("words.toml")
+    }
+
     /// The arguments of a run of a second or less, and `more`.
     pub fn prune(&self, model: &str, out: &str, more: &[&str]) -> Vec<String> {
         let text = self.path("text.txt");

@@ -1,16 +1,12 @@
 //! Perplexity of a text by the convention of GPTQ, SparseGPT and Wanda: non-overlapping windows, the remainder dropped,
 //! `exp` of the mean over windows of the mean negative log-likelihood of a window's predictions.
 
-use candle_core::Tensor;
 use lopper_kernels::Precision;
 
-use crate::autograd::Tape;
-use crate::calibration::{HiddenDtype, HiddenStates};
-use crate::error::{Error, Result};
-use crate::model::{Decoder, NoTap, Sequences};
-
-/// Hidden states held at a time, in bytes; more windows are evaluated in several passes over the blocks.
-pub(crate) const GROUP_BYTES: usize = 192 << 20;
+use super::forward::{Passage, next_tokens};
+use super::texts::ScoredText;
+use crate::error::Result;
+use crate::model::Decoder;
 
 /// Which tokens are scored.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +30,19 @@ pub struct Perplexity {
     pub nll: Vec<f64>,
 }
 
+impl Perplexity {
+    pub(super) fn new(nll: Vec<f64>, seqlen: usize) -> Self {
+        let mean = nll.iter().sum::<f64>() / nll.len() as f64;
+        Self { perplexity: mean.exp(), windows: nll.len(), seqlen, nll }
+    }
+}
+
+/// The windows of a text, every token but the first asked for.
+pub(super) fn passages(text: &ScoredText) -> impl Iterator<Item = Passage> + '_ {
+    let windows = text.tokens.chunks_exact(text.windows.length).take(text.windows.count.unwrap_or(usize::MAX));
+    windows.map(|window| Passage { tokens: window.to_vec(), first: 1 })
+}
+
 /// Cuts `tokens` into windows and scores them.
 ///
 /// # Errors
@@ -45,62 +54,29 @@ pub fn perplexity(
     precision: Precision,
     progress: &mut dyn FnMut(f64),
 ) -> Result<Perplexity> {
-    let length = windows.length;
-    let samples: Vec<Vec<u32>> =
-        tokens.chunks_exact(length.max(2)).take(windows.count.unwrap_or(usize::MAX)).map(<[u32]>::to_vec).collect();
-    if samples.is_empty() {
-        return Err(Error::Text {
-            problem: format!("the text has {} tokens, fewer than one window of {length}", tokens.len()),
-            hint: Some("give a longer text, or shorter windows with --seqlen".into()),
-        });
-    }
-    let group = (GROUP_BYTES / (4 * length * decoder.spec().hidden)).max(1);
-    let mut nll = Vec::with_capacity(samples.len());
-    for part in samples.chunks(group) {
-        let (done, share) = (nll.len() as f64 / samples.len() as f64, part.len() as f64 / samples.len() as f64);
-        nll.extend(score(decoder, part, precision, &mut |fraction| progress(done + share * fraction))?);
-    }
-    let mean = nll.iter().sum::<f64>() / nll.len() as f64;
-    Ok(Perplexity { perplexity: mean.exp(), windows: nll.len(), seqlen: length, nll })
+    let text = ScoredText::new("the text".into(), tokens.to_vec(), windows)?;
+    Ok(perplexities(decoder, &[text], precision, progress)?.remove(0))
 }
 
-/// Mean negative log-likelihood of each sequence; every block is loaded once.
-fn score(
+/// Scores several texts in one pass over the model.
+///
+/// # Errors
+/// If the model cannot be read.
+pub fn perplexities(
     decoder: &Decoder,
-    samples: &[Vec<u32>],
+    texts: &[ScoredText],
     precision: Precision,
     progress: &mut dyn FnMut(f64),
-) -> Result<Vec<f64>> {
-    let mut states = HiddenStates::embed(decoder, samples, HiddenDtype::F32)?;
-    let longest = samples.iter().map(Vec::len).max().unwrap_or(0);
-    let rotary = decoder.rotary(longest)?;
-    let blocks = decoder.spec().blocks;
-    for index in 0..blocks {
-        let block = decoder.load_block(index)?;
-        let forward = |x: &Tensor, sequences: &Sequences| {
-            let y = block.forward(&mut Tape::inference(precision), &x.into(), sequences, &rotary, &mut NoTap)?;
-            Ok((y.tensor().clone(), ()))
-        };
-        states.advance(1, forward, |_, ()| Ok(()))?;
-        progress((index + 1) as f64 / (blocks + 1) as f64);
-    }
-    let head = decoder.head()?;
-    let mut means = Vec::with_capacity(samples.len());
-    for (indices, samples) in
-        crate::calibration::batches(samples.len(), HEAD_SEQUENCES).zip(samples.chunks(HEAD_SEQUENCES))
-    {
-        let (hidden, sequences) = states.batch(&indices)?;
-        // the last token of a sequence predicts nothing; its own id stands in as a target that is not counted
-        let targets: Vec<u32> =
-            samples.iter().flat_map(|ids| ids[1..].iter().copied().chain([ids[ids.len() - 1]])).collect();
-        let nll = head.negative_log_likelihood(&hidden, &targets, precision)?;
-        means.extend(
-            sequences.ranges().map(|rows| nll[rows.start..rows.end - 1].iter().sum::<f64>() / (rows.len() - 1) as f64),
-        );
-    }
-    progress(1.0);
-    Ok(means)
+) -> Result<Vec<Perplexity>> {
+    let all: Vec<Passage> = texts.iter().flat_map(passages).collect();
+    let said = next_tokens(decoder, &all, precision, progress)?;
+    let mut means = said.iter().map(|said| {
+        let total: f64 = said.iter().map(|token| -token.log_likelihood).sum();
+        total / said.len() as f64
+    });
+    let score = |text: &ScoredText| {
+        let nll = means.by_ref().take(passages(text).count()).collect();
+        Perplexity::new(nll, text.windows.length)
+    };
+    Ok(texts.iter().map(score).collect())
 }
-
-/// Sequences whose hidden states meet the head together.
-pub(crate) const HEAD_SEQUENCES: usize = 8;

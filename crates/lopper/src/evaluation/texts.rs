@@ -24,7 +24,7 @@ impl ScoredText {
     /// # Errors
     /// If not.
     pub fn new(name: String, tokens: Vec<u32>, windows: Windows) -> Result<Self> {
-        if tokens.len() >= windows.length.max(2) {
+        if windows.length >= 2 && tokens.len() >= windows.length {
             return Ok(Self { name, tokens, windows });
         }
         Err(Error::Text {

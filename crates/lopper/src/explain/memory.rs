@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Sizes, Texts};
 use crate::calibration::{AT_ONCE, HiddenDtype, Needs};
-use crate::evaluation::{GROUP_BYTES, HEAD_SEQUENCES};
+use crate::evaluation::{BATCH_ROWS, GROUP_BYTES, HEAD_BATCHES};
 use crate::model::{HEAD_ROWS, HEAD_TOKENS};
 use crate::model::{LinearRole, Part};
 use crate::plan::Inputs;
@@ -139,7 +139,7 @@ impl Sizes<'_> {
             let states = self.scored_states(texts.scored_tokens);
             phases.push(Phase {
                 name: "scoring: the blocks",
-                items: [vec![states.clone()], self.scoring_blocks()].concat(),
+                items: [vec![states.clone()], self.scoring_blocks(texts.scored_tokens)].concat(),
             });
             phases.push(Phase {
                 name: "scoring: the head",
@@ -207,20 +207,25 @@ impl Sizes<'_> {
         Item { name: "hidden states of a group of windows", bytes }
     }
 
-    fn scoring_blocks(&self) -> Vec<Item> {
-        let length = self.plan.evaluation_seqlen(self.spec) as u64;
+    /// Tokens of the windows that go through a block together.
+    fn scored_batch(&self) -> usize {
+        self.plan.evaluation_seqlen(self.spec).max(BATCH_ROWS)
+    }
+
+    fn scoring_blocks(&self, scored_tokens: usize) -> Vec<Item> {
+        let rows = (AT_ONCE * self.scored_batch()).min(scored_tokens) as u64;
         let weights = self.weights(Part::Attention) + self.weights(Part::Mlp);
         let activations = self.activations(Part::Mlp, false).max(self.activations(Part::Attention, false));
         vec![
             Item { name: "one block", bytes: weights * F32 },
-            Item { name: "activations of the windows at hand", bytes: AT_ONCE as u64 * activations * length * F32 },
+            Item { name: "activations of the windows at hand", bytes: activations * rows * F32 },
         ]
     }
 
     fn scoring_head(&self, scored_tokens: usize) -> Vec<Item> {
-        let [sequences, rows, tokens] = [HEAD_SEQUENCES, HEAD_ROWS, HEAD_TOKENS];
+        let [rows, tokens] = [HEAD_ROWS, HEAD_TOKENS];
         let (h, rows) = (self.spec.hidden, rows.min(self.spec.vocabulary));
-        let met = scored_tokens.min(sequences * self.plan.evaluation_seqlen(self.spec));
+        let met = scored_tokens.min(HEAD_BATCHES * self.scored_batch());
         let f32s = |count: usize| count as u64 * F32;
         vec![
             Item { name: "a slice of the head and its logits", bytes: f32s(rows * (h + tokens)) },

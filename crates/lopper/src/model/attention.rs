@@ -2,7 +2,8 @@
 
 use candle_core::Result;
 
-use super::linear::{Linear, LinearRole, Norm, Sequences, Tap};
+use super::linear::{Linear, LinearRole, Norm, Tap};
+use super::sequences::Sequences;
 use crate::autograd::{AttentionLayout, RotaryTable, Tape, Value};
 
 /// Norm, causal attention with grouped queries and rotary positions, residual.
@@ -37,12 +38,15 @@ impl Attention {
     ) -> Result<Value> {
         let normed = self.norm.forward(tape, x)?;
         tap.linear_input(&[LinearRole::Query, LinearRole::Key, LinearRole::Value], normed.tensor())?;
-        let query = self.query.forward_normed(tape, &normed)?;
-        let key = self.key.forward_normed(tape, &normed)?;
-        let value = self.value.forward_normed(tape, &normed)?;
+        let [query, key, value] = [&self.query, &self.key, &self.value].map(|layer| {
+            let rows = layer.forward_normed(tape, &normed)?;
+            sequences.whole(tape, rows)
+        });
+        let (query, key, value) = (query?, key?, value?);
         let query = tape.rotary(&query, self.layout.head_dim, sequences.offsets(), rotary)?;
         let key = tape.rotary(&key, self.layout.head_dim, sequences.offsets(), rotary)?;
         let mixed = tape.attention([&query, &key, &value], &self.layout, sequences.offsets())?;
+        let mixed = sequences.rows(tape, mixed)?;
         tap.linear_input(&[LinearRole::Output], mixed.tensor())?;
         self.output.forward(tape, &mixed, Some(x))
     }

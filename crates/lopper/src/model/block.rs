@@ -3,8 +3,9 @@
 use candle_core::{Result, Tensor};
 
 use super::attention::Attention;
-use super::linear::{Linear, LinearRole, Norm, Part, Sequences, Tap};
+use super::linear::{Linear, LinearRole, Norm, Part, Tap};
 use super::mlp::Mlp;
+use super::sequences::Sequences;
 use crate::autograd::{RotaryTable, Tape, Value};
 
 /// One block of a decoder, its weights in memory as f32.

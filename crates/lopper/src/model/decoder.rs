@@ -1,23 +1,17 @@
 //! A checkpoint as a decoder: its blocks, embedding and head, each loaded when asked for.
 
-use candle_core::{Device, Result as TensorResult, Tensor};
-use lopper_kernels::Precision;
-use rayon::prelude::*;
+use candle_core::{Device, Tensor};
 
 use super::attention::Attention;
 use super::block::Block;
 use super::families::{describe, names};
+use super::head::Head;
 use super::linear::{Linear, LinearId, LinearRole, Norm, Part};
 use super::mlp::Mlp;
 use super::spec::DecoderSpec;
-use crate::autograd::{AttentionLayout, RotaryTable, Tape, read};
+use crate::autograd::{AttentionLayout, RotaryTable};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-
-/// Rows of the head multiplied at a time.
-pub(crate) const HEAD_ROWS: usize = 8192;
-/// Tokens multiplied with the head at a time.
-pub(crate) const HEAD_TOKENS: usize = 512;
 
 /// A decoder whose weights stay in the checkpoint until they are loaded.
 pub struct Decoder {
@@ -193,91 +187,6 @@ impl Decoder {
     /// # Errors
     /// If the norm cannot be read.
     pub fn head(&self) -> Result<Head<'_>> {
-        Ok(Head { decoder: self, norm: self.load_norm(names::FINAL_NORM)? })
+        Ok(Head::new(self, self.load_norm(names::FINAL_NORM)?))
     }
-}
-
-/// Final norm and head: from hidden states to next-token log-likelihoods, slice of the vocabulary by slice.
-pub struct Head<'a> {
-    decoder: &'a Decoder,
-    norm: Norm,
-}
-
-impl Head<'_> {
-    fn name(&self) -> &'static str {
-        if self.decoder.spec.tied_embeddings { names::EMBEDDING } else { names::HEAD }
-    }
-
-    fn rows(&self, start: usize) -> Result<Tensor> {
-        let last = (start + HEAD_ROWS).min(self.decoder.spec.vocabulary);
-        let rows = self.decoder.checkpoint.rows_f32(self.name(), start..last)?;
-        Ok(rows.to_device(&self.decoder.device)?)
-    }
-
-    /// All logits; hidden [tokens, hidden] → [tokens, vocabulary]. For short inputs: nothing is streamed.
-    ///
-    /// # Errors
-    /// If the head cannot be read, or memory is short.
-    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        let normed = self.norm.forward(&mut Tape::inference(Precision::F32), &hidden.into())?;
-        let slices = (0..self.decoder.spec.vocabulary).step_by(HEAD_ROWS).map(|start| {
-            Ok(Tape::inference(Precision::F32)
-                .normed_linear(&normed, &self.rows(start)?.into(), None)?
-                .tensor()
-                .clone())
-        });
-        Ok(Tensor::cat(&slices.collect::<Result<Vec<_>>>()?, 1)?)
-    }
-
-    /// `−log p(target)` of each token of `hidden` [tokens, hidden], in f64 over slices of the vocabulary.
-    ///
-    /// # Errors
-    /// If the head cannot be read, or memory is short.
-    pub fn negative_log_likelihood(&self, hidden: &Tensor, targets: &[u32], precision: Precision) -> Result<Vec<f64>> {
-        let normed = self.norm.forward(&mut Tape::inference(precision), &hidden.into())?;
-        let mut running = vec![Likelihood::default(); targets.len()];
-        for start in (0..self.decoder.spec.vocabulary).step_by(HEAD_ROWS) {
-            let rows = self.rows(start)?.into();
-            for first in (0..targets.len()).step_by(HEAD_TOKENS) {
-                let count = HEAD_TOKENS.min(targets.len() - first);
-                let tokens = normed.tensor().narrow(0, first, count)?.contiguous()?.into();
-                let logits = Tape::inference(precision).linear(&tokens, &rows, None, None)?;
-                accumulate(logits.tensor(), start, &targets[first..], &mut running[first..first + count])?;
-            }
-        }
-        self.decoder.checkpoint.release(self.name());
-        Ok(running.into_iter().map(|token| token.log_sum_exp - token.target).collect())
-    }
-}
-
-/// What is known of a token's distribution after some slices of the vocabulary.
-#[derive(Clone, Copy)]
-struct Likelihood {
-    log_sum_exp: f64,
-    target: f64,
-}
-
-impl Default for Likelihood {
-    fn default() -> Self {
-        Self { log_sum_exp: f64::NEG_INFINITY, target: f64::NAN }
-    }
-}
-
-/// Adds a slice of the vocabulary beginning at `start`; logits [tokens, slice].
-fn accumulate(logits: &Tensor, start: usize, targets: &[u32], running: &mut [Likelihood]) -> TensorResult<()> {
-    let classes = logits.dim(1)?;
-    let logits = logits.to_device(&Device::Cpu)?;
-    read([&logits], |[logits]| {
-        running.par_iter_mut().zip(logits.par_chunks(classes)).zip(targets).for_each(|((token, logits), &target)| {
-            let mut nll = [0.0];
-            lopper_kernels::cross_entropy(logits, classes, &[0], &mut nll);
-            let slice = f64::from(nll[0]) + f64::from(logits[0]);
-            let (low, high) =
-                if slice < token.log_sum_exp { (slice, token.log_sum_exp) } else { (token.log_sum_exp, slice) };
-            token.log_sum_exp = high + (low - high).exp().ln_1p();
-            if let Some(&logit) = (target as usize).checked_sub(start).and_then(|i| logits.get(i)) {
-                token.target = f64::from(logit);
-            }
-        });
-    })
 }

@@ -107,38 +107,6 @@ impl Norm {
     }
 }
 
-/// A ragged batch: sequence `s` is rows `offsets[s]..offsets[s + 1]` of the token dimension.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sequences {
-    offsets: Vec<usize>,
-}
-
-impl Sequences {
-    /// From the length of each sequence.
-    pub fn new(lengths: impl IntoIterator<Item = usize>) -> Self {
-        let mut offsets = vec![0];
-        for length in lengths {
-            offsets.push(offsets[offsets.len() - 1] + length);
-        }
-        Self { offsets }
-    }
-
-    /// Row at which each sequence starts, and the number of rows.
-    pub fn offsets(&self) -> &[usize] {
-        &self.offsets
-    }
-
-    /// Number of rows.
-    pub fn tokens(&self) -> usize {
-        self.offsets[self.offsets.len() - 1]
-    }
-
-    /// The rows of each sequence.
-    pub fn ranges(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
-        self.offsets.windows(2).map(|span| span[0]..span[1])
-    }
-}
-
 /// Sees the inputs of linear layers during a forward pass.
 pub trait Tap {
     /// The layers `roles` of the block at hand are about to read `input` [tokens, d_in].

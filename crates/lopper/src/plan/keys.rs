@@ -166,6 +166,17 @@ pub struct EvaluationPlan {
     /// At most so many windows of each text; all if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub windows: Option<usize>,
+    /// Tasks: built-in ones, or TOML files that describe them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<String>,
+    /// Directory of the data sets that tasks ask from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_data: Option<PathBuf>,
+    /// At most so many questions of each task, from the beginning; all if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Examples before each question.
+    pub examples: usize,
     /// Also measure the model only pruned, and only pruned and compensated.
     pub ladder: bool,
 }

@@ -8,6 +8,7 @@ mod targets;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::evaluation::{Asking, Material, Windows};
 use crate::method::compensation::Compensation;
 use crate::method::criterion::Criterion;
 use crate::method::{SelectThenRepair, SolverSettings};
@@ -108,6 +109,18 @@ impl Plan {
         self.evaluation.seqlen.unwrap_or(DEFAULT_SEQLEN.min(spec.max_positions))
     }
 
+    /// Texts and tasks that models are measured by.
+    pub fn material(&self, spec: &DecoderSpec) -> Material<'_> {
+        let EvaluationPlan { texts, wikitext, windows, tasks, task_data, limit, examples, .. } = &self.evaluation;
+        Material {
+            texts,
+            wikitext,
+            windows: Windows { length: self.evaluation_seqlen(spec), count: *windows },
+            tasks,
+            asking: Asking { data: task_data.clone(), limit: *limit, examples: *examples, ..Asking::default() },
+        }
+    }
+
     /// The plan with every default filled in that depends on the model.
     ///
     /// # Errors
@@ -136,7 +149,7 @@ impl Plan {
     }
 
     /// Of each number: whether it is in its range, and what to say if not.
-    fn ranges(&self, spec: &DecoderSpec) -> [(bool, &'static str); 17] {
+    fn ranges(&self, spec: &DecoderSpec) -> [(bool, &'static str); 18] {
         let ReconstructionPlan { learning_rate, warm_up, weight_decay, .. } = self.reconstruction;
         let (calibration, evaluation) = (self.calibration_seqlen(spec), self.evaluation_seqlen(spec));
         [
@@ -148,6 +161,7 @@ impl Plan {
             (evaluation >= 2, "evaluation.seqlen is below 2"),
             (evaluation <= spec.max_positions, "evaluation.seqlen exceeds the model's max_position_embeddings"),
             (self.evaluation.windows != Some(0), "evaluation.windows is 0"),
+            (self.evaluation.limit != Some(0), "evaluation.limit is 0"),
             (
                 self.pruning.damping >= 0.0 && self.pruning.damping.is_finite(),
                 "pruning.damping is negative or not finite: it is a share of the mean diagonal of the Hessian",

@@ -8,11 +8,11 @@ use crate::calibration::draw_windows;
 use crate::checkpoint::Checkpoint;
 use crate::device;
 use crate::error::{Error, Result};
-use crate::evaluation::{ScoredText, Windows, open_tokenizer, perplexity, tokenize};
+use crate::evaluation::{ScoredText, Suite, Windows, open_tokenizer, tokenize};
 use crate::model::{Decoder, DecoderSpec};
 use crate::plan::Plan;
 use crate::progress::{Event, Observer};
-use crate::report::{Rung, Stage, TextScore, Timings};
+use crate::report::{Rung, Stage, Timings};
 use crate::text::{Tokenizer, builtin_text, read_text, read_wikitext};
 
 /// A valid run: texts are tokens, names are functions.
@@ -20,7 +20,7 @@ pub(super) struct Job<'a> {
     pub device: Device,
     /// Calibration windows; those from `plan.calibration.samples` on are held out.
     pub samples: Vec<Vec<u32>>,
-    texts: Vec<ScoredText>,
+    suite: Suite,
     precision: lopper_kernels::Precision,
     pub timings: Timings,
     pub warnings: Vec<String>,
@@ -34,41 +34,35 @@ impl<'a> Job<'a> {
         let mut timings = Timings::default();
         let device = device::open(&plan.compute.device)?;
         let mut warnings = Vec::new();
-        let (samples, texts) = timings.measure(Stage::Open, || {
+        let (samples, suite) = timings.measure(Stage::Open, || {
             let decoder = Decoder::open(Checkpoint::open(model)?, Device::Cpu)?;
             plan.validate(decoder.spec())?;
             // a path that is not UTF-8 has no form in a report: better to know now
             plan.to_toml()?;
             let tokenizer = open_tokenizer(model, decoder.spec())?;
             let samples = calibration(plan, decoder.spec(), &tokenizer, &mut warnings)?;
-            let texts = scored_texts(plan, decoder.spec(), &tokenizer, &samples)?;
+            let suite = suite(plan, model, &decoder, &samples)?;
             decoder.check_finite()?;
-            Ok::<_, Error>((samples, texts))
+            Ok::<_, Error>((samples, suite))
         })?;
-        if texts.is_empty() {
+        if suite.is_empty() {
             warnings.push(
-                "nothing is evaluated: there is neither a text to score nor a held-out calibration window".into(),
+                "nothing is evaluated: there is neither a text, a task, nor a held-out calibration window".into(),
             );
         }
         for warning in &warnings {
             observer.event(Event::Warning(warning));
         }
         let precision = plan.compute.dtype.precision();
-        Ok(Self { device, samples, texts, precision, timings, warnings, observer })
+        Ok(Self { device, samples, suite, precision, timings, warnings, observer })
     }
 
-    /// Scores every text.
+    /// Scores a model on every text and task.
     pub fn evaluate(&mut self, name: &str, decoder: &Decoder) -> Result<Rung> {
-        let Self { texts, timings, observer, precision, .. } = self;
-        let mut scores = Vec::new();
-        for text in texts.iter() {
-            observer.event(Event::Stage { name: &format!("scoring the {name} model on {}", text.name) });
-            let progress = &mut |fraction| observer.event(Event::Progress(fraction));
-            let score = timings
-                .measure(Stage::Evaluate, || perplexity(decoder, &text.tokens, text.windows, *precision, progress))?;
-            scores.push(TextScore { text: text.name.clone(), score });
-        }
-        Ok(Rung { name: name.into(), texts: scores })
+        let Self { suite, timings, observer, precision, .. } = self;
+        let what = format!("the {name} model");
+        let scores = timings.measure(Stage::Evaluate, || suite.score(&what, decoder, *precision, *observer))?;
+        Ok(Rung { name: name.into(), scores, against_dense: Vec::new() })
     }
 
     /// Tells the user something and keeps it for the report.
@@ -100,19 +94,13 @@ fn calibration(
     draw_windows(&tokens, length, count, plan.calibration.sampling, plan.calibration.seed)
 }
 
-/// The texts of the plan; without any, the held-out calibration windows.
-fn scored_texts(
-    plan: &Plan,
-    spec: &DecoderSpec,
-    tokenizer: &Tokenizer,
-    samples: &[Vec<u32>],
-) -> Result<Vec<ScoredText>> {
-    let windows = Windows { length: plan.evaluation_seqlen(spec), count: plan.evaluation.windows };
-    let mut texts = ScoredText::read_all(&plan.evaluation.texts, &plan.evaluation.wikitext, tokenizer, windows)?;
+/// Texts and tasks of the plan; without any, the held-out calibration windows.
+fn suite(plan: &Plan, model: &Path, decoder: &Decoder, samples: &[Vec<u32>]) -> Result<Suite> {
+    let mut suite = Suite::read(&plan.material(decoder.spec()), model, decoder)?;
     let held_out = &samples[plan.calibration.samples..];
-    if texts.is_empty() && !held_out.is_empty() {
+    if suite.is_empty() && !held_out.is_empty() {
         let windows = Windows { length: held_out[0].len(), count: None };
-        texts.push(ScoredText::new("held-out calibration windows".into(), held_out.concat(), windows)?);
+        suite.texts.push(ScoredText::new("held-out calibration windows".into(), held_out.concat(), windows)?);
     }
-    Ok(texts)
+    Ok(suite)
 }

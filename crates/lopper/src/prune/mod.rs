@@ -126,9 +126,14 @@ fn report(
     job: Job,
     plan: &Plan,
     decoder: &Decoder,
-    (record, zeros, evaluation): (Record, usize, Vec<Rung>),
+    (record, zeros, mut evaluation): (Record, usize, Vec<Rung>),
     started: Instant,
 ) -> Result<Report> {
+    if let Some((dense, others)) = evaluation.split_first_mut() {
+        for rung in others {
+            rung.compare(dense);
+        }
+    }
     let checkpoint = decoder.checkpoint();
     let model = ModelFacts {
         path: plan.model.clone(),

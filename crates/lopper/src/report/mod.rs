@@ -5,7 +5,7 @@ mod timings;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::evaluation::Perplexity;
+use crate::evaluation::{Scores, TaskDifference, compare_tasks};
 use crate::method::SolutionFacts;
 use crate::model::{LinearRole, Part};
 use crate::plan::Plan;
@@ -24,7 +24,7 @@ pub struct Report {
     pub plan: Plan,
     /// What was pruned.
     pub model: ModelFacts,
-    /// Perplexities, from dense to final.
+    /// Scores, from dense to final.
     pub evaluation: Vec<Rung>,
     /// Facts of each matrix that could be pruned, in the order of the model.
     pub matrices: Vec<MatrixFacts>,
@@ -71,18 +71,21 @@ impl ModelFacts {
 pub struct Rung {
     /// `dense`, `pruned`, `compensated`, `reconstructed`.
     pub name: String,
-    /// Scores by text, in the order of the plan.
-    pub texts: Vec<TextScore>,
+    /// Scores by text and task, in the order of the plan.
+    #[serde(flatten)]
+    pub scores: Scores,
+    /// How its answers differ from those of the dense model, by task and metric; empty for that one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub against_dense: Vec<TaskDifference>,
 }
 
-/// The score of a text.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct TextScore {
-    /// File, or what the text is.
-    pub text: String,
-    /// Perplexity with its windows.
-    #[serde(flatten)]
-    pub score: Perplexity,
+impl Rung {
+    /// Compares its answers with those of the dense model, as far as those are known question by question.
+    pub fn compare(&mut self, dense: &Self) {
+        let pairs = self.scores.tasks.iter().zip(&dense.scores.tasks);
+        let known = pairs.filter(|(score, dense)| score.records.len() == dense.records.len());
+        self.against_dense = known.flat_map(|(score, dense)| compare_tasks(score, dense)).collect();
+    }
 }
 
 /// What happened to a matrix.

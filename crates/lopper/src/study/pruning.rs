@@ -122,7 +122,9 @@ struct Texts(BTreeMap<PathBuf, String>);
 impl Texts {
     fn digests(&mut self, plan: &Plan) -> Result<String> {
         let (calibration, evaluation) = (&plan.calibration, &plan.evaluation);
-        let files = [&calibration.files, &calibration.wikitext, &evaluation.texts, &evaluation.wikitext];
+        let tasks = evaluation.tasks.iter().map(PathBuf::from);
+        let described: Vec<PathBuf> = tasks.filter(|name| name.extension().is_some()).collect();
+        let files = [&calibration.files, &calibration.wikitext, &evaluation.texts, &evaluation.wikitext, &described];
         let mut digests = String::new();
         for file in files.into_iter().flatten() {
             if !self.0.contains_key(file) {
@@ -204,7 +206,7 @@ fn scoring(plan: &Plan) -> Result<String> {
 
 /// What a study keeps of a report. Time is that of pruning and repair: scoring is not counted.
 fn finding(report: Report) -> Finding {
-    let score = |rung: Option<&Rung>| rung.and_then(|rung| rung.texts.first()).map(|text| text.score.perplexity);
+    let score = |rung: Option<&Rung>| rung.and_then(|rung| rung.scores.texts.first()).map(|text| text.score.perplexity);
     let scoring: f64 =
         report.timings.stages().iter().filter(|(name, _)| *name == "evaluate").map(|stage| stage.1).sum();
     let errors = |of: fn(&crate::report::MatrixFacts) -> Option<f64>| {

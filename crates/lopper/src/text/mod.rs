@@ -2,8 +2,10 @@
 
 mod builtin;
 mod corpus;
+mod special;
 mod tokenizer;
 
 pub use builtin::{builtin_held_out, builtin_text};
 pub use corpus::{Document, read_documents, read_text, read_wikitext};
+pub use special::SpecialTokens;
 pub use tokenizer::Tokenizer;

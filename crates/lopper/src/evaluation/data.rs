@@ -1,0 +1,136 @@
+//! The rows of a data set from the files it is published as: JSON lines or Parquet.
+
+use std::path::{Path, PathBuf};
+
+use parquet::errors::ParquetError;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use serde_json::Value;
+
+use super::row::Row;
+use super::tasks::DataSet;
+use crate::error::{Error, Result};
+
+/// Kinds of files, in the order they are looked for.
+const KINDS: [&str; 3] = ["jsonl", "json", "parquet"];
+
+/// The files of a split in `directory`: `NAME.SPLIT.jsonl`, or `NAME/SPLIT.jsonl`, or in `NAME` or the folder of the configuration in
+/// it as the Hub has them, `SPLIT-00000-of-00002.parquet`; likewise Parquet.
+///
+/// # Errors
+/// Saying what is missing and how to get it.
+pub fn files(directory: &Path, data: &DataSet, split: &str) -> Result<Vec<PathBuf>> {
+    let folder = directory.join(data.name);
+    for kind in KINDS {
+        let single = [directory.join(format!("{}.{split}.{kind}", data.name)), folder.join(format!("{split}.{kind}"))];
+        if let Some(file) = single.into_iter().find(|file| file.is_file()) {
+            return Ok(vec![file]);
+        }
+    }
+    let inner = [folder.clone(), folder.join(data.configuration), folder.join("data")];
+    let found = inner.iter().map(|folder| shards(folder, split)).find(|shards| !shards.is_empty());
+    found.ok_or_else(|| missing(directory, data, split))
+}
+
+/// The parts of a split in a folder, in order.
+fn shards(folder: &Path, split: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_part = |path: &PathBuf| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        name.starts_with(&format!("{split}-")) && KINDS.iter().any(|kind| name.ends_with(&format!(".{kind}")))
+    };
+    let mut parts: Vec<PathBuf> = entries.filter(is_part).collect();
+    parts.sort();
+    parts
+}
+
+fn missing(directory: &Path, data: &DataSet, split: &str) -> Error {
+    let DataSet { name, id, configuration, .. } = data;
+    let part = if configuration.is_empty() { String::new() } else { format!(", configuration {configuration:?}") };
+    Error::Text {
+        problem: format!("there is no {name}.{split}.jsonl (or .parquet) in {}", directory.display()),
+        hint: Some(format!(
+            "fetch split {split:?} of the data set {id}{part}: hf download {id} --repo-type dataset --local-dir {}",
+            directory.join(name).display()
+        )),
+    }
+}
+
+/// The rows of some files, one after the other.
+///
+/// # Errors
+/// If one cannot be read, or is not what its ending says.
+pub fn rows(files: &[PathBuf]) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for file in files {
+        rows.extend(if file.extension().is_some_and(|kind| kind == "parquet") { parquet(file)? } else { lines(file)? });
+    }
+    if rows.is_empty() {
+        let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+        return Err(Error::Text { problem: format!("{}: there are no rows", names.join(", ")), hint: None });
+    }
+    Ok(rows)
+}
+
+fn lines(file: &Path) -> Result<Vec<Row>> {
+    let text = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let row = |(place, line): (usize, &str)| match serde_json::from_str(line) {
+        Ok(value @ Value::Object(_)) => Ok(Row(value)),
+        Ok(_) => Err(fault(file, &format!("line {}: not a JSON object", place + 1))),
+        Err(error) => Err(fault(file, &format!("line {}: not JSON: {error}", place + 1))),
+    };
+    lines.map(row).collect()
+}
+
+fn parquet(file: &Path) -> Result<Vec<Row>> {
+    let unreadable = |error: ParquetError| fault(file, &format!("not Parquet that can be read: {error}"));
+    let reader = SerializedFileReader::new(std::fs::File::open(file).map_err(Error::io("read", file))?);
+    let reader = reader.map_err(unreadable)?;
+    let rows = reader.get_row_iter(None).map_err(unreadable)?;
+    rows.map(|row| Ok(Row(row.map_err(unreadable)?.to_json_value()))).collect()
+}
+
+fn fault(file: &Path, problem: &str) -> Error {
+    Error::Text { problem: format!("{}: {problem}", file.display()), hint: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{files, rows};
+    use crate::evaluation::tasks::TASKS;
+
+    #[test]
+    fn parquet_has_the_rows_of_the_same_json_lines() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tasks");
+        let [parquet, lines] = ["parquet", "jsonl"].map(|kind| fixtures.join(format!("openbookqa.train.{kind}")));
+        assert_eq!(rows(&[parquet]).expect("rows"), rows(&[lines]).expect("rows"));
+        let damaged = tempfile::Builder::new().suffix(".parquet").tempfile().expect("file");
+        std::fs::write(damaged.path(), "PAR1, but not really PAR1").expect("written");
+        assert!(rows(&[damaged.path().into()]).expect_err("damaged").to_string().contains("not Parquet"));
+    }
+
+    #[test]
+    fn files_are_found_as_published() {
+        let folder = tempfile::tempdir().expect("folder");
+        let winogrande = TASKS.iter().find(|task| task.name == "winogrande").expect("task").data;
+        let missing = files(folder.path(), &winogrande, "validation").expect_err("nothing is there");
+        assert!(missing.to_string().contains("winogrande_xl.validation.jsonl"), "{missing}");
+        assert!(missing.hint().is_some_and(|hint| hint.contains("allenai/winogrande")), "{missing}");
+        let inner = folder.path().join("winogrande_xl/winogrande_xl");
+        std::fs::create_dir_all(&inner).expect("folder");
+        for part in ["validation-00001-of-00002.jsonl", "validation-00000-of-00002.jsonl", "train-0.jsonl"] {
+            std::fs::write(inner.join(part), format!("{{\"part\": \"{part}\"}}\n\n")).expect("written");
+        }
+        let found = files(folder.path(), &winogrande, "validation").expect("there");
+        let rows = rows(&found).expect("rows");
+        let parts: Vec<&str> = rows.iter().map(|row| row.text("part").expect("field")).collect();
+        assert_eq!(parts, ["validation-00000-of-00002.jsonl", "validation-00001-of-00002.jsonl"]);
+        let plain = folder.path().join("winogrande_xl.validation.jsonl");
+        std::fs::write(&plain, "{}\n[]\n").expect("written");
+        let found = files(folder.path(), &winogrande, "validation").expect("there");
+        assert_eq!(found, [plain]);
+        assert!(super::rows(&found).expect_err("a list").to_string().contains("line 2: not a JSON object"));
+    }
+}

@@ -1,0 +1,227 @@
+//! One pass over a decoder for many token sequences: what it says about the tokens that are asked for.
+//!
+//! Sequences are put in alphabetical order, so that those that begin alike (the choices of a question, questions after the same
+//! examples) stand together and share the rows of what they have in common ([`Sequences::shared`]); nothing is padded. Each block
+//! is loaded once for as many sequences as fit in memory, and the head sees only the rows whose predictions are asked for.
+
+use std::ops::Range;
+
+use candle_core::Tensor;
+use lopper_kernels::Precision;
+use rayon::prelude::*;
+
+use crate::autograd::{RotaryTable, Tape};
+use crate::calibration::AT_ONCE;
+use crate::error::Result;
+use crate::model::{Block, Decoder, NextToken, NoTap, Sequences, common_prefix};
+
+/// Hidden states held at a time, in bytes; more sequences are evaluated in several passes over the blocks.
+pub(crate) const GROUP_BYTES: usize = 192 << 20;
+/// Rows that go through a block together, unless one sequence has more.
+pub(crate) const BATCH_ROWS: usize = 2048;
+/// Tokens that attention sees together, shared ones counted for each sequence.
+const BATCH_TOKENS: usize = 4 * BATCH_ROWS;
+/// Batches whose rows meet the head together.
+pub(crate) const HEAD_BATCHES: usize = 8;
+
+/// A token sequence of which some predictions count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passage {
+    /// Token ids, at least two.
+    pub tokens: Vec<u32>,
+    /// The predictions of `tokens[first..]`, each from what stands before it, are asked for; at least 1.
+    pub first: usize,
+}
+
+impl Passage {
+    /// What the model reads: all but the last token, which predicts nothing that is asked for.
+    fn input(&self) -> &[u32] {
+        &self.tokens[..self.tokens.len() - 1]
+    }
+
+    /// What it is asked about.
+    pub fn targets(&self) -> &[u32] {
+        &self.tokens[self.first..]
+    }
+}
+
+/// Some passages that go through a block together.
+pub(super) struct Batch {
+    /// Which passages, as places in the list.
+    pub members: Vec<usize>,
+    layout: Sequences,
+    ids: Vec<u32>,
+}
+
+impl Batch {
+    fn new(passages: &[Passage], members: &[usize]) -> Self {
+        let inputs: Vec<&[u32]> = members.iter().map(|&member| passages[member].input()).collect();
+        let (layout, ids) = Sequences::shared(&inputs);
+        Self { members: members.to_vec(), layout, ids }
+    }
+
+    /// Tokens of all, those on shared rows included.
+    fn whole(&self) -> usize {
+        self.layout.offsets()[self.members.len()]
+    }
+
+    /// The rows that predict the targets of each passage, and those targets.
+    fn asked(&self, passages: &[Passage]) -> (Vec<u32>, Vec<u32>) {
+        let (mut rows, mut targets) = (Vec::new(), Vec::new());
+        for (sequence, &member) in self.members.iter().enumerate() {
+            let passage = &passages[member];
+            rows.extend((passage.first..passage.tokens.len()).map(|at| self.layout.row(sequence, at - 1) as u32));
+            targets.extend_from_slice(passage.targets());
+        }
+        (rows, targets)
+    }
+}
+
+/// Rows that meet the head together: those of some batches.
+pub(super) struct Asked {
+    /// [rows, hidden]
+    pub hidden: Tensor,
+    /// The token that each row is asked about.
+    pub targets: Vec<u32>,
+    /// The passages the rows belong to, one after the other.
+    pub members: Vec<usize>,
+}
+
+/// The batches of all passages, in groups whose hidden states fit in memory together.
+pub(super) fn groups(passages: &[Passage], hidden: usize) -> Vec<Vec<Batch>> {
+    let mut groups: Vec<Vec<Batch>> = Vec::new();
+    let mut rows = usize::MAX;
+    for members in batches(passages) {
+        let batch = Batch::new(passages, &members);
+        if rows.saturating_add(batch.ids.len()).saturating_mul(4 * hidden) > GROUP_BYTES {
+            groups.push(Vec::new());
+            rows = 0;
+        }
+        rows += batch.ids.len();
+        groups.last_mut().expect("one was pushed before the first batch").push(batch);
+    }
+    groups
+}
+
+/// Which passages go together, in alphabetical order.
+fn batches(passages: &[Passage]) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..passages.len()).collect();
+    order.sort_by(|&a, &b| passages[a].input().cmp(passages[b].input()));
+    let mut batches: Vec<Vec<usize>> = Vec::new();
+    let (mut rows, mut tokens, mut before) = (0, 0, &[][..]);
+    for member in order {
+        let input = passages[member].input();
+        let new = input.len() - common_prefix(before, input);
+        let fits = rows + new <= BATCH_ROWS && tokens + input.len() <= BATCH_TOKENS;
+        if batches.is_empty() || !fits {
+            batches.push(Vec::new());
+            (rows, tokens) = (input.len(), input.len());
+        } else {
+            (rows, tokens) = (rows + new, tokens + input.len());
+        }
+        batches.last_mut().expect("one was pushed").push(member);
+        before = input;
+    }
+    batches
+}
+
+/// The states after the last block of each batch, [rows, hidden]; every block is loaded once.
+pub(super) fn states(
+    decoder: &Decoder,
+    group: &[Batch],
+    precision: Precision,
+    progress: &mut dyn FnMut(f64),
+) -> Result<Vec<Tensor>> {
+    let mut states = group.iter().map(|batch| decoder.embed(&batch.ids)).collect::<Result<Vec<_>>>()?;
+    decoder.release_embedding();
+    let longest = group.iter().flat_map(|batch| batch.layout.ranges()).map(|tokens| tokens.len()).max().unwrap_or(0);
+    let rotary = decoder.rotary(longest)?;
+    let blocks = decoder.spec().blocks;
+    let total: usize = group.iter().map(Batch::whole).sum();
+    for index in 0..blocks {
+        let block = decoder.load_block(index)?;
+        let mut done = 0;
+        for (states, batches) in states.chunks_mut(AT_ONCE).zip(group.chunks(AT_ONCE)) {
+            advance(&block, states, batches, &rotary, precision)?;
+            done += batches.iter().map(Batch::whole).sum::<usize>();
+            progress((index as f64 + done as f64 / total as f64) / (blocks + 1) as f64);
+        }
+    }
+    Ok(states)
+}
+
+/// Takes a few batches through a block, side by side on a CPU.
+fn advance(
+    block: &Block,
+    states: &mut [Tensor],
+    batches: &[Batch],
+    rotary: &RotaryTable,
+    precision: Precision,
+) -> Result<()> {
+    let one = |(states, batch): (&mut Tensor, &Batch)| {
+        let x = (&*states).into();
+        *states =
+            block.forward(&mut Tape::inference(precision), &x, &batch.layout, rotary, &mut NoTap)?.tensor().clone();
+        Ok(())
+    };
+    if states.first().is_none_or(|states| states.device().is_cpu()) {
+        return states.par_iter_mut().zip(batches).map(one).collect();
+    }
+    states.iter_mut().zip(batches).try_for_each(one)
+}
+
+/// The rows of some batches that are asked for.
+pub(super) fn asked(passages: &[Passage], batches: &[Batch], states: &[Tensor]) -> Result<Asked> {
+    let (mut hidden, mut targets, mut members) = (Vec::new(), Vec::new(), Vec::new());
+    for (batch, states) in batches.iter().zip(states) {
+        let (rows, tokens) = batch.asked(passages);
+        hidden.push(states.index_select(&Tensor::new(rows, states.device())?, 0)?);
+        targets.extend(tokens);
+        members.extend_from_slice(&batch.members);
+    }
+    Ok(Asked { hidden: Tensor::cat(&hidden, 0)?, targets, members })
+}
+
+/// The part of the answers `all`, one per row, that belongs to each passage: (passage, its rows).
+pub(super) fn by_passage<'a>(
+    asked: &'a Asked,
+    passages: &'a [Passage],
+) -> impl Iterator<Item = (usize, Range<usize>)> + 'a {
+    let mut start = 0;
+    asked.members.iter().map(move |&member| {
+        let rows = start..start + passages[member].targets().len();
+        start = rows.end;
+        (member, rows)
+    })
+}
+
+/// What the model says about the tokens asked for, for each passage.
+///
+/// # Errors
+/// If the model cannot be read, or memory is short.
+pub fn next_tokens(
+    decoder: &Decoder,
+    passages: &[Passage],
+    precision: Precision,
+    progress: &mut dyn FnMut(f64),
+) -> Result<Vec<Vec<NextToken>>> {
+    let mut found = vec![Vec::new(); passages.len()];
+    let head = decoder.head()?;
+    let groups = groups(passages, decoder.spec().hidden);
+    let total: usize = groups.iter().flatten().map(Batch::whole).sum();
+    let mut done = 0;
+    for group in groups {
+        let share = group.iter().map(Batch::whole).sum::<usize>();
+        let states = states(decoder, &group, precision, &mut |part| {
+            progress((done as f64 + part * share as f64) / total as f64);
+        })?;
+        for (batches, states) in group.chunks(HEAD_BATCHES).zip(states.chunks(HEAD_BATCHES)) {
+            let asked = asked(passages, batches, states)?;
+            let said = head.next_tokens(&asked.hidden, &asked.targets, precision)?;
+            by_passage(&asked, passages).for_each(|(passage, rows)| found[passage] = said[rows].to_vec());
+        }
+        done += share;
+        progress(done as f64 / total as f64);
+    }
+    Ok(found)
+}

@@ -1,0 +1,174 @@
+//! Final norm and head: from hidden states to the distribution of the next token, a slice of the vocabulary at a time.
+
+use candle_core::{Device, Result as TensorResult, Tensor};
+use lopper_kernels::Precision;
+use rayon::prelude::*;
+
+use super::decoder::Decoder;
+use super::families::names;
+use super::linear::Norm;
+use crate::autograd::{Normed, Tape, Value, read};
+use crate::error::Result;
+
+/// Rows of the head multiplied at a time.
+pub(crate) const HEAD_ROWS: usize = 8192;
+/// Tokens multiplied with the head at a time.
+pub(crate) const HEAD_TOKENS: usize = 512;
+
+/// Final norm and head of a decoder.
+pub struct Head<'a> {
+    decoder: &'a Decoder,
+    norm: Norm,
+}
+
+/// What a model says about a token that may come next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NextToken {
+    /// Its log-likelihood, in nats.
+    pub log_likelihood: f64,
+    /// The token the model finds most likely; the first of equals.
+    pub most_likely: u32,
+}
+
+impl<'a> Head<'a> {
+    pub(super) fn new(decoder: &'a Decoder, norm: Norm) -> Self {
+        Self { decoder, norm }
+    }
+
+    fn name(&self) -> &'static str {
+        if self.decoder.spec().tied_embeddings { names::EMBEDDING } else { names::HEAD }
+    }
+
+    fn rows(&self, start: usize) -> Result<Tensor> {
+        let last = (start + HEAD_ROWS).min(self.decoder.spec().vocabulary);
+        let rows = self.decoder.checkpoint().rows_f32(self.name(), start..last)?;
+        Ok(rows.to_device(self.decoder.device())?)
+    }
+
+    /// All logits; hidden [tokens, hidden] → [tokens, vocabulary]. For short inputs: nothing is streamed.
+    ///
+    /// # Errors
+    /// If the head cannot be read, or memory is short.
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        let normed = self.norm.forward(&mut Tape::inference(Precision::F32), &hidden.into())?;
+        let slices = (0..self.decoder.spec().vocabulary).step_by(HEAD_ROWS).map(|start| {
+            Ok(Tape::inference(Precision::F32)
+                .normed_linear(&normed, &self.rows(start)?.into(), None)?
+                .tensor()
+                .clone())
+        });
+        Ok(Tensor::cat(&slices.collect::<Result<Vec<_>>>()?, 1)?)
+    }
+
+    /// What the model says after each token of `hidden` [tokens, hidden] about `targets`, one per token; in f64 over slices of
+    /// the vocabulary.
+    ///
+    /// # Errors
+    /// If the head cannot be read, or memory is short.
+    pub fn next_tokens(&self, hidden: &Tensor, targets: &[u32], precision: Precision) -> Result<Vec<NextToken>> {
+        let mut running = vec![Running::default(); targets.len()];
+        pieces([(self, hidden)], precision, &mut |first, start, [logits]| {
+            accumulate(logits, start, &targets[first..], &mut running[first..])
+        })?;
+        Ok(running.into_iter().map(Running::finish).collect())
+    }
+
+    /// `−log p(target)` of each token of `hidden` [tokens, hidden], in f64 over slices of the vocabulary.
+    ///
+    /// # Errors
+    /// If the head cannot be read, or memory is short.
+    pub fn negative_log_likelihood(&self, hidden: &Tensor, targets: &[u32], precision: Precision) -> Result<Vec<f64>> {
+        Ok(self.next_tokens(hidden, targets, precision)?.into_iter().map(|token| -token.log_likelihood).collect())
+    }
+}
+
+/// Takes the logits that [`pieces`] shows: first token, first id, and the logits of each head.
+type See<'a, const N: usize> = &'a mut dyn FnMut(usize, usize, [&Tensor; N]) -> TensorResult<()>;
+
+/// Shows `see` the logits of `hidden` [tokens, hidden] under each of some heads of one vocabulary, piece by piece: first token,
+/// first id, and for each head its logits [some tokens, some ids] on the CPU. The ids of a token come in ascending order.
+///
+/// # Errors
+/// If a head cannot be read, memory is short, or `see` fails.
+pub(crate) fn pieces<const N: usize>(heads: [(&Head, &Tensor); N], precision: Precision, see: See<N>) -> Result<()> {
+    let normed = heads.map(|(head, hidden)| head.norm.forward(&mut Tape::inference(precision), &hidden.into()));
+    let normed: Vec<Normed> = normed.into_iter().collect::<TensorResult<_>>()?;
+    let (count, vocabulary) = (heads[0].1.dim(0)?, heads[0].0.decoder.spec().vocabulary);
+    for start in (0..vocabulary).step_by(HEAD_ROWS) {
+        let rows = heads.iter().map(|(head, _)| Ok(head.rows(start)?.into())).collect::<Result<Vec<Value>>>()?;
+        for first in (0..count).step_by(HEAD_TOKENS) {
+            let logits = normed.iter().zip(&rows).map(|(normed, rows)| {
+                let tokens = normed.tensor().narrow(0, first, HEAD_TOKENS.min(count - first))?.contiguous()?.into();
+                Tape::inference(precision).linear(&tokens, rows, None, None)?.tensor().to_device(&Device::Cpu)
+            });
+            let logits = logits.collect::<TensorResult<Vec<Tensor>>>()?;
+            see(first, start, std::array::from_fn(|place| &logits[place]))?;
+        }
+    }
+    for (head, _) in heads {
+        head.decoder.checkpoint().release(head.name());
+    }
+    Ok(())
+}
+
+/// What is known of a token's distribution after some slices of the vocabulary.
+#[derive(Clone, Copy)]
+struct Running {
+    log_sum_exp: f64,
+    target: f64,
+    largest: f32,
+    most_likely: u32,
+}
+
+impl Default for Running {
+    fn default() -> Self {
+        Self { log_sum_exp: f64::NEG_INFINITY, target: f64::NAN, largest: f32::NEG_INFINITY, most_likely: 0 }
+    }
+}
+
+impl Running {
+    fn finish(self) -> NextToken {
+        NextToken { log_likelihood: self.target - self.log_sum_exp, most_likely: self.most_likely }
+    }
+
+    /// Takes the slice of the vocabulary that begins at `start` into account.
+    fn absorb(&mut self, logits: &[f32], start: usize, target: u32) {
+        self.log_sum_exp = log_add(self.log_sum_exp, log_sum_exp(logits));
+        let (place, largest) = largest(logits);
+        if largest > self.largest {
+            (self.largest, self.most_likely) = (largest, (start + place) as u32);
+        }
+        if let Some(&logit) = (target as usize).checked_sub(start).and_then(|i| logits.get(i)) {
+            self.target = f64::from(logit);
+        }
+    }
+}
+
+/// `log Σ exp(logits)`.
+pub(crate) fn log_sum_exp(logits: &[f32]) -> f64 {
+    let mut nll = [0.0];
+    lopper_kernels::cross_entropy(logits, logits.len(), &[0], &mut nll);
+    f64::from(nll[0]) + f64::from(logits[0])
+}
+
+/// `log(exp(a) + exp(b))`.
+pub(crate) fn log_add(a: f64, b: f64) -> f64 {
+    let (low, high) = if a < b { (a, b) } else { (b, a) };
+    high + (low - high).exp().ln_1p()
+}
+
+/// Place and value of the largest number, the first of equals.
+pub(crate) fn largest(numbers: &[f32]) -> (usize, f32) {
+    // the maximum first: a loop without places is vectorised
+    let largest = numbers.iter().fold(f32::NEG_INFINITY, |largest, &x| if x > largest { x } else { largest });
+    (numbers.iter().position(|&x| x >= largest).unwrap_or(0), largest)
+}
+
+/// Adds a slice of the vocabulary beginning at `start`; logits [tokens, slice].
+fn accumulate(logits: &Tensor, start: usize, targets: &[u32], running: &mut [Running]) -> TensorResult<()> {
+    let classes = logits.dim(1)?;
+    read([logits], |[logits]| {
+        let rows = running.par_iter_mut().zip(logits.par_chunks(classes)).zip(targets);
+        rows.for_each(|((token, logits), &target)| token.absorb(logits, start, target));
+    })
+}
