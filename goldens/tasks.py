@@ -1,6 +1,6 @@
 """fixtures/tasks.json: what lm-evaluation-harness 0.4 makes of real documents, as numbers.
 
-    python goldens/tasks.py --smollm2 DIR --data DIR [--documents 3] [--output FILE]
+    python goldens/tasks.py --smollm2 DIR --data DIR [--documents 2] [--output FILE]
 
 DATA holds TASK.SPLIT.jsonl of nine data sets as published; sciq, copa and mmlu are the few documents of our own in
 fixtures/tasks. Prompts, few-shot draws and scoring are the harness's, its task files are only pointed at local data. Written are,
@@ -135,7 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smollm2", type=Path, required=True, help="folder of SmolLM2-135M-Instruct")
     parser.add_argument("--data", type=Path, required=True, help="folder of TASK.SPLIT.jsonl")
-    parser.add_argument("--documents", type=int, default=3, help="of each task; 2 of those with examples")
+    parser.add_argument("--documents", type=int, default=2, help="of each task; 2 of those with examples")
     parser.add_argument("--only", nargs="*", help="tasks [default: all]")
     parser.add_argument("--output", type=Path, default=FIXTURES / "tasks.json")
     arguments = parser.parse_args()
