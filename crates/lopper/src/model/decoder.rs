@@ -188,12 +188,33 @@ impl Decoder {
         self.checkpoint.release(names::EMBEDDING);
     }
 
+    /// Name of the weight of the norm before the head.
+    pub fn final_norm_name() -> &'static str {
+        names::FINAL_NORM
+    }
+
+    /// The norm before the head.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn final_norm(&self) -> Result<Norm> {
+        self.load_norm(names::FINAL_NORM)
+    }
+
+    /// The whole head as f32, [vocabulary, hidden].
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn head_weight(&self) -> Result<Tensor> {
+        self.load(if self.spec.tied_embeddings { names::EMBEDDING } else { names::HEAD })
+    }
+
     /// The final norm and the head.
     ///
     /// # Errors
     /// If the norm cannot be read.
     pub fn head(&self) -> Result<Head<'_>> {
-        Ok(Head { decoder: self, norm: self.load_norm(names::FINAL_NORM)? })
+        Ok(Head { decoder: self, norm: self.final_norm()? })
     }
 }
 
