@@ -8,7 +8,7 @@ use lopper::checkpoint::Checkpoint;
 use lopper::model::Decoder;
 use lopper::plan::{Granularity, Inputs, Plan, PruningGranularity, RetrainingObjective, WindowTargets};
 use lopper::reconstruction::Loss;
-use lopper::report::Report;
+use lopper::report::{Report, WindowFacts};
 
 use demo::{Demo, weights};
 
@@ -25,7 +25,7 @@ const SIZES: [Granularity; 6] = [
 /// A run of a fraction of a second.
 fn short(demo: &Demo) -> Plan {
     let mut plan = demo.plan();
-    (plan.calibration.samples, plan.calibration.held_out, plan.calibration.seqlen) = (4, 2, Some(64));
+    (plan.calibration.samples, plan.calibration.held_out, plan.calibration.seqlen) = (6, 2, Some(32));
     (plan.evaluation.seqlen, plan.evaluation.windows) = (Some(64), Some(2));
     (plan.pruning.compensation, plan.reconstruction.epochs) = ("none".into(), 1);
     plan
@@ -46,33 +46,37 @@ fn windows_of_every_size() {
     let demo = Demo::new();
     let counts = [28, 8, 4, 2, 2, 1];
     for (granularity, count) in SIZES.into_iter().zip(counts) {
-        for (inputs, targets) in [
-            (Inputs::Pruned, WindowTargets::Dense),
-            (Inputs::Pruned, WindowTargets::Local),
-            (Inputs::Dense, WindowTargets::Dense),
-        ] {
+        let mut ways = vec![(Inputs::Pruned, WindowTargets::Dense)];
+        if [Granularity::Matrix, Granularity::Blocks(3)].contains(&granularity) {
+            ways.extend([(Inputs::Pruned, WindowTargets::Local), (Inputs::Dense, WindowTargets::Dense)]);
+        }
+        for (inputs, targets) in ways {
             let mut plan = short(&demo);
             plan.reconstruction.granularity = granularity;
             (plan.calibration.inputs, plan.reconstruction.targets) = (inputs, targets);
             let what = format!("{granularity} {inputs:?} {targets:?}");
             let report = demo.prune(&plan, &what).expect("a valid run");
             check_windows(&report, count, &what);
-            assert!(report.windows.iter().all(|window| window.outcome.restored == 0), "{what}: {:?}", report.warnings);
+            let better = |window: &WindowFacts| window.outcome.held_out_after < window.outcome.held_out_before;
+            assert!(
+                report.windows.iter().filter(|window| better(window)).count() * 4 >= 3 * count,
+                "{what}: {report:?}"
+            );
         }
     }
 }
 
 #[test]
-fn every_set_of_parameters_in_windows_of_two_sizes() {
+fn every_set_of_parameters() {
     let demo = Demo::new();
-    for set in ["weights", "norm", "lora", "masklora+norm", "scalelora", "spp", "full+masklora"] {
-        for (granularity, count) in [(Granularity::Matrix, 28), (Granularity::Blocks(2), 2)] {
-            let mut plan = short(&demo);
-            plan.reconstruction.granularity = granularity;
-            plan.reconstruction.parameters = set.parse().expect("known");
-            let what = format!("{set} {granularity}");
-            check_windows(&demo.prune(&plan, &what).expect("a valid run"), count, &what);
-        }
+    let sizes = [(Granularity::Matrix, 28), (Granularity::Blocks(2), 2)].into_iter().cycle();
+    let sets = ["weights", "norm", "lora", "masklora+norm", "scalelora", "spp", "full+masklora"];
+    for (set, (granularity, count)) in sets.into_iter().zip(sizes) {
+        let mut plan = short(&demo);
+        plan.reconstruction.granularity = granularity;
+        plan.reconstruction.parameters = set.parse().expect("known");
+        let what = format!("{set} {granularity}");
+        check_windows(&demo.prune(&plan, &what).expect("a valid run"), count, &what);
     }
 }
 
@@ -101,7 +105,7 @@ fn a_rate_of_zero_changes_nothing_whatever_the_size() {
         plan.reconstruction.parameters = "full+lora".parse().expect("known");
         (plan.retraining.objective, plan.retraining.learning_rate) = (RetrainingObjective::Ce, 0.0);
         (plan.retraining.parameters, plan.retraining.epochs) = ("scalelora+norm".parse().expect("known"), 1);
-        let out = granularity.to_string();
+        let out = format!("zero-{granularity}");
         demo.prune(&plan, &out).expect("a valid run");
         assert!(weights(&demo.path(&out)) == weights(&demo.path("none")), "{granularity}");
     }
@@ -111,19 +115,24 @@ fn a_rate_of_zero_changes_nothing_whatever_the_size() {
 fn retraining_repairs_what_windows_left() {
     let demo = Demo::new();
     let mut plan = short(&demo);
-    (plan.calibration.samples, plan.evaluation.ladder) = (16, true);
-    plan.evaluation.windows = Some(16);
-    for objective in [RetrainingObjective::Ce, RetrainingObjective::Kl, RetrainingObjective::Logits] {
-        plan.retraining.objective = objective;
-        let out = format!("{objective:?}");
+    (plan.calibration.samples, plan.calibration.held_out, plan.calibration.seqlen) = (32, 8, Some(64));
+    (plan.evaluation.ladder, plan.evaluation.windows) = (true, Some(16));
+    let mut retrained = |granularity, objective| {
+        (plan.reconstruction.granularity, plan.retraining.objective) = (granularity, objective);
+        let out = format!("{granularity}-{objective:?}");
         let report = demo.prune(&plan, &out).expect("a valid run");
-        check_windows(&report, 9, &out);
-        let scores: Vec<(&str, f64)> =
-            report.evaluation.iter().map(|rung| (rung.name.as_str(), rung.texts[0].score.perplexity)).collect();
-        let names: Vec<&str> = scores.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, ["dense", "pruned", "reconstructed", "retrained"]);
-        assert!(scores[3].1 < scores[2].1 && scores[2].1 < scores[1].1, "{out}: {scores:?}");
+        check_windows(&report, if granularity == Granularity::None { 1 } else { 9 }, &out);
+        let rungs = report.evaluation.into_iter();
+        rungs.map(|rung| (rung.name, rung.texts[0].score.perplexity)).collect::<Vec<_>>()
+    };
+    for objective in [RetrainingObjective::Ce, RetrainingObjective::Kl, RetrainingObjective::Logits] {
+        let scores = retrained(Granularity::None, objective);
+        assert!(scores[0].1 < scores[2].1 && scores[2].1 < scores[1].1, "{objective:?}: {scores:?}");
     }
+    let scores = retrained(Granularity::Submodule, RetrainingObjective::Kl);
+    let names: Vec<&str> = scores.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["dense", "pruned", "reconstructed", "retrained"]);
+    assert!(scores.is_sorted_by(|a, b| a.0 == "dense" || b.1 < a.1), "{scores:?}");
 }
 
 #[test]

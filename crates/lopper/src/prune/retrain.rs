@@ -12,10 +12,10 @@ use crate::calibration::HiddenStates;
 use crate::checkpoint::{Checkpoint, Rewrite};
 use crate::error::Result;
 use crate::method::to_vec;
-use crate::model::{Decoder, NoTap, Part, Sequences};
+use crate::model::{Decoder, NoTap, Norm, Part, Sequences};
 use crate::plan::{Plan, RetrainingObjective};
 use crate::progress::Event;
-use crate::reconstruction::{Goal, Layers, Prediction, Segment, Window, WindowData, reconstruct};
+use crate::reconstruction::{Goal, Layers, Outcome, Prediction, Segment, Window, WindowData, reconstruct};
 use crate::report::{Stage, WindowFacts};
 use crate::schedule::BATCH_TOKENS;
 use crate::sparsity::Mask;
@@ -23,7 +23,7 @@ use crate::sparsity::Mask;
 use super::block_state::BlockState;
 use super::compress::Record;
 use super::job::Job;
-use super::train::{tell, told};
+use super::train::{MODEL, tell, told};
 
 /// Trains the model in `rewrite` as the plan says, and writes it again.
 pub(super) fn retrain(
@@ -37,40 +37,55 @@ pub(super) fn retrain(
         return Ok(());
     }
     job.observer.event(Event::Stage { name: "retraining the whole model" });
-    let pruned = Decoder::open(Checkpoint::open(rewrite.complete()?)?, job.device.clone())?;
-    let mut states = load(&pruned, record)?;
-    let mut norm = pruned.final_norm()?;
-    let inputs = HiddenStates::embed(&pruned, &job.samples, plan.compute.hidden_states)?;
-    // nothing of the files is mapped while they are written
-    drop(pruned);
-    let teacher = teacher(job, plan, decoder)?;
-    let (head, rotary) = (decoder.head_weight()?, decoder.rotary(plan.calibration_seqlen(decoder.spec()))?);
-    let goal = match (&teacher, plan.retraining.objective) {
-        (Some(states), RetrainingObjective::Kl) => Goal::Probabilities(states, plan.retraining.temperature),
-        (Some(states), _) => Goal::Logits(states),
-        (None, _) => Goal::NextToken,
-    };
-    let objective = Prediction { head: &head, tokens: &job.samples, goal };
-    let data = WindowData { inputs: &inputs, objective: &objective, train: plan.calibration.samples };
-    let settings =
-        plan.retraining.settings(&plan.reconstruction, plan.compute.dtype.precision(), plan.calibration.seed);
-    let none = BTreeMap::new();
-    let mut segments: Vec<Segment> = states
-        .iter_mut()
-        .map(|BlockState { pruned, masks, .. }| Segment {
+    let mut model = Model::open(job, plan, rewrite, record)?;
+    let outcome = model.train(job, plan, decoder)?;
+    told(job, MODEL, &outcome);
+    let trained = !outcome.losses.is_empty();
+    record.windows.push(WindowFacts { window: MODEL.into(), block: 0, outcome });
+    if trained { store(job, &model, rewrite, record) } else { Ok(()) }
+}
+
+/// All that trains, and what it reads.
+struct Model {
+    states: Vec<BlockState>,
+    norm: Norm,
+    inputs: HiddenStates,
+}
+
+impl Model {
+    /// Copies the files: nothing of them is mapped when they are written.
+    fn open(job: &Job, plan: &Plan, rewrite: &mut Rewrite, record: &Record) -> Result<Self> {
+        let pruned = Decoder::open(Checkpoint::open(rewrite.complete()?)?, job.device.clone())?;
+        Ok(Self {
+            states: load(&pruned, record)?,
+            norm: pruned.final_norm()?,
+            inputs: HiddenStates::embed(&pruned, &job.samples, plan.compute.hidden_states)?,
+        })
+    }
+
+    fn train(&mut self, job: &mut Job, plan: &Plan, decoder: &Decoder) -> Result<Outcome> {
+        let teacher = teacher(job, plan, decoder)?;
+        let (head, rotary) = (decoder.head_weight()?, decoder.rotary(plan.calibration_seqlen(decoder.spec()))?);
+        let goal = match (&teacher, plan.retraining.objective) {
+            (Some(states), RetrainingObjective::Kl) => Goal::Probabilities(states, plan.retraining.temperature),
+            (Some(states), _) => Goal::Logits(states),
+            (None, _) => Goal::NextToken,
+        };
+        let objective = Prediction { head: &head, tokens: &job.samples, goal };
+        let data = WindowData { inputs: &self.inputs, objective: &objective, train: plan.calibration.samples };
+        let precision = plan.compute.dtype.precision();
+        let settings = plan.retraining.settings(&plan.reconstruction, precision, plan.calibration.seed);
+        let none = BTreeMap::new();
+        let blocks = self.states.iter_mut().map(|BlockState { pruned, masks, .. }| Segment {
             layers: Layers::Halves(pruned, &[Part::Attention, Part::Mlp]),
             masks,
+        });
+        let norm = Segment { layers: Layers::Norm(&mut self.norm), masks: &none };
+        let mut window = Window { segments: blocks.chain([norm]).collect(), rotary: &rotary };
+        job.timings.measure(Stage::Retrain, || {
+            reconstruct(&mut window, &data, &settings, &mut tell(job.observer, MODEL, true))
         })
-        .collect();
-    segments.push(Segment { layers: Layers::Norm(&mut norm), masks: &none });
-    let mut window = Window { segments, rotary: &rotary };
-    let outcome = job.timings.measure(Stage::Retrain, || {
-        reconstruct(&mut window, &data, &settings, &mut tell(job.observer, "model", true))
-    })?;
-    told(job, "model", &outcome);
-    let trained = !outcome.losses.is_empty();
-    record.windows.push(WindowFacts { window: "model".into(), block: 0, outcome });
-    if trained { store(job, &states, &norm.weight, rewrite, record) } else { Ok(()) }
+    }
 }
 
 /// Every block as it is in the files, with masks of its zeros.
@@ -114,15 +129,9 @@ fn teacher(job: &mut Job, plan: &Plan, decoder: &Decoder) -> Result<Option<Hidde
 }
 
 /// Writes what trained.
-fn store(
-    job: &mut Job,
-    states: &[BlockState],
-    norm: &Tensor,
-    rewrite: &mut Rewrite,
-    record: &mut Record,
-) -> Result<()> {
-    let mut tensors: Vec<(String, &Tensor)> = states.iter().flat_map(|state| state.changed(true)).collect();
-    tensors.push((Decoder::final_norm_name().into(), norm));
+fn store(job: &mut Job, model: &Model, rewrite: &mut Rewrite, record: &mut Record) -> Result<()> {
+    let mut tensors: Vec<(String, &Tensor)> = model.states.iter().flat_map(|state| state.changed(true)).collect();
+    tensors.push((Decoder::final_norm_name().into(), &model.norm.weight));
     job.timings.measure(Stage::Write, || tensors.iter().try_for_each(|(name, tensor)| rewrite.put(name, tensor)))?;
     record.replaced.extend(tensors.into_iter().map(|(name, _)| name));
     Ok(())

@@ -17,6 +17,9 @@ use super::compress::Compression;
 use super::job::Job;
 use super::streams::Captured;
 
+/// What retraining calls its window; it has a stage of its own.
+pub(super) const MODEL: &str = "model";
+
 impl Compression<'_, '_> {
     pub fn reconstruct(&mut self, states: &mut [BlockState], trained: &Trained) -> Result<()> {
         match trained {
@@ -135,6 +138,9 @@ pub(super) fn tell<'a>(
             let Epoch { number, of, loss, speed, .. } = epoch;
             let line = format!("{window}: epoch {number} of {of}, loss {loss:.3}{held_out}, {speed:.0} tokens/s");
             observer.event(Event::Detail(&line));
+            if window == MODEL {
+                observer.event(Event::Progress(number as f64 / of as f64));
+            }
         }
     }
 }
