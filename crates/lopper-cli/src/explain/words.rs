@@ -34,7 +34,7 @@ pub fn steps(plan: &Plan, spec: &DecoderSpec, bytes: u64, scored: usize) -> Resu
     let span = schedule.granularity.span().min(spec.blocks).max(1);
     let (each, whose) = match span {
         1 => (format!("for each of {} blocks, one at a time:", spec.blocks), "its weights"),
-        _ => (format!("for each {span} of {} blocks, and for each block of those:", spec.blocks), "the weights"),
+        _ => (format!("for every {span} of {} blocks together:", spec.blocks), "the weights"),
     };
     steps.push(each);
     steps.push(format!("    load {whose} as f32 ({} a block)", units::bytes(block_bytes(spec))));
