@@ -81,8 +81,8 @@ pub struct Schedule {
     pub dense_inputs: bool,
     /// Whether targets run beside the hidden states of the pruned model.
     pub dense_stream: bool,
-    /// Whether those begin anew with each window.
-    local: bool,
+    /// Whose activations windows should give.
+    targets: WindowTargets,
 }
 
 impl Schedule {
@@ -100,9 +100,9 @@ impl Schedule {
         // inputs of the dense model do not change by pruning: the finer order costs nothing and gives the targets
         let together = plan.pruning.granularity == PruningGranularity::Block && !dense_inputs;
         let groups = if together { vec![halves.to_vec()] } else { halves.map(|part| vec![part]).to_vec() };
-        let local = plan.reconstruction.targets == WindowTargets::Local;
+        let targets = plan.reconstruction.targets;
         // a matrix makes its local targets of its own inputs
-        let own_targets = local && granularity == Granularity::Matrix;
+        let own_targets = targets == WindowTargets::Local && granularity == Granularity::Matrix;
         Ok(Self {
             survey: plan.survey()?,
             granularity,
@@ -111,7 +111,7 @@ impl Schedule {
             calibrates: trains || needs != Needs::Nothing,
             dense_inputs,
             dense_stream: trains && !dense_inputs && !own_targets,
-            local,
+            targets,
         })
     }
 
@@ -138,7 +138,7 @@ impl Schedule {
                         steps.extend(self.teach(half));
                     }
                     _ => {
-                        steps.extend((self.dense_stream && self.local).then_some(Step::Restart));
+                        steps.extend(self.restarts().then_some(Step::Restart));
                         steps.extend(self.teach(half));
                         steps.push(Step::Reconstruct(Trained::Halves(vec![half])));
                     }
@@ -151,7 +151,7 @@ impl Schedule {
 
     /// Every half is pruned, in order, before all of them train.
     fn together(&self, blocks: usize) -> Vec<Step> {
-        let mut steps: Vec<Step> = (self.dense_stream && self.local).then_some(Step::Restart).into_iter().collect();
+        let mut steps: Vec<Step> = self.restarts().then_some(Step::Restart).into_iter().collect();
         let halves: Vec<Half> = (0..blocks).flat_map(|block| [(block, Part::Attention), (block, Part::Mlp)]).collect();
         // statistics of later halves are of what the earlier ones give; dense inputs have to arrive at the targets
         let previews = self.dense_inputs || self.needs != Needs::Nothing;
@@ -169,6 +169,11 @@ impl Schedule {
         let arrived = if self.dense_inputs { halves.len() - 1 } else { 0 };
         steps.extend(halves[arrived..].iter().map(|&half| Step::Advance(half)));
         steps
+    }
+
+    /// Whether targets begin anew with each window.
+    fn restarts(&self) -> bool {
+        self.dense_stream && self.targets == WindowTargets::Local
     }
 
     fn teach(&self, half: Half) -> Option<Step> {

@@ -269,7 +269,7 @@ impl RetrainingPlan {
     /// How the whole model trains, with what the two tables share.
     pub fn settings(&self, shared: &ReconstructionPlan, precision: Precision, seed: u64) -> Settings {
         let &Self { parameters, epochs, learning_rate, batch, .. } = self;
-        Settings { parameters, epochs, learning_rate, batch, ..shared.settings(precision, seed) }
+        Settings { parameters, epochs, batch, learning_rate, ..shared.settings(precision, seed) }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::schedule::{Half, Trained};
 use super::block_state::BlockState;
 use super::compress::Compression;
 use super::job::Job;
-use super::streams::Captured;
+use super::streams::{Captured, Streams};
 
 /// What retraining calls its window; it has a stage of its own.
 pub(super) const MODEL: &str = "model";
@@ -61,15 +61,8 @@ impl Compression<'_, '_> {
         let Some(mask) = state.masks.get(&role).cloned() else { return Ok(()) };
         let Some(mut streams) = self.streams.take() else { return Ok(()) };
         let first = BlockState::first_reader(role);
-        let captured = match streams.captured.take().filter(|captured| captured.role == first) {
-            Some(captured) => captured,
-            None => {
-                let shown = if self.schedule.dense_inputs { &state.dense } else { &state.pruned };
-                let inputs = self.capture(shown, first, &streams.inputs)?;
-                let dense = streams.dense.as_ref().map(|dense| self.capture(&state.dense, first, dense)).transpose()?;
-                Captured { role: first, inputs, dense }
-            }
-        };
+        let captured = streams.captured.take().filter(|captured| captured.role == first);
+        let captured = if let Some(captured) = captured { captured } else { self.captured(state, first, &streams)? };
         let of_target = captured.dense.as_ref().unwrap_or(&captured.inputs);
         let targets = self.apply(state.dense.linear(role), of_target)?;
         let objective = Matching { targets: &targets, loss: self.plan.reconstruction.loss };
@@ -86,6 +79,14 @@ impl Compression<'_, '_> {
         self.streams = Some(streams);
         self.note(name, state.index, outcome);
         self.record_errors(state, |other| other == role)
+    }
+
+    /// What the layers that read with `role` are shown.
+    fn captured(&mut self, state: &BlockState, role: LinearRole, streams: &Streams) -> Result<Captured> {
+        let shown = if self.schedule.dense_inputs { &state.dense } else { &state.pruned };
+        let inputs = self.capture(shown, role, &streams.inputs)?;
+        let dense = streams.dense.as_ref().map(|dense| self.capture(&state.dense, role, dense)).transpose()?;
+        Ok(Captured { role, inputs, dense })
     }
 
     /// The outputs of a linear layer.

@@ -138,13 +138,11 @@ impl Window<'_> {
             states.push(y.tensor().clone());
         }
         let (mut tape, y) = self.record(trainee, last, &states[last], sequences)?;
-        let scale = match *scale {
-            Some(scale) => scale,
-            None => {
-                let before =
-                    objective.loss(&mut Tape::inference(tape.precision()), &y.tensor().into(), indices, 1.0)?;
-                *scale.insert(before.tensor().to_scalar::<f32>()?.max(f32::MIN_POSITIVE).recip().min(1e30))
-            }
+        let scale = if let Some(scale) = *scale {
+            scale
+        } else {
+            let before = objective.loss(&mut Tape::inference(tape.precision()), &y.tensor().into(), indices, 1.0)?;
+            *scale.insert(before.tensor().to_scalar::<f32>()?.max(f32::MIN_POSITIVE).recip().min(1e30))
         };
         let loss = objective.loss(&mut tape, &y, indices, scale * share)?;
         let value = f64::from(loss.tensor().to_scalar::<f32>()?);

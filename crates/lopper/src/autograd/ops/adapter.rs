@@ -69,12 +69,16 @@ impl AdapterForm {
     fn meet(&self, product: &mut [f32], weight: &[f32]) {
         match self {
             Self::Added { scale, mask } => {
-                product.iter_mut().for_each(|p| *p *= scale);
-                mask.iter().for_each(|mask| apply_mask(product, mask.as_slice()));
+                multiply(product, *scale);
+                if let Some(mask) = mask {
+                    apply_mask(product, mask.as_slice());
+                }
                 add_assign(product, weight);
             }
             Self::Multiplied { offset, scale } => {
-                product.iter_mut().for_each(|p| *p = offset + scale * *p);
+                for p in product.iter_mut() {
+                    *p = offset + scale * *p;
+                }
                 multiply_assign(product, weight);
             }
         }
@@ -85,7 +89,9 @@ impl AdapterForm {
         let mut dp = copied(dy);
         let scale = match self {
             Self::Added { scale, mask } => {
-                mask.iter().for_each(|mask| apply_mask(&mut dp, mask.as_slice()));
+                if let Some(mask) = mask {
+                    apply_mask(&mut dp, mask.as_slice());
+                }
                 *scale
             }
             Self::Multiplied { scale, .. } => {
@@ -93,7 +99,7 @@ impl AdapterForm {
                 *scale
             }
         };
-        dp.iter_mut().for_each(|g| *g *= scale);
+        multiply(&mut dp, scale);
         dp
     }
 
@@ -103,6 +109,12 @@ impl AdapterForm {
             Self::Added { .. } => Ok(None),
             Self::Multiplied { .. } => Ok(Some(composed(&weight.ones_like()?, &left.matmul(right)?, self)?)),
         }
+    }
+}
+
+fn multiply(values: &mut [f32], factor: f32) {
+    for value in values {
+        *value *= factor;
     }
 }
 

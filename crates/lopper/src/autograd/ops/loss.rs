@@ -18,7 +18,7 @@ impl Tape {
         Ok(self.push(loss, &values.iter().collect::<Vec<_>>(), move |upstream, sink| {
             let upstream = f64::from(upstream.to_scalar::<f32>()?);
             for (value, gradient) in inputs {
-                let scaled = if upstream == 1.0 { gradient } else { (gradient * upstream)? };
+                let scaled = if (upstream - 1.0).abs() < f64::EPSILON { gradient } else { (gradient * upstream)? };
                 sink.give(&value, scaled)?;
             }
             Ok(())

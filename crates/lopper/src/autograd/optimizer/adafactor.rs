@@ -54,8 +54,9 @@ impl Factors {
             self.across.iter().map(|&(column, _)| (column / mean).max(SMALLEST).sqrt().recip() as f32).collect();
         gradient.par_chunks_mut(self.columns).zip(&self.rows).for_each(|(row, &(mean, _))| {
             let root = mean.max(SMALLEST).sqrt().recip() as f32;
-            row.iter_mut().for_each(|g| *g *= root);
-            row.iter_mut().zip(&across).for_each(|(g, root)| *g *= root);
+            for (place, g) in row.iter_mut().enumerate() {
+                *g *= root * across.get(place).copied().unwrap_or(1.0);
+            }
         });
     }
 }
@@ -72,7 +73,9 @@ impl Rule for Factors {
         let mask = update.mask.map(Mask::as_slice);
         on_slices(update, |weight, gradient| {
             let mut step = gradient.to_vec();
-            mask.iter().for_each(|mask| lopper_kernels::apply_mask(&mut step, mask));
+            if let Some(mask) = mask {
+                lopper_kernels::apply_mask(&mut step, mask);
+            }
             self.see(&step, f64::from(update.step).powf(DECAY));
             self.precondition(&mut step);
             let (squares, count) = kept_squares(&step, mask);
