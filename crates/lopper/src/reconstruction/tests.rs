@@ -189,7 +189,9 @@ fn gradients_of_the_next_token_loss_are_those_of_pytorch() {
         assert!(error < 1e-4, "{name}: {error:.2e}");
     };
     for (index, block) in blocks.iter().enumerate() {
-        tensors(block, index).iter().for_each(|(name, tensor)| close(tensor, &format!("model.layers.{index}.{name}")));
+        for (name, tensor) in tensors(block, index) {
+            close(&tensor, &format!("model.layers.{index}.{name}"));
+        }
     }
     close(&norm.weight, Decoder::final_norm_name());
 }
