@@ -27,6 +27,9 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    /// Name of the weight of the norm before the head.
+    pub const FINAL_NORM: &str = names::FINAL_NORM;
+
     /// Reads config.json and checks that every tensor it implies is there with the right shape.
     ///
     /// # Errors
@@ -132,7 +135,11 @@ impl Decoder {
         Ok(Linear { weight: self.load(&Self::weight_name(id))?, bias })
     }
 
-    fn load_norm(&self, name: &str) -> Result<Norm> {
+    /// Loads the norm whose weight has this name.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn load_norm(&self, name: &str) -> Result<Norm> {
         Ok(Norm { weight: self.load(name)?, epsilon: self.spec.norm_epsilon })
     }
 
@@ -188,19 +195,6 @@ impl Decoder {
         self.checkpoint.release(names::EMBEDDING);
     }
 
-    /// Name of the weight of the norm before the head.
-    pub fn final_norm_name() -> &'static str {
-        names::FINAL_NORM
-    }
-
-    /// The norm before the head.
-    ///
-    /// # Errors
-    /// If it cannot be read.
-    pub fn final_norm(&self) -> Result<Norm> {
-        self.load_norm(names::FINAL_NORM)
-    }
-
     /// The whole head as f32, [vocabulary, hidden].
     ///
     /// # Errors
@@ -214,7 +208,7 @@ impl Decoder {
     /// # Errors
     /// If the norm cannot be read.
     pub fn head(&self) -> Result<Head<'_>> {
-        Ok(Head { decoder: self, norm: self.final_norm()? })
+        Ok(Head { decoder: self, norm: self.load_norm(names::FINAL_NORM)? })
     }
 }
 

@@ -58,7 +58,7 @@ impl Model {
         let pruned = Decoder::open(Checkpoint::open(rewrite.complete()?)?, job.device.clone())?;
         Ok(Self {
             states: load(&pruned, record)?,
-            norm: pruned.final_norm()?,
+            norm: pruned.load_norm(Decoder::FINAL_NORM)?,
             inputs: HiddenStates::embed(&pruned, &job.samples, plan.compute.hidden_states)?,
         })
     }
@@ -109,7 +109,7 @@ fn teacher(job: &mut Job, plan: &Plan, decoder: &Decoder) -> Result<Option<Hidde
     let (precision, length) = (plan.compute.dtype.precision(), plan.calibration_seqlen(decoder.spec()));
     let (batch, rotary) = ((BATCH_TOKENS / length).max(1), decoder.rotary(length)?);
     let mut states = HiddenStates::embed(decoder, &job.samples, plan.compute.hidden_states)?;
-    let norm = decoder.final_norm()?;
+    let norm = decoder.load_norm(Decoder::FINAL_NORM)?;
     job.timings.measure(Stage::Advance, || {
         for index in 0..decoder.spec().blocks {
             let block = decoder.load_block(index)?;
@@ -131,7 +131,7 @@ fn teacher(job: &mut Job, plan: &Plan, decoder: &Decoder) -> Result<Option<Hidde
 /// Writes what trained.
 fn store(job: &mut Job, model: &Model, rewrite: &mut Rewrite, record: &mut Record) -> Result<()> {
     let mut tensors: Vec<(String, &Tensor)> = model.states.iter().flat_map(|state| state.changed(true)).collect();
-    tensors.push((Decoder::final_norm_name().into(), &model.norm.weight));
+    tensors.push((Decoder::FINAL_NORM.into(), &model.norm.weight));
     job.timings.measure(Stage::Write, || tensors.iter().try_for_each(|(name, tensor)| rewrite.put(name, tensor)))?;
     record.replaced.extend(tensors.into_iter().map(|(name, _)| name));
     Ok(())

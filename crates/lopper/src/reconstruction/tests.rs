@@ -173,7 +173,8 @@ fn gradients_of_the_next_token_loss_are_those_of_pytorch() {
     let mut blocks: Vec<Block> =
         (0..decoder.spec().blocks).map(|index| decoder.load_block(index).expect("block")).collect();
     let (masks, none): (Vec<_>, _) = (blocks.iter().map(whole).collect(), BTreeMap::new());
-    let (mut norm, head) = (decoder.final_norm().expect("norm"), decoder.head_weight().expect("head"));
+    let (mut norm, head) =
+        (decoder.load_norm(Decoder::FINAL_NORM).expect("norm"), decoder.head_weight().expect("head"));
     let rotary = decoder.rotary(24).expect("angles");
     let mut window = all(&mut blocks, &masks, (&mut norm, &none), &rotary);
     let trainee = Trainee::new(&mut window, &settings()).expect("trainee");
@@ -193,7 +194,7 @@ fn gradients_of_the_next_token_loss_are_those_of_pytorch() {
             close(&tensor, &format!("model.layers.{index}.{name}"));
         }
     }
-    close(&norm.weight, Decoder::final_norm_name());
+    close(&norm.weight, Decoder::FINAL_NORM);
 }
 
 /// A whole model as a window.
@@ -275,6 +276,7 @@ impl Tiny {
 
 #[test]
 fn every_parameter_set_trains_every_family_and_keeps_the_mask() {
+    let (mut found, mut tried) = (0, 0);
     for family in ["llama", "mistral", "qwen2"] {
         for set in SETS {
             for halves in [1, 2, 4] {
@@ -289,18 +291,20 @@ fn every_parameter_set_trains_every_family_and_keeps_the_mask() {
                     assert!(outcome.losses.is_empty() && tiny.weights() == before, "{what}");
                     continue;
                 }
-                // the norms of a random model need not find a way that helps other texts, and what LoRA fills is lost
-                if ["norm", "bias", "lora"].contains(&set) {
-                    assert!(outcome.held_out_after <= outcome.held_out_before, "{what}");
-                    continue;
+                assert!(outcome.held_out_after <= outcome.held_out_before, "{what}");
+                // a random model need not find a way that helps other texts: it is then left as it was
+                assert_eq!(outcome.losses.is_empty(), outcome.restored == 3, "{what}");
+                if set != "bias" {
+                    assert_eq!(outcome.losses.is_empty(), tiny.weights() == before, "{what}");
                 }
-                assert!(outcome.restored == 0 && outcome.held_out.len() == 2, "{what}");
-                assert!(outcome.losses[1] < outcome.losses[0], "{what}");
-                assert!(outcome.held_out_after < outcome.held_out_before, "{what}");
-                assert!(tiny.weights() != before, "{what}");
+                let falls = outcome.losses.is_sorted_by(|a, b| b < a);
+                assert!(falls, "{what}");
+                found += usize::from(outcome.restored == 0);
+                tried += 1;
             }
         }
     }
+    assert!(4 * found >= 3 * tried, "{found} of {tried} found a way without a lower rate");
 }
 
 #[test]
@@ -398,7 +402,7 @@ fn a_model_learns_what_it_is_taught() {
     let blocks = tiny.blocks.clone();
     for goal in [Goal::NextToken, Goal::Probabilities(&teacher, 2.0), Goal::Logits(&teacher)] {
         let (mut blocks, none) = (blocks.clone(), BTreeMap::new());
-        let mut norm = tiny.decoder.final_norm().expect("norm");
+        let mut norm = tiny.decoder.load_norm(Decoder::FINAL_NORM).expect("norm");
         let mut window = all(&mut blocks, &tiny.masks, (&mut norm, &none), &tiny.rotary);
         let objective = Prediction { head: &head, tokens: &tokens, goal };
         let data = WindowData { inputs: &tiny.inputs, objective: &objective, train: 4 };
