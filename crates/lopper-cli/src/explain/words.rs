@@ -4,7 +4,7 @@ use lopper::Result;
 use lopper::calibration::{Needs, Sampling};
 use lopper::explain::rungs;
 use lopper::model::{DecoderSpec, LinearRole, Part};
-use lopper::plan::{Inputs, Plan, Ratios};
+use lopper::plan::{Inputs, Plan, Ratios, RetrainingObjective};
 use lopper::reconstruction::Parameters;
 use lopper::schedule::{Schedule, Step, Trained};
 
@@ -42,11 +42,32 @@ pub fn steps(plan: &Plan, spec: &DecoderSpec, bytes: u64, scored: usize) -> Resu
         steps.push(format!("    {}", self::step(&step, plan, spec, &schedule)?));
     }
     steps.push(format!("    write {whose} in the dtype of the file, and forget them"));
+    steps.extend(retrain(plan));
     steps.push("reopen what was written, check that every matrix has its zeros and that nothing else changed".into());
     if scored > 0 {
         steps.push(format!("score what was written ({models} models are scored in all), then give it its name"));
     }
     Ok(steps)
+}
+
+fn retrain(plan: &Plan) -> Option<String> {
+    let retraining = &plan.retraining;
+    let goal = match retraining.objective {
+        RetrainingObjective::None => return None,
+        RetrainingObjective::Ce => "predict the next token",
+        RetrainingObjective::Kl => "predict what the dense model predicts",
+        RetrainingObjective::Logits => "give the logits of the dense model",
+    };
+    let (epochs, windows) = (retraining.epochs, plan.calibration.samples);
+    Some(format!(
+        "train {} of the whole model at once to {goal}: {epochs} epochs of {windows} windows; zeros stay zero",
+        what_trains(retraining.parameters)
+    ))
+}
+
+/// What trains.
+fn what_trains(parameters: Parameters) -> String {
+    if parameters == Parameters::FULL { "the kept weights".into() } else { parameters.to_string() }
 }
 
 fn block_bytes(spec: &DecoderSpec) -> u64 {
@@ -102,10 +123,7 @@ fn reconstruct(trained: &Trained, plan: &Plan, spec: &DecoderSpec, schedule: &Sc
             span => format!("the {span} blocks together"),
         },
     };
-    let trains = match reconstruction.parameters {
-        Parameters::FULL => "the kept weights".into(),
-        parameters => format!("{parameters}"),
-    };
+    let trains = what_trains(reconstruction.parameters);
     let rows = reconstruction.batch * reconstruction.accumulate * plan.calibration_seqlen(spec);
     format!(
         "train {trains} of {what} to give what the dense model gives: {} epochs of {} windows, {} tokens a step",
