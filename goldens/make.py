@@ -11,7 +11,9 @@ import criteria
 import elementwise
 import layer_problem
 import llama
+import losses
 import mistral
+import optimizers
 import qwen2
 import real_models
 import rotary
@@ -19,7 +21,8 @@ import sparsegpt
 import window
 
 GOLDENS = (
-    llama, mistral, qwen2, window, adamw, layer_problem, criteria, sparsegpt, compensation, rotary, elementwise,
+    llama, mistral, qwen2, window, adamw, optimizers, layer_problem, criteria, sparsegpt, compensation, rotary, elementwise,
+    losses,
 )
 
 

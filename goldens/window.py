@@ -4,7 +4,11 @@
     block      the decoder block
     attention  x + attention(norm(x))
     mlp        x + mlp(norm(x))
+    blocks     blocks 1 and 2, one after the other; gradients by the number of the block
 Each file: x, target, output, loss [1], grad.x, and grad.<name of the parameter inside the block>; all f32.
+
+model.safetensors: the whole model on ids [2, 24]: loss [1], the mean cross-entropy of the next tokens, and grad.<name> of every
+parameter but embedding and head.
 """
 
 from collections.abc import Callable
@@ -49,6 +53,31 @@ def golden(block: nn.Module, window: Callable[[Tensor], Tensor], x: Tensor, targ
     return {"x": x, "target": target, "output": output, "loss": loss.reshape(1), "grad.x": x.grad} | gradients
 
 
+class Blocks(nn.Module):
+    """Consecutive blocks."""
+
+    def __init__(self, blocks: dict[str, nn.Module]) -> None:
+        super().__init__()
+        for name, block in blocks.items():
+            self.add_module(name, block)
+
+    def forward(self, x: Tensor, **arguments: object) -> Tensor:
+        for block in self.children():
+            x = block(x, **arguments)
+        return x
+
+
+def predictions(model: nn.Module) -> dict[str, Tensor]:
+    """Cross-entropy of the next tokens of random texts."""
+    model.zero_grad(set_to_none=True)
+    ids = torch.randint(model.config.vocab_size, (BATCH, LENGTH), generator=generator(19))
+    logits = model(ids).logits[:, :-1]
+    loss = nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+    loss.backward()
+    named = {n: p.grad for n, p in model.named_parameters() if "embed_tokens" not in n and "lm_head" not in n}
+    return {"ids": ids, "loss": loss.reshape(1)} | {f"grad.{name}": gradient for name, gradient in named.items()}
+
+
 def write() -> None:
     model = load(FIXTURES / "llama", FIXTURES / "llama")
     source = generator(5)
@@ -58,6 +87,10 @@ def write() -> None:
     block = model.model.layers[1]
     for name, window in windows(block, model.model.rotary_emb).items():
         save_tensors(FIXTURES / "window" / f"{name}.safetensors", golden(block, window, x, target))
+    blocks = Blocks({str(index): model.model.layers[index] for index in (1, 2)})
+    whole = windows(blocks, model.model.rotary_emb)["block"]
+    save_tensors(FIXTURES / "window" / "blocks.safetensors", golden(blocks, whole, x, target))
+    save_tensors(FIXTURES / "window" / "model.safetensors", predictions(model))
 
 
 if __name__ == "__main__":

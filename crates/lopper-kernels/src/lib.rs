@@ -17,6 +17,7 @@ mod attention_backward;
 mod buffer;
 mod conjugate_gradient;
 pub mod dispatch;
+mod distillation;
 mod elementwise;
 mod gemm;
 mod gemm_bf16;
@@ -40,6 +41,7 @@ pub use attention::{AttentionShape, attention};
 pub use attention_backward::attention_backward;
 pub use buffer::{copied, zeros};
 pub use conjugate_gradient::{conjugate_gradient_start, conjugate_gradient_step};
+pub use distillation::{distillation, distillation_backward};
 pub use elementwise::{
     add_assign, add_bias, apply_mask, column_products, column_squares, column_sums, multiply_assign,
 };

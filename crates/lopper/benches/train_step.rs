@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use lopper::autograd::optimizer::AdamW;
+use lopper::autograd::optimizer::{Optimizer, OptimizerKind};
 use lopper::autograd::{AttentionLayout, Gradients, Tape, Value};
 use lopper::model::{Attention, Block, Linear, Mlp, NoTap, Norm, RotaryScaling, RotarySpec, Sequences};
 use lopper::sparsity::{Mask, Pattern, Scope};
@@ -99,7 +99,7 @@ fn measure_peer(python: &Path, threads: usize, times: &mut Times) {
 
 struct Case {
     block: Block,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     gradients: Gradients,
     x: Tensor,
     target: Tensor,
@@ -110,7 +110,7 @@ struct Case {
 
 impl Case {
     fn new(length: usize, precision: Precision) -> Result<Self> {
-        let mut optimizer = AdamW::new(0.0);
+        let mut optimizer = Optimizer::new(OptimizerKind::AdamW, 0.0);
         let block = block(&mut optimizer)?;
         let shape = (BATCH * length, HIDDEN);
         let rotary =
@@ -148,7 +148,7 @@ impl Case {
 }
 
 /// Random weights, half of them pruned, all of them variables of the optimiser.
-fn block(optimizer: &mut AdamW) -> Result<Block> {
+fn block(optimizer: &mut Optimizer) -> Result<Block> {
     let half = Pattern::Unstructured { sparsity: 0.5, scope: Scope::Row };
     let mut linear = |d_out: usize, d_in: usize| {
         let mut weight = Tensor::randn(0f32, 0.05, d_out * d_in, &Device::Cpu)?.to_vec1::<f32>()?;

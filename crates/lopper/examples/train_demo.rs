@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor, Var};
-use lopper::autograd::optimizer::{AdamW, LinearSchedule};
+use lopper::autograd::optimizer::{Decay, Optimizer, OptimizerKind, RateSchedule};
 use lopper::autograd::{AttentionLayout, Gradients, RotaryTable, Tape};
 use lopper::error::{Error, Result};
 use lopper::evaluation::tokenize;
@@ -139,11 +139,11 @@ impl Model {
     }
 
     fn train(&mut self, tokens: &[u32], steps: usize) -> Result<()> {
-        let mut optimizer = AdamW::new(0.01);
+        let mut optimizer = Optimizer::new(OptimizerKind::AdamW, 0.01);
         for variable in self.variables.values() {
             optimizer.add(variable, None, 1.0)?;
         }
-        let schedule = LinearSchedule { peak: LEARNING_RATE, warm_up: 0.05, steps };
+        let schedule = RateSchedule { decay: Decay::Linear, peak: LEARNING_RATE, warm_up: 0.05, steps };
         let (mut gradients, started, mut mean) = (Gradients::default(), Instant::now(), 0.0);
         for (step, batch) in tokens.chunks_exact(BATCH * LENGTH + 1).take(steps).enumerate() {
             let mut tape = Tape::new(Precision::F32, optimizer.tensors());

@@ -16,8 +16,8 @@ use lopper::model::{
     AttentionSpec, Decoder, DecoderSpec, LinearId, LinearRole, MlpSpec, NoTap, Part, RotaryScaling, RotarySpec,
     Sequences, Tap,
 };
-use lopper::plan::{Allocation, Granularity, Measured, Plan, PruningPlan, Ratios, Rule};
-use lopper::reconstruction::{Settings, Window, WindowData, reconstruct};
+use lopper::plan::{Allocation, Granularity, Measured, Plan, PruningPlan, Ratios, ReconstructionPlan, Rule};
+use lopper::reconstruction::{Layers, Matching, Segment, Window, WindowData, reconstruct};
 use lopper::report::Report;
 use lopper::sparsity::allocation::Histogram;
 use lopper::sparsity::{Extent, Mask, Pattern, Scope};
@@ -270,19 +270,13 @@ fn a_layer_without_a_mask_does_not_train() {
         Ok((y.tensor().clone(), ()))
     };
     targets.advance(2, forward, |_, ()| Ok(())).expect("forward");
-    let settings = Settings {
-        epochs: 2,
-        batch: 2,
-        learning_rate: 0.01,
-        warm_up: 0.1,
-        weight_decay: 0.0,
-        train_norms: true,
-        precision: Precision::F32,
-        seed: 0,
-    };
-    let mut window = Window { block: &mut block, parts: &[Part::Mlp], masks: &masks, rotary: &rotary };
-    let outcome = reconstruct(&mut window, &WindowData { inputs: &inputs, targets: &targets, train: 4 }, &settings)
-        .expect("trained");
+    let plan = ReconstructionPlan { learning_rate: 0.01, ..ReconstructionPlan::default() };
+    let settings = plan.settings(Precision::F32, 0);
+    let segments = vec![Segment { layers: Layers::Halves(&mut block, &[Part::Mlp]), masks: &masks }];
+    let mut window = Window { segments, rotary: &rotary };
+    let objective = Matching { targets: &targets, loss: plan.loss };
+    let data = WindowData { inputs: &inputs, objective: &objective, train: 4 };
+    let outcome = reconstruct(&mut window, &data, &settings, &mut |_| ()).expect("trained");
     assert!(outcome.restored == 0 && outcome.held_out_after < outcome.held_out_before, "{outcome:?}");
     let numbers = |tensor: &Tensor| tensor.flatten_all().and_then(|tensor| tensor.to_vec1::<f32>()).expect("numbers");
     for role in LinearRole::ALL {

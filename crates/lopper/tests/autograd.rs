@@ -4,15 +4,20 @@ mod golden;
 
 use candle_core::{Tensor, Var};
 use golden::{Golden, assert_close, tiny};
-use lopper::autograd::optimizer::AdamW;
-use lopper::autograd::{AttentionLayout, Gradients, RotaryTable, Tape, Value};
+use lopper::autograd::optimizer::{Optimizer, OptimizerKind};
+use lopper::autograd::{AdapterForm, AttentionLayout, Gradients, RotaryTable, Tape, Value};
 use lopper::model::{Decoder, LinearId, LinearRole, NoTap, Part, Sequences};
 use lopper::sparsity::Mask;
 use lopper_kernels::Precision;
 
 /// Runs `op` on the inputs both ways; output and gradients must be the golden's.
 fn check(name: &str, inputs: &[(&str, Tensor)], op: &dyn Fn(&mut Tape, &[Value]) -> Value) {
-    let golden = Golden::open("elementwise");
+    check_in("elementwise", name, inputs, op);
+}
+
+/// The same with a golden of another file.
+fn check_in(file: &str, name: &str, inputs: &[(&str, Tensor)], op: &dyn Fn(&mut Tape, &[Value]) -> Value) {
+    let golden = Golden::open(file);
     for composed in [false, true] {
         let mut tape = Tape::new(Precision::F32, inputs.iter().map(|(_, tensor)| tensor));
         if composed {
@@ -95,6 +100,80 @@ fn losses() {
     check("cross_entropy", &[("input", logits)], &|tape, v| tape.cross_entropy(&v[0], &targets).expect("op"));
 }
 
+#[test]
+fn losses_of_training() {
+    let golden = Golden::open("losses");
+    let input = |name: &str| [("input", golden.get(&format!("{name}.input")).clone())];
+    let [normalized, cosine] = ["mse_normalized", "cosine"].map(|name| golden.get(&format!("{name}.target")));
+    check_in("losses", "mse_normalized", &input("mse_normalized"), &|tape, v| {
+        tape.normalized_squared_error(&v[0], normalized, 1.0).expect("op")
+    });
+    check_in("losses", "cosine", &input("cosine"), &|tape, v| tape.cosine_distance(&v[0], cosine, 1.0).expect("op"));
+    let teacher = golden.get("distillation.teacher");
+    check_in("losses", "distillation", &input("distillation"), &|tape, v| {
+        tape.distillation(&v[0], teacher, 2.0).expect("op")
+    });
+}
+
+/// The gradient of a sum against differences of it, for each entry of each input.
+fn check_differences(inputs: &[Tensor], op: &dyn Fn(&mut Tape, &[Value]) -> Value, what: &str) {
+    let upstream =
+        Tensor::arange(0f32, 35.0, &candle_core::Device::Cpu).and_then(|t| t.reshape((5, 7))).expect("tensor");
+    for composed in [false, true] {
+        let run = |inputs: &[Tensor]| {
+            let mut tape = Tape::new(Precision::F32, inputs);
+            if composed {
+                tape = tape.composed();
+            }
+            let values: Vec<Value> = inputs.iter().map(|tensor| tape.value(tensor)).collect();
+            let y = op(&mut tape, &values);
+            let loss = tape.candle([&y], |[y]| (y * &upstream)?.sum_all()).expect("loss");
+            (f64::from(loss.tensor().to_scalar::<f32>().expect("a number")), tape, loss)
+        };
+        let (_, tape, loss) = run(inputs);
+        let mut gradients = Gradients::default();
+        tape.backward(&loss, &mut gradients).expect("backward");
+        for (place, input) in inputs.iter().enumerate() {
+            let data = golden::vec(input);
+            let differences: Vec<f32> = (0..data.len())
+                .map(|entry| {
+                    let [high, low] = [0.05, -0.05].map(|step| {
+                        let (mut inputs, mut data) = (inputs.to_vec(), data.clone());
+                        data[entry] += step;
+                        inputs[place] = Tensor::from_vec(data, input.shape(), input.device()).expect("tensor");
+                        run(&inputs).0
+                    });
+                    ((high - low) / 0.1) as f32
+                })
+                .collect();
+            let want = Tensor::from_vec(differences, input.shape(), input.device()).expect("tensor");
+            // the op is linear in each input: only rounding remains
+            assert_close(gradients.of(input).expect("a gradient"), &want, 2e-4, &format!("{what} {place} {composed}"));
+        }
+    }
+}
+
+#[test]
+fn adapters() {
+    let device = candle_core::Device::Cpu;
+    let random = |rows: usize, columns: usize, seed: usize| {
+        let data: Vec<f32> =
+            (0..rows * columns).map(|i| ((i * 7919 + seed * 104_729) % 1000) as f32 / 500.0 - 1.0).collect();
+        Tensor::from_vec(data, (rows, columns), &device).expect("tensor")
+    };
+    let inputs = [random(5, 7, 1), random(5, 2, 2), random(2, 7, 3)];
+    let mask = Mask::new(7, (0..35).map(|i| u8::from(i % 3 != 0)).collect());
+    for form in [
+        AdapterForm::Added { scale: 0.5, mask: None },
+        AdapterForm::Added { scale: 0.5, mask: Some(mask) },
+        AdapterForm::Multiplied { offset: 0.0, scale: 1.0 },
+        AdapterForm::Multiplied { offset: 1.0, scale: 0.5 },
+    ] {
+        let op = |tape: &mut Tape, v: &[Value]| tape.adapted([&v[0], &v[1], &v[2]], &form).expect("op");
+        check_differences(&inputs, &op, &format!("{form:?}"));
+    }
+}
+
 /// Gradients of a window of block 1 of the tiny llama, by names of the file.
 fn check_window(file: &str, parts: &[Part]) {
     let (_directory, decoder) = tiny("llama");
@@ -153,7 +232,7 @@ fn gradients_of_windows() {
 fn adamw_on_a_mask() {
     let golden = Golden::open("window/adamw");
     let weight = Var::from_tensor(golden.get("start")).expect("variable");
-    let mut optimizer = AdamW::new(0.01);
+    let mut optimizer = Optimizer::new(OptimizerKind::AdamW, 0.01);
     optimizer.add(&weight, Some(Mask::new(20, golden.bytes("mask"))), 1.0).expect("moments");
     for step in 0..3 {
         let gradient = golden.get("grads").get(step).expect("a step");
@@ -166,6 +245,52 @@ fn adamw_on_a_mask() {
         let want = golden.get(&format!("result.{step}"));
         assert_close(weight.as_tensor(), want, 1e-6, &format!("step {step}"));
     }
+}
+
+/// Gives an optimiser of one weight the golden's gradients, one step each; `after` sees the weight.
+fn descend(
+    kind: OptimizerKind,
+    weight: &Var,
+    mask: Option<Mask>,
+    rate: &dyn Fn(usize) -> f32,
+    after: &dyn Fn(usize, &Tensor),
+) {
+    let golden = Golden::open("window/optimizers");
+    let mut optimizer = Optimizer::new(kind, 0.0);
+    optimizer.add(weight, mask, 1.0).expect("state");
+    for step in 0..3 {
+        let gradient = golden.get("grads").get(step).expect("a step");
+        let mut tape = Tape::new(Precision::F32, [weight.as_tensor()]);
+        let value = tape.value(weight.as_tensor());
+        let loss = tape.candle([&value], |[w]| (w * &gradient)?.sum_all()).expect("loss");
+        let mut gradients = Gradients::default();
+        tape.backward(&loss, &mut gradients).expect("backward");
+        optimizer.step(&gradients, rate(step)).expect("step");
+        after(step, weight.as_tensor());
+    }
+}
+
+#[test]
+fn adafactor_and_momentum() {
+    let golden = Golden::open("window/optimizers");
+    let start = golden.get("start");
+    let mask = Mask::new(20, golden.bytes("mask"));
+    let weight = Var::from_tensor(start).expect("variable");
+    let rate = |step| golden.vec(&format!("rate.{step}"))[0];
+    descend(OptimizerKind::Adafactor, &weight, None, &rate, &|step, weight| {
+        let moved = |after: &Tensor| (after - start).expect("same shape");
+        assert_close(&moved(weight), &moved(golden.get(&format!("adafactor.{step}"))), 1e-4, "adafactor");
+    });
+    let masked = mask.to_tensor(start.device()).and_then(|mask| start * mask.to_dtype(start.dtype())?).expect("masked");
+    let weight = Var::from_tensor(&masked).expect("variable");
+    descend(OptimizerKind::Sgd, &weight, Some(mask.clone()), &|_| 1e-2, &|step, weight| {
+        assert_close(weight, golden.get(&format!("sgd.{step}")), 1e-6, "sgd");
+    });
+    let weight = Var::from_tensor(&masked).expect("variable");
+    descend(OptimizerKind::Adafactor, &weight, Some(mask.clone()), &|_| 1e-2, &|_, weight| {
+        let zero = golden::vec(weight).iter().zip(mask.as_slice()).all(|(&w, &kept)| kept == 1 || w == 0.0);
+        assert!(zero, "a pruned weight moved");
+    });
 }
 
 #[test]

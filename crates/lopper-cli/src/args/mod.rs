@@ -2,6 +2,7 @@
 
 mod choice;
 mod plan;
+mod training;
 
 use std::path::PathBuf;
 

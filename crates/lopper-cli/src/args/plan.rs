@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use lopper::calibration::{HiddenDtype, Sampling};
 use lopper::method::{METHODS, Order};
-use lopper::plan::{ComputeDtype, Granularity, Inputs, Plan, PruningGranularity, Ratios, Rule};
+use lopper::plan::{ComputeDtype, Inputs, Plan, PruningGranularity, Ratios, Rule};
 use lopper::sparsity::Extent;
 
 use super::choice::{compensation, criterion, method, one_of};
+use super::training::{ReconstructionOptions, RetrainingOptions};
 
 /// What to prune, how to repair it, what to measure: the flags shared by `prune`, `explain` and `study`.
 #[derive(Args, Debug, Default)]
@@ -66,27 +67,10 @@ pub struct PlanOptions {
     #[arg(long, value_name = "SIZE", value_parser = one_of::<PruningGranularity>(&["submodule", "block"]), help_heading = PRUNING)]
     pub prune_granularity: Option<PruningGranularity>,
 
-    /// What to train together against the dense model; `none` skips training [default: submodule]
-    #[arg(long, value_name = "SIZE", value_parser = one_of::<Granularity>(&["submodule", "none"]), help_heading = RECONSTRUCTION)]
-    pub reconstruct: Option<Granularity>,
-    /// Passes over the calibration windows [default: 2]
-    #[arg(long, value_name = "N", help_heading = RECONSTRUCTION)]
-    pub epochs: Option<usize>,
-    /// Largest step of a weight, as a share of its matrix's root mean square [default: 0.02]
-    #[arg(long, value_name = "RATE", help_heading = RECONSTRUCTION)]
-    pub learning_rate: Option<f32>,
-    /// Share of the training steps spent warming up [default: 0.1]
-    #[arg(long, value_name = "SHARE", help_heading = RECONSTRUCTION)]
-    pub warm_up: Option<f32>,
-    /// Calibration windows per training step [default: 2]
-    #[arg(long, value_name = "N", help_heading = RECONSTRUCTION)]
-    pub batch: Option<usize>,
-    /// Train the weights of norms too; `--train-norms=false` leaves them [default: true]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = RECONSTRUCTION)]
-    pub train_norms: Option<bool>,
-    /// Weight decay of the optimiser [default: 0.0]
-    #[arg(long, value_name = "DECAY", help_heading = RECONSTRUCTION)]
-    pub weight_decay: Option<f32>,
+    #[command(flatten)]
+    pub reconstruction: ReconstructionOptions,
+    #[command(flatten)]
+    pub retraining: RetrainingOptions,
 
     /// Text that shows the model at work: files as they stand, or JSONL with a field `text` [default: built-in text]
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = CALIBRATION)]
@@ -149,7 +133,6 @@ pub struct PlanOptions {
 }
 
 const PRUNING: &str = "Pruning";
-const RECONSTRUCTION: &str = "Reconstruction";
 const CALIBRATION: &str = "Calibration";
 const EVALUATION: &str = "Evaluation";
 const COMPUTE: &str = "Compute";
@@ -169,14 +152,14 @@ pub struct ComputeOptions {
 }
 
 /// Overwrites `key` if the flag was given.
-fn set<T: Clone>(key: &mut T, flag: Option<&T>) {
+pub(super) fn set<T: Clone>(key: &mut T, flag: Option<&T>) {
     if let Some(value) = flag {
         key.clone_from(value);
     }
 }
 
 /// Overwrites an optional `key` if the flag was given.
-fn set_some<T: Clone>(key: &mut Option<T>, flag: Option<&T>) {
+pub(super) fn set_some<T: Clone>(key: &mut Option<T>, flag: Option<&T>) {
     if flag.is_some() {
         *key = flag.cloned();
     }
@@ -193,7 +176,8 @@ impl PlanOptions {
     /// Overrides the keys whose flags were given.
     pub fn apply(&self, plan: &mut Plan) {
         self.apply_pruning(plan);
-        self.apply_reconstruction(plan);
+        self.reconstruction.apply(&mut plan.reconstruction);
+        self.retraining.apply(&mut plan.retraining);
         self.apply_calibration(plan);
         self.apply_evaluation(plan);
         self.compute.apply(plan);
@@ -224,17 +208,6 @@ impl PlanOptions {
         set(&mut pruning.column_block, self.column_block.as_ref());
         set(&mut pruning.swaps, self.swaps.as_ref());
         set(&mut pruning.granularity, self.prune_granularity.as_ref());
-    }
-
-    fn apply_reconstruction(&self, plan: &mut Plan) {
-        let reconstruction = &mut plan.reconstruction;
-        set(&mut reconstruction.granularity, self.reconstruct.as_ref());
-        set(&mut reconstruction.epochs, self.epochs.as_ref());
-        set(&mut reconstruction.learning_rate, self.learning_rate.as_ref());
-        set(&mut reconstruction.warm_up, self.warm_up.as_ref());
-        set(&mut reconstruction.batch, self.batch.as_ref());
-        set(&mut reconstruction.train_norms, self.train_norms.as_ref());
-        set(&mut reconstruction.weight_decay, self.weight_decay.as_ref());
     }
 
     fn apply_calibration(&self, plan: &mut Plan) {

@@ -4,8 +4,9 @@ use lopper::Result;
 use lopper::calibration::{Needs, Sampling};
 use lopper::explain::rungs;
 use lopper::model::{DecoderSpec, LinearRole, Part};
-use lopper::plan::{Inputs, Plan, Ratios};
-use lopper::schedule::{Schedule, Step};
+use lopper::plan::{Inputs, Plan, Ratios, RetrainingObjective};
+use lopper::reconstruction::Parameters;
+use lopper::schedule::{Schedule, Step, Trained};
 
 use crate::render::{patterns, units};
 
@@ -30,17 +31,43 @@ pub fn steps(plan: &Plan, spec: &DecoderSpec, bytes: u64, scored: usize) -> Resu
             "for the ladder: do the following {compressed} times, with less repair first; only the last is kept"
         ));
     }
-    steps.push(format!("for each of {} blocks, one at a time:", spec.blocks));
-    steps.push(format!("    load its weights as f32 ({})", units::bytes(block_bytes(spec))));
-    for step in &schedule.steps {
-        steps.push(format!("    {}", self::step(step, plan, spec, &schedule)?));
+    let span = schedule.granularity.span().min(spec.blocks).max(1);
+    let (each, whose) = match span {
+        1 => (format!("for each of {} blocks, one at a time:", spec.blocks), "its weights"),
+        _ => (format!("for every {span} of {} blocks together:", spec.blocks), "the weights"),
+    };
+    steps.push(each);
+    steps.push(format!("    load {whose} as f32 ({} a block)", units::bytes(block_bytes(spec))));
+    for step in schedule.steps(1) {
+        steps.push(format!("    {}", self::step(&step, plan, spec, &schedule)?));
     }
-    steps.push("    write its weights in the dtype of the file, and forget them".into());
+    steps.push(format!("    write {whose} in the dtype of the file, and forget them"));
+    steps.extend(retrain(plan));
     steps.push("reopen what was written, check that every matrix has its zeros and that nothing else changed".into());
     if scored > 0 {
         steps.push(format!("score what was written ({models} models are scored in all), then give it its name"));
     }
     Ok(steps)
+}
+
+fn retrain(plan: &Plan) -> Option<String> {
+    let retraining = &plan.retraining;
+    let goal = match retraining.objective {
+        RetrainingObjective::None => return None,
+        RetrainingObjective::Ce => "predict the next token",
+        RetrainingObjective::Kl => "predict what the dense model predicts",
+        RetrainingObjective::Logits => "give the logits of the dense model",
+    };
+    let (epochs, windows) = (retraining.epochs, plan.calibration.samples);
+    Some(format!(
+        "train {} of the whole model at once to {goal}: {epochs} epochs of {windows} windows; zeros stay zero",
+        what_trains(retraining.parameters)
+    ))
+}
+
+/// What trains.
+fn what_trains(parameters: Parameters) -> String {
+    if parameters == Parameters::FULL { "the kept weights".into() } else { parameters.to_string() }
 }
 
 fn block_bytes(spec: &DecoderSpec) -> u64 {
@@ -77,20 +104,33 @@ fn survey(plan: &Plan, needs: Needs) -> String {
 
 fn step(step: &Step, plan: &Plan, spec: &DecoderSpec, schedule: &Schedule) -> Result<String> {
     Ok(match step {
-        Step::Prune(parts) => prune(parts, plan, schedule)?,
-        Step::Reconstruct(part) => {
-            let reconstruction = &plan.reconstruction;
-            let rows = reconstruction.batch * plan.calibration_seqlen(spec);
-            format!(
-                "train the kept weights of {} to give what the dense model gives: {} epochs of {} windows, {} tokens a step",
-                half(*part),
-                reconstruction.epochs,
-                plan.calibration.samples,
-                units::count(rows)
-            )
-        }
-        Step::Advance(part) => format!("move the activations through {}", half(*part)),
+        Step::Prune(_, parts) => prune(parts, plan, schedule)?,
+        Step::Restart => "let the targets begin at what the window reads".into(),
+        Step::Teach((_, part)) => format!("move the targets through {} of the dense model", half(*part)),
+        Step::Preview((_, part)) => format!("show what follows the activations after {} as pruned", half(*part)),
+        Step::Reconstruct(trained) => reconstruct(trained, plan, spec, schedule),
+        Step::Advance((_, part)) => format!("move the activations through {}", half(*part)),
     })
+}
+
+fn reconstruct(trained: &Trained, plan: &Plan, spec: &DecoderSpec, schedule: &Schedule) -> String {
+    let reconstruction = &plan.reconstruction;
+    let what = match trained {
+        Trained::Matrix(role) => format!("the {role:?} matrix").to_lowercase(),
+        Trained::Halves(halves) if halves.len() == 1 => half(halves[0].1).into(),
+        Trained::Halves(_) => match schedule.granularity.span().min(spec.blocks) {
+            1 => "the block".into(),
+            span => format!("the {span} blocks together"),
+        },
+    };
+    let trains = what_trains(reconstruction.parameters);
+    let rows = reconstruction.batch * reconstruction.accumulate * plan.calibration_seqlen(spec);
+    format!(
+        "train {trains} of {what} to give what the dense model gives: {} epochs of {} windows, {} tokens a step",
+        reconstruction.epochs,
+        plan.calibration.samples,
+        units::count(rows)
+    )
 }
 
 fn prune(parts: &[Part], plan: &Plan, schedule: &Schedule) -> Result<String> {

@@ -9,6 +9,6 @@ mod tape;
 
 pub mod optimizer;
 
-pub use ops::{AttentionLayout, Normed, RotaryTable};
+pub use ops::{AdapterForm, AttentionLayout, Normed, RotaryTable};
 pub use storage::{fill, read, write};
 pub use tape::{Gradients, Tape, Value};

@@ -47,6 +47,8 @@ pub struct Tape {
     /// `None` for a leaf.
     nodes: Vec<Option<Backward>>,
     leaves: HashMap<TensorId, usize>,
+    /// What stands in for a tensor.
+    bound: HashMap<TensorId, Value>,
     precision: Precision,
     fused: bool,
 }
@@ -54,7 +56,8 @@ pub struct Tape {
 impl Tape {
     /// A tape on which the `trained` tensors are leaves; linear layers multiply in `precision`.
     pub fn new<'a>(precision: Precision, trained: impl IntoIterator<Item = &'a Tensor>) -> Self {
-        let mut tape = Self { nodes: Vec::new(), leaves: HashMap::new(), precision, fused: true };
+        let mut tape =
+            Self { nodes: Vec::new(), leaves: HashMap::new(), bound: HashMap::new(), precision, fused: true };
         for tensor in trained {
             tape.leaf(tensor);
         }
@@ -83,8 +86,11 @@ impl Tape {
         self.fused && x.tensor.device().is_cpu()
     }
 
-    /// A tensor as a value: tracked if it is one of the trained ones, else a constant.
+    /// A tensor as a value: what it is bound to; else tracked if it is one of the trained ones; else a constant.
     pub fn value(&self, tensor: &Tensor) -> Value {
+        if let Some(value) = self.bound.get(&tensor.id()) {
+            return value.clone();
+        }
         Value { tensor: tensor.clone(), node: self.leaves.get(&tensor.id()).copied() }
     }
 
@@ -95,6 +101,11 @@ impl Tape {
             self.nodes.len() - 1
         });
         Value { tensor: tensor.clone(), node: Some(node) }
+    }
+
+    /// From now on whoever asks for `tensor` gets `value`: an adapted weight in place of the weight.
+    pub fn bind(&mut self, tensor: &Tensor, value: Value) {
+        self.bound.insert(tensor.id(), value);
     }
 
     /// Puts the result of an op on the tape. `backward` receives the gradient of `tensor`, which it owns alone.
@@ -146,14 +157,24 @@ impl Tape {
     /// # Errors
     /// If `loss` depends on no leaf, or an op fails.
     pub fn backward(self, loss: &Value, gradients: &mut Gradients) -> Result<()> {
-        let Some(start) = loss.node else { bail!("backward from a value that depends on no leaf") };
+        let one = loss.tensor.ones_like()?;
+        self.backward_from(loss, one, gradients)
+    }
+
+    /// The same from a value of any shape, given its gradient: the tape of an earlier part of a computation goes on where that
+    /// of a later part ended.
+    ///
+    /// # Errors
+    /// If `y` depends on no leaf, or an op fails.
+    pub fn backward_from(self, y: &Value, gradient: Tensor, gradients: &mut Gradients) -> Result<()> {
+        let Some(start) = y.node else { bail!("backward from a value that depends on no leaf") };
         let mut sink = Sink((0..self.nodes.len()).map(|_| Slot::Empty).collect());
         for (id, &node) in &self.leaves {
             if let Some(slot) = gradients.0.remove(id) {
                 sink.0[node] = slot;
             }
         }
-        sink.0[start] = Slot::Filled(loss.tensor.ones_like()?);
+        sink.0[start] = Slot::Filled(gradient);
         for (node, backward) in self.nodes.into_iter().enumerate().rev() {
             let Some(backward) = backward else { continue };
             if let Slot::Filled(gradient) = std::mem::replace(&mut sink.0[node], Slot::Empty) {
@@ -185,6 +206,30 @@ impl Gradients {
             Slot::Filled(gradient) => Some(gradient),
             _ => None,
         }
+    }
+
+    /// Takes the gradient of a leaf that will not be asked for again.
+    pub fn take(&mut self, leaf: &Tensor) -> Option<Tensor> {
+        match self.0.remove(&leaf.id())? {
+            Slot::Filled(gradient) => Some(gradient),
+            _ => None,
+        }
+    }
+
+    /// Multiplies every gradient.
+    ///
+    /// # Errors
+    /// If memory is short.
+    pub fn scale(&mut self, factor: f32) -> Result<()> {
+        for slot in self.0.values_mut() {
+            let Slot::Filled(gradient) = slot else { continue };
+            if gradient.device().is_cpu() {
+                write(gradient, |gradient| gradient.iter_mut().for_each(|g| *g *= factor))?;
+            } else {
+                *gradient = (&*gradient * f64::from(factor))?;
+            }
+        }
+        Ok(())
     }
 
     /// Forgets the values and keeps the buffers.

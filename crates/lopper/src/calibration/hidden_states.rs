@@ -54,6 +54,17 @@ impl HiddenStates {
         Ok(states)
     }
 
+    /// As many sequences of as many tokens, to be filled with rows of another width.
+    #[must_use]
+    pub fn with_width(&self, width: usize) -> Self {
+        let empty = || match self.dtype {
+            HiddenDtype::F32 => Stored::F32(Vec::new()),
+            HiddenDtype::Bf16 => Stored::Bf16(Vec::new()),
+        };
+        let sequences = self.sequences.iter().map(|_| empty()).collect();
+        Self { hidden: width, dtype: self.dtype, device: self.device.clone(), sequences }
+    }
+
     /// Number of sequences.
     pub fn len(&self) -> usize {
         self.sequences.len()

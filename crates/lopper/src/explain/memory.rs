@@ -7,11 +7,11 @@ use crate::calibration::{AT_ONCE, HiddenDtype, Needs};
 use crate::evaluation::{BATCH_ROWS, GROUP_BYTES, HEAD_BATCHES};
 use crate::model::{HEAD_ROWS, HEAD_TOKENS};
 use crate::model::{LinearRole, Part};
-use crate::plan::Inputs;
+use crate::plan::{Inputs, RetrainingObjective};
 use crate::schedule::{BATCH_TOKENS, Step};
 
 /// Bytes of an f32.
-const F32: u64 = 4;
+pub(super) const F32: u64 = 4;
 /// The program itself, its threads and a tokenizer, in bytes.
 const PROGRAM: u64 = 32 << 20;
 /// What a tokenizer takes per byte of a text that it is given whole (measured: 112), and leaves in the allocator.
@@ -55,7 +55,7 @@ impl Phase {
 
 impl Sizes<'_> {
     /// Numbers per token that a forward pass of one half holds; with those of the backward pass if it trains.
-    fn activations(&self, part: Part, trains: bool) -> u64 {
+    pub(super) fn activations(&self, part: Part, trains: bool) -> u64 {
         let (h, i) = (self.spec.hidden as u64, self.spec.mlp.intermediate as u64);
         let attention = &self.spec.attention;
         let [q, kv] = [attention.heads, attention.kv_heads].map(|heads| (heads * attention.head_dim) as u64);
@@ -71,7 +71,9 @@ impl Sizes<'_> {
     fn streams(&self) -> Item {
         let bytes = if self.plan.compute.hidden_states == HiddenDtype::Bf16 { 2 } else { F32 };
         let second = self.schedule.dense_stream || self.plan.calibration.inputs == Inputs::Dense;
-        let streams = if self.schedule.calibrates { 1 + u64::from(second) } else { 0 };
+        // a window that is pruned piece by piece remembers where it began
+        let start = self.schedule.steps(1).iter().any(|step| matches!(step, Step::Preview(_)));
+        let streams = if self.schedule.calibrates { 1 + u64::from(second) + u64::from(start) } else { 0 };
         let tokens = (self.windows * self.seqlen) as u64;
         Item {
             name: "hidden states of the calibration windows",
@@ -79,10 +81,16 @@ impl Sizes<'_> {
         }
     }
 
-    /// Dense and pruned weights of a block, with masks.
+    /// Dense and pruned weights of a block, with masks; of the blocks of a window before it only what is kept.
     fn block(&self) -> Item {
         let weights = self.weights(Part::Attention) + self.weights(Part::Mlp);
-        Item { name: "one block, dense and pruned, with its masks", bytes: weights * (2 * F32 + 1) }
+        let before = self.span() - 1;
+        let name = if before > 0 {
+            "blocks of a window with their masks"
+        } else {
+            "one block, dense and pruned, with its masks"
+        };
+        Item { name, bytes: weights * (2 * F32 + 1) + before * weights * (F32 + 1) }
     }
 
     /// Gram matrices of all inputs of a block, packed f64, and the factors of their inverses, for those who need them.
@@ -133,7 +141,10 @@ impl Sizes<'_> {
         }
         phases.push(self.compressing("choosing and compensating in a block", self.solving()));
         if self.trains() {
-            phases.push(self.compressing("training half a block", self.training()));
+            phases.push(self.compressing("training a window", self.training()));
+        }
+        if self.plan.retraining.objective != RetrainingObjective::None {
+            phases.push(Phase { name: "training the whole model", items: self.retraining() });
         }
         if texts.scored_tokens > 0 {
             let states = self.scored_states(texts.scored_tokens);
@@ -160,7 +171,8 @@ impl Sizes<'_> {
         let (tokens, parts) = (self.batch_tokens(), [Part::Attention, Part::Mlp]);
         let activations = parts.map(|part| self.activations(part, false)).into_iter().max().unwrap_or(0) * tokens * F32;
         let sums = |part| self.inputs(part).into_iter().map(|n| n * n * F32).sum::<u64>();
-        let together = self.schedule.steps.iter().any(|step| matches!(step, Step::Prune(group) if group.len() > 1));
+        let together =
+            self.schedule.steps(1).iter().any(|step| matches!(step, Step::Prune(_, group) if group.len() > 1));
         let [attention, mlp] = parts.map(sums);
         let sums = if together { attention + mlp } else { attention.max(mlp) };
         let sums = if self.schedule.needs >= Needs::Gram { sums } else { 0 };
@@ -184,20 +196,6 @@ impl Sizes<'_> {
         };
         let bytes = LinearRole::ALL.into_iter().map(workspace).max().unwrap_or(0);
         vec![Item { name: "workspace for the largest matrix", bytes }]
-    }
-
-    /// Snapshot, gradients and moments of the half at hand, and the activations of one batch.
-    fn training(&self) -> Vec<Item> {
-        let parts = [Part::Attention, Part::Mlp];
-        let weights = parts.map(|part| self.weights(part)).into_iter().max().unwrap_or(0);
-        let tokens = (self.plan.reconstruction.batch * self.seqlen) as u64;
-        let activations = parts.map(|part| self.activations(part, true)).into_iter().max().unwrap_or(0);
-        vec![
-            Item { name: "a copy to fall back on", bytes: weights * F32 },
-            Item { name: "gradients", bytes: weights * F32 },
-            Item { name: "AdamW's two moments", bytes: 2 * weights * F32 },
-            Item { name: "activations of one batch, forward and backward", bytes: activations * tokens * F32 },
-        ]
     }
 
     /// Hidden states of a group of windows.

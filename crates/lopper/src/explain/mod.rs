@@ -2,6 +2,7 @@
 //! that mirror what `prune` allocates and multiplies; elementwise work and allocator overhead are not counted.
 
 mod memory;
+mod training;
 mod work;
 
 use serde::Serialize;
@@ -9,7 +10,7 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::model::{DecoderSpec, LinearRole, Part};
 use crate::plan::{Granularity, Plan};
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, lower_rungs};
 
 pub use memory::{Item, Phase};
 pub use work::Work;
@@ -65,13 +66,7 @@ pub fn scored_tokens(plan: &Plan, spec: &DecoderSpec, texts: &[usize]) -> usize 
 
 /// How many models are compressed (one per rung below the last included), and how many are scored.
 pub fn rungs(plan: &Plan) -> (usize, usize) {
-    let trains = plan.reconstruction.granularity != Granularity::None;
-    let compensates = plan.pruning.compensation != "none";
-    let lower = match (plan.evaluation.ladder, trains, compensates) {
-        (false, ..) | (true, false, false) => 0,
-        (true, true, true) => 2,
-        (true, ..) => 1,
-    };
+    let lower = lower_rungs(plan).len();
     (1 + lower, 2 + lower)
 }
 

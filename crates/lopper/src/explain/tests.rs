@@ -3,8 +3,9 @@
 #![allow(clippy::float_cmp, reason = "counts of operations are whole numbers, exact in f64")]
 
 use super::{Estimate, Texts, rungs, scored_tokens};
+use crate::autograd::optimizer::OptimizerKind;
 use crate::model::{AttentionSpec, DecoderSpec, MlpSpec, RotaryScaling, RotarySpec};
-use crate::plan::{Granularity, Inputs, Plan, Ratios};
+use crate::plan::{Granularity, Inputs, Plan, Ratios, RetrainingObjective};
 
 /// Two blocks of 4·8² + 3·8·16 = 640 weights.
 fn spec() -> DecoderSpec {
@@ -78,13 +79,50 @@ fn what_does_not_happen_takes_no_memory() {
 fn work_is_two_operations_per_weight_and_token() {
     // per token and block: 2·640 for the matrices, 2·8·10 for attention over windows of 10; two blocks
     let forward = 2.0 * (2.0 * 640.0 + 160.0);
-    // 2 epochs of 6 windows forward and backward, 2 held-out windows before and after
-    assert_eq!(flops(&plan(), "reconstruct"), (3.0 * 2.0 * 60.0 + 2.0 * 20.0) * forward);
+    // 2 epochs of 6 windows forward and backward, 2 held-out windows before, and after each
+    assert_eq!(flops(&plan(), "reconstruct"), (3.0 * 2.0 * 60.0 + 3.0 * 20.0) * forward);
     // both streams, all 8 windows
     assert_eq!(flops(&plan(), "advance"), 2.0 * 80.0 * forward);
     // all windows forward, and the triangles of the training windows
     let squares = 2.0 * f64::from(3 * 8 * 8 + 16 * 16);
     assert_eq!(flops(&plan(), "calibrate"), 80.0 * forward + 60.0 * squares);
+}
+
+#[test]
+fn a_larger_window_takes_more_and_an_adapter_less() {
+    let mut plan = plan();
+    plan.reconstruction.granularity = Granularity::Blocks(2);
+    assert_eq!(bytes(&plan, "training a window", "gradients"), Some(2 * 640 * 4));
+    assert_eq!(bytes(&plan, "training a window", "moments"), Some(2 * 640 * 8));
+    assert_eq!(bytes(&plan, "training a window", "hidden states"), Some(3 * 8 * 10 * 8 * 4), "and where it began");
+    plan.reconstruction.optimizer = OptimizerKind::Sgd;
+    assert_eq!(bytes(&plan, "training a window", "momentum"), Some(2 * 640 * 4));
+    (plan.reconstruction.parameters, plan.reconstruction.rank) = ("masklora+norm".parse().expect("known"), 3);
+    // inputs and outputs: 16 four times, 24 three times
+    assert_eq!(bytes(&plan, "training a window", "gradients"), Some(2 * 3 * 136 * 4));
+    plan.reconstruction.granularity = Granularity::Matrix;
+    assert_eq!(bytes(&plan, "training a window", "gradients"), Some(3 * 24 * 4));
+    // of down: 16 wide in either model, 8 out
+    assert_eq!(bytes(&plan, "training a window", "inputs and targets"), Some(8 * 10 * (2 * 16 + 8) * 4));
+    let forward = 2.0 * (2.0 * 640.0 + 160.0);
+    assert_eq!(flops(&plan, "advance"), (2.0 + 4.0) * 80.0 * forward, "two groups of inputs in two models");
+}
+
+#[test]
+fn retraining_has_the_whole_model_in_memory() {
+    let mut plan = plan();
+    plan.reconstruction.granularity = Granularity::None;
+    assert_eq!(flops(&plan, "retrain"), 0.0);
+    plan.retraining.objective = RetrainingObjective::Ce;
+    let (blocks, head) = (2.0 * (2.0 * 640.0 + 160.0), 512.0);
+    assert_eq!(flops(&plan, "retrain"), 2.0 * 60.0 * (4.0 * blocks + 2.0 * head) + 3.0 * 20.0 * (blocks + head));
+    assert_eq!(bytes(&plan, "whole model", "whole model"), Some(2 * 640 * 5 + 32 * 8 * 4));
+    assert_eq!(bytes(&plan, "whole model", "moments"), Some(2 * 640 * 8));
+    assert_eq!(bytes(&plan, "whole model", "hidden states"), Some(8 * 10 * 8 * 4));
+    plan.retraining.objective = RetrainingObjective::Kl;
+    assert_eq!(bytes(&plan, "whole model", "hidden states"), Some(2 * 8 * 10 * 8 * 4), "and the teacher's");
+    plan.evaluation.ladder = true;
+    assert_eq!(rungs(&plan), (3, 4));
 }
 
 #[test]

@@ -6,7 +6,8 @@ use super::{Sizes, rungs};
 use crate::calibration::Needs;
 use crate::error::Result;
 use crate::model::{LinearRole, Part};
-use crate::plan::{Granularity, Inputs, Plan};
+use crate::plan::{Granularity, Inputs, RetrainingObjective};
+use crate::schedule::{Step, lower_rungs};
 
 /// Floating-point operations of a stage.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,8 +31,9 @@ impl Sizes<'_> {
     pub(super) fn work(&self, scored_tokens: usize) -> Result<Vec<Work>> {
         let (_, scored) = rungs(self.plan);
         let mut work = vec![Work { stage: "calibrate", flops: 0.0 }, Work { stage: "solve", flops: 0.0 }];
-        work.extend(["reconstruct", "advance"].map(|stage| Work { stage, flops: 0.0 }));
-        for plan in lower_plans(self.plan) {
+        work.extend(["reconstruct", "retrain", "advance"].map(|stage| Work { stage, flops: 0.0 }));
+        let lower = lower_rungs(self.plan).into_iter().map(|(_, plan)| plan);
+        for plan in lower.chain([self.plan.clone()]) {
             let compressed = Sizes::new(&plan, self.spec)?.compress();
             for (work, flops) in work.iter_mut().zip(compressed) {
                 work.flops += flops;
@@ -59,11 +61,11 @@ impl Sizes<'_> {
         passes * [Part::Attention, Part::Mlp].map(part).iter().sum::<f64>()
     }
 
-    /// Operations of calibrating, solving, reconstructing and advancing, for one model.
-    fn compress(&self) -> [f64; 4] {
+    /// Operations of calibrating, solving, reconstructing, retraining and advancing, for one model.
+    fn compress(&self) -> [f64; 5] {
         let all = (self.windows * self.seqlen) as f64;
         let train = (self.plan.calibration.samples * self.seqlen) as f64;
-        let mut sums = [0.0; 4];
+        let mut sums = [0.0; 5];
         for part in [Part::Attention, Part::Mlp] {
             let forward = self.forward(part, self.seqlen);
             let dense_inputs = self.plan.calibration.inputs == Inputs::Dense && self.schedule.calibrates;
@@ -79,14 +81,49 @@ impl Sizes<'_> {
                 sums[1] += self.inputs(part).map(|n| 2.0 / 3.0 * (n as f64).powi(3)).iter().sum::<f64>();
             }
             if self.trains() {
-                // forward, and two products of the same size backward; the held-out windows before and after
-                sums[2] += (3.0 * self.plan.reconstruction.epochs as f64 * train + 2.0 * (all - train)) * forward;
+                // forward, and two products of the same size backward; several blocks go forward twice; the held-out windows
+                // before, and after each epoch
+                let (epochs, passes) =
+                    (self.plan.reconstruction.epochs as f64, if self.span() > 1 { 4.0 } else { 3.0 });
+                sums[2] += (passes * epochs * train + (epochs + 1.0) * (all - train)) * forward;
             }
-            let moved = f64::from(u8::from(self.schedule.calibrates && !dense_inputs))
-                + f64::from(u8::from(self.schedule.dense_stream));
-            sums[3] += moved * all * forward;
+            sums[4] += (self.moves(part) + usize::from(self.is_taught())) as f64 * all * forward;
         }
-        sums.map(|sum| sum * self.spec.blocks as f64)
+        let mut sums = sums.map(|sum| sum * self.spec.blocks as f64);
+        sums[3] = self.retrain(all, train);
+        sums
+    }
+
+    /// Operations of training the whole model: every block twice forward and once backward, the head forward and half backward
+    /// (it does not train), and forward for a teacher.
+    fn retrain(&self, all: f64, train: f64) -> f64 {
+        let epochs = self.plan.retraining.epochs as f64;
+        let blocks: f64 = [Part::Attention, Part::Mlp].map(|part| self.forward(part, self.seqlen)).iter().sum();
+        let blocks = blocks * self.spec.blocks as f64;
+        let head = 2.0 * (self.spec.vocabulary * self.spec.hidden) as f64;
+        let taught = match self.plan.retraining.objective {
+            RetrainingObjective::None => return 0.0,
+            RetrainingObjective::Ce => 0.0,
+            RetrainingObjective::Kl | RetrainingObjective::Logits => head,
+        };
+        let held_out = (epochs + 1.0) * (all - train) * (blocks + head + taught);
+        epochs * train * (4.0 * blocks + 2.0 * head + taught) + held_out
+    }
+
+    /// How often hidden states move through a half of a block: as targets, ahead of training, after it, and once for the inputs of
+    /// each group of matrices that train one by one, in either model.
+    fn moves(&self, part: Part) -> usize {
+        let moved = |step: &&Step| match step {
+            Step::Teach(half) => half.1 == part,
+            Step::Preview(half) | Step::Advance(half) => half.1 == part && !self.schedule.dense_inputs,
+            _ => false,
+        };
+        let captured = if self.plan.reconstruction.granularity == Granularity::Matrix {
+            2 * (1 + usize::from(self.schedule.dense_stream))
+        } else {
+            0
+        };
+        self.schedule.steps(1).iter().filter(moved).count() + captured
     }
 
     /// Operations of the compensation of one matrix, in products with the Gram matrix: for the joint one a product per iteration and
@@ -104,20 +141,4 @@ impl Sizes<'_> {
         };
         2.0 * (products + errors) * (d_out * d_in * d_in) as f64
     }
-}
-
-/// The plan itself and those of the rungs of the ladder below it.
-fn lower_plans(plan: &Plan) -> Vec<Plan> {
-    let (compressed, _) = rungs(plan);
-    let mut plans = vec![plan.clone()];
-    let mut lower = plan.clone();
-    lower.reconstruction.granularity = Granularity::None;
-    if compressed == 3 {
-        plans.push(lower.clone());
-    }
-    lower.pruning.compensation = "none".into();
-    if compressed > 1 {
-        plans.push(lower);
-    }
-    plans
 }

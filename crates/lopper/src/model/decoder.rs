@@ -21,6 +21,9 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    /// Name of the weight of the norm before the head.
+    pub const FINAL_NORM: &str = names::FINAL_NORM;
+
     /// Reads config.json and checks that every tensor it implies is there with the right shape.
     ///
     /// # Errors
@@ -126,7 +129,11 @@ impl Decoder {
         Ok(Linear { weight: self.load(&Self::weight_name(id))?, bias })
     }
 
-    fn load_norm(&self, name: &str) -> Result<Norm> {
+    /// Loads the norm whose weight has this name.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn load_norm(&self, name: &str) -> Result<Norm> {
         Ok(Norm { weight: self.load(name)?, epsilon: self.spec.norm_epsilon })
     }
 
@@ -180,6 +187,14 @@ impl Decoder {
     /// Tells the system that the embedding is not needed for now.
     pub fn release_embedding(&self) {
         self.checkpoint.release(names::EMBEDDING);
+    }
+
+    /// The whole head as f32, [vocabulary, hidden].
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn head_weight(&self) -> Result<Tensor> {
+        self.load(if self.spec.tied_embeddings { names::EMBEDDING } else { names::HEAD })
     }
 
     /// The final norm and the head.

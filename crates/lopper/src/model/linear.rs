@@ -76,7 +76,10 @@ pub struct Linear {
 
 impl Linear {
     /// x [tokens, d_in], residual [tokens, d_out] → [tokens, d_out].
-    pub(super) fn forward(&self, tape: &mut Tape, x: &Value, residual: Option<&Value>) -> Result<Value> {
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn forward(&self, tape: &mut Tape, x: &Value, residual: Option<&Value>) -> Result<Value> {
         let weight = tape.value(&self.weight);
         let bias = self.bias.as_ref().map(|bias| tape.value(bias));
         tape.linear(x, &weight, bias.as_ref(), residual)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use lopper_kernels::Precision;
 use serde::{Deserialize, Serialize};
 
-use super::Rule;
+use super::{ReconstructionPlan, RetrainingPlan, Rule};
 use crate::calibration::{HiddenDtype, Sampling};
 use crate::method::{Order, SolverSettings};
 use crate::sparsity::Extent;
@@ -22,6 +22,8 @@ pub struct Plan {
     pub pruning: PruningPlan,
     /// How windows are trained after that.
     pub reconstruction: ReconstructionPlan,
+    /// How the whole model is trained after that.
+    pub retraining: RetrainingPlan,
     /// What is measured on the files written.
     pub evaluation: EvaluationPlan,
     /// How it is computed.
@@ -110,36 +112,6 @@ pub enum PruningGranularity {
     Submodule,
     /// A whole block, as the reference code of Wanda and SparseGPT.
     Block,
-}
-
-/// Key `[reconstruction]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ReconstructionPlan {
-    /// What trains together; `none` for no training.
-    pub granularity: Granularity,
-    /// Passes over the calibration windows.
-    pub epochs: usize,
-    /// Peak step of a weight, as a share of the root mean square of its matrix.
-    pub learning_rate: f32,
-    /// Share of the steps spent warming up.
-    pub warm_up: f32,
-    /// Windows per step.
-    pub batch: usize,
-    /// Whether norm weights train too.
-    pub train_norms: bool,
-    /// AdamW's weight decay.
-    pub weight_decay: f32,
-}
-
-/// What trains together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Granularity {
-    /// Nothing.
-    None,
-    /// The attention, then the feed-forward layer, each with norm and residual.
-    Submodule,
 }
 
 /// Whose hidden states layers are shown.
@@ -240,20 +212,6 @@ impl Default for PruningPlan {
             swaps,
             granularity: PruningGranularity::Submodule,
             rules: Vec::new(),
-        }
-    }
-}
-
-impl Default for ReconstructionPlan {
-    fn default() -> Self {
-        Self {
-            granularity: Granularity::Submodule,
-            epochs: 2,
-            learning_rate: 0.02,
-            warm_up: 0.1,
-            batch: 2,
-            train_norms: true,
-            weight_decay: 0.0,
         }
     }
 }

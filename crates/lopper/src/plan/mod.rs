@@ -4,6 +4,7 @@ mod allocation;
 mod keys;
 mod rules;
 mod targets;
+mod training;
 
 use std::path::Path;
 
@@ -18,11 +19,11 @@ use rules::Request;
 
 pub use allocation::{Allocation, Measured};
 pub use keys::{
-    CalibrationPlan, ComputeDtype, ComputePlan, EvaluationPlan, Granularity, Inputs, Plan, PruningGranularity,
-    PruningPlan, Ratios, ReconstructionPlan,
+    CalibrationPlan, ComputeDtype, ComputePlan, EvaluationPlan, Inputs, Plan, PruningGranularity, PruningPlan, Ratios,
 };
 pub use rules::Rule;
 pub use targets::Targets;
+pub use training::{Granularity, ReconstructionPlan, RetrainingObjective, RetrainingPlan, WindowTargets};
 
 /// The sparsity of a run that asks for nothing else.
 const DEFAULT_SPARSITY: f64 = 0.5;
@@ -149,10 +150,9 @@ impl Plan {
     }
 
     /// Of each number: whether it is in its range, and what to say if not.
-    fn ranges(&self, spec: &DecoderSpec) -> [(bool, &'static str); 18] {
-        let ReconstructionPlan { learning_rate, warm_up, weight_decay, .. } = self.reconstruction;
+    fn ranges(&self, spec: &DecoderSpec) -> Vec<(bool, &'static str)> {
         let (calibration, evaluation) = (self.calibration_seqlen(spec), self.evaluation_seqlen(spec));
-        [
+        let mut ranges = vec![
             (self.calibration.samples > 0, "calibration.samples is 0"),
             (self.calibration.samples <= LARGEST_COUNT, "calibration.samples is beyond any text"),
             (self.calibration.held_out <= LARGEST_COUNT, "calibration.held_out is beyond any text"),
@@ -168,19 +168,11 @@ impl Plan {
             ),
             (self.pruning.iterations > 0, "pruning.iterations is 0; for no compensation set it to \"none\""),
             (self.pruning.column_block > 0, "pruning.column_block is 0"),
-            (self.reconstruction.batch > 0, "reconstruction.batch is 0"),
-            (
-                self.reconstruction.epochs > 0,
-                "reconstruction.epochs is 0; for no training set reconstruction.granularity to \"none\"",
-            ),
-            (
-                (0.0..1.0).contains(&learning_rate),
-                "reconstruction.learning_rate is outside [0, 1): it is relative to the weights",
-            ),
-            ((0.0..=1.0).contains(&warm_up), "reconstruction.warm_up is outside [0, 1]"),
-            (weight_decay >= 0.0 && weight_decay.is_finite(), "reconstruction.weight_decay is negative or not finite"),
             (self.compute.threads != Some(0), "compute.threads is 0"),
-        ]
+        ];
+        ranges.extend(self.reconstruction.ranges());
+        ranges.extend(self.retraining.ranges());
+        ranges
     }
 }
 

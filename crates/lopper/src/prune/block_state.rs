@@ -35,14 +35,24 @@ impl BlockState {
         Ok(Self { index, dense, pruned, masks: BTreeMap::new(), statistics: BTreeMap::new() })
     }
 
+    /// Lets go of what only pruning and targets ask for.
+    pub fn forget_dense(&mut self) {
+        self.dense = self.pruned.clone();
+        self.statistics.clear();
+    }
+
     /// What the inputs of this layer were; layers that read one input share it.
     pub fn inputs_of(&self, role: LinearRole) -> Option<&InputStatistics> {
-        let first = match role {
+        self.statistics.get(&Self::first_reader(role))
+    }
+
+    /// The first layer that reads what this one reads.
+    pub fn first_reader(role: LinearRole) -> LinearRole {
+        match role {
             LinearRole::Key | LinearRole::Value => LinearRole::Query,
             LinearRole::Up => LinearRole::Gate,
             other => other,
-        };
-        self.statistics.get(&first)
+        }
     }
 
     /// Whether any matrix of this half is pruned, and not left dense.
@@ -68,18 +78,29 @@ impl BlockState {
 
     /// The layers that follow are shown what the files will hold, not what is in memory.
     pub fn round_to_storage(&mut self, decoder: &Decoder, part: Part) -> Result<()> {
-        let index = self.index;
-        let round = |name: &str, tensor: &mut Tensor| {
-            let stored = decoder.checkpoint().info(name).and_then(TensorInfo::storage);
-            let dtype = stored.map_or(DType::F32, StorageDtype::tensor_dtype);
-            *tensor = tensor.to_dtype(dtype)?.to_dtype(DType::F32)?;
-            Ok::<_, Error>(())
-        };
-        for role in LinearRole::ALL.into_iter().filter(|role| role.part() == part) {
-            let (id, linear) = (LinearId { block: index, role }, self.pruned.linear_mut(role));
-            round(&Decoder::weight_name(id), &mut linear.weight)?;
-            linear.bias.iter_mut().try_for_each(|bias| round(&Decoder::bias_name(id), bias))?;
-        }
-        round(&Decoder::norm_name(index, part), self.pruned.norm_mut(part))
+        round(&mut self.pruned, self.index, decoder, part)
     }
+
+    /// What the files would hold of a half that has still to be trained.
+    pub fn rounded(&self, decoder: &Decoder, part: Part) -> Result<Block> {
+        let mut block = self.pruned.clone();
+        round(&mut block, self.index, decoder, part)?;
+        Ok(block)
+    }
+}
+
+/// Rounds half of a block to the dtypes of the file.
+fn round(block: &mut Block, index: usize, decoder: &Decoder, part: Part) -> Result<()> {
+    let round = |name: &str, tensor: &mut Tensor| {
+        let stored = decoder.checkpoint().info(name).and_then(TensorInfo::storage);
+        let dtype = stored.map_or(DType::F32, StorageDtype::tensor_dtype);
+        *tensor = tensor.to_dtype(dtype)?.to_dtype(DType::F32)?;
+        Ok::<_, Error>(())
+    };
+    for role in LinearRole::ALL.into_iter().filter(|role| role.part() == part) {
+        let (id, linear) = (LinearId { block: index, role }, block.linear_mut(role));
+        round(&Decoder::weight_name(id), &mut linear.weight)?;
+        linear.bias.iter_mut().try_for_each(|bias| round(&Decoder::bias_name(id), bias))?;
+    }
+    round(&Decoder::norm_name(index, part), block.norm_mut(part))
 }

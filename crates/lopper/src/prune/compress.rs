@@ -1,4 +1,4 @@
-//! Block by block: statistics, masks, compensation, reconstruction, and the hidden states moved on.
+//! Window by window: statistics, masks, compensation, reconstruction, and the hidden states moved on.
 
 use std::collections::BTreeSet;
 
@@ -8,17 +8,17 @@ use crate::autograd::{RotaryTable, Tape};
 use crate::calibration::{HiddenStates, InputStatistics, Needs, SeenInputs, StatisticsTap};
 use crate::checkpoint::Rewrite;
 use crate::error::{Error, Result};
-use crate::method::{LayerProblem, OutputError, SelectThenRepair, SolutionFacts, to_vec};
-use crate::model::{Block, Decoder, LinearId, LinearRole, NoTap, Part, Sequences};
-use crate::plan::{Allocation, Inputs, Plan};
+use crate::method::{LayerProblem, SelectThenRepair, SolutionFacts, to_vec};
+use crate::model::{Decoder, LinearId, LinearRole, Part, Sequences};
+use crate::plan::{Allocation, Plan};
 use crate::progress::Event;
-use crate::reconstruction::{Settings, Window, WindowData, reconstruct};
 use crate::report::{MatrixFacts, Stage, WindowFacts};
 use crate::schedule::{BATCH_TOKENS, Schedule, Step};
 use crate::sparsity::Pattern;
 
 use super::block_state::{BlockState, layer_seed};
 use super::job::Job;
+use super::streams::Streams;
 
 /// What was done.
 #[derive(Default)]
@@ -42,41 +42,25 @@ pub(super) fn compress(
     let blocks = decoder.spec().blocks;
     let stage = format!("pruning {blocks} blocks");
     run.job.observer.event(Event::Stage { name: &stage });
-    for index in 0..blocks {
-        let mut state = BlockState::load(decoder, index)?;
-        for step in &schedule.steps {
-            match step {
-                Step::Prune(parts) => run.prune(&mut state, parts)?,
-                Step::Reconstruct(part) => run.reconstruct(&mut state, *part)?,
-                Step::Advance(part) => run.advance(&mut state, *part)?,
-            }
-        }
-        run.store(&state, rewrite)?;
-        run.job.observer.event(Event::Progress((index + 1) as f64 / blocks as f64));
+    let span = schedule.granularity.span().min(blocks).max(1);
+    for first in (0..blocks).step_by(span) {
+        run.window(first, &schedule.steps(span.min(blocks - first)), rewrite)?;
+        run.job.observer.event(Event::Progress((first + span).min(blocks) as f64 / blocks as f64));
     }
     Ok(run.record)
 }
 
-/// Hidden states between the steps of a block.
-struct Streams {
-    /// What statistics and windows read.
-    inputs: HiddenStates,
-    /// The dense model's, when `inputs` are the pruned one's; they run ahead as targets.
-    dense: Option<HiddenStates>,
-    /// What the dense half at hand makes of `inputs`, when those are the dense model's.
-    next: Option<HiddenStates>,
-}
-
-struct Compression<'j, 'o> {
-    job: &'j mut Job<'o>,
-    plan: &'j Plan,
+/// A run on its way through the model.
+pub(super) struct Compression<'j, 'o> {
+    pub job: &'j mut Job<'o>,
+    pub plan: &'j Plan,
     allocation: &'j Allocation,
-    decoder: &'j Decoder,
+    pub decoder: &'j Decoder,
     method: SelectThenRepair,
-    needs: Needs,
-    streams: Option<Streams>,
-    rotary: RotaryTable,
-    record: Record,
+    pub schedule: &'j Schedule,
+    pub streams: Option<Streams>,
+    pub rotary: RotaryTable,
+    pub record: Record,
 }
 
 impl<'j, 'o> Compression<'j, 'o> {
@@ -84,19 +68,19 @@ impl<'j, 'o> Compression<'j, 'o> {
         job: &'j mut Job<'o>,
         (plan, allocation): (&'j Plan, &'j Allocation),
         decoder: &'j Decoder,
-        schedule: &Schedule,
+        schedule: &'j Schedule,
     ) -> Result<Self> {
         let embed = |job: &Job| HiddenStates::embed(decoder, &job.samples, plan.compute.hidden_states);
         let streams = schedule.calibrates.then(|| {
             let inputs = embed(job)?;
             let dense = schedule.dense_stream.then(|| inputs.clone());
-            Ok::<_, Error>(Streams { inputs, dense, next: None })
+            Ok::<_, Error>(Streams { inputs, start: None, dense, next: None, captured: None })
         });
         let rotary = decoder.rotary(plan.calibration_seqlen(decoder.spec()))?;
         Ok(Self {
             method: plan.method()?,
             streams: streams.transpose()?,
-            needs: schedule.needs,
+            schedule,
             job,
             plan,
             allocation,
@@ -106,8 +90,31 @@ impl<'j, 'o> Compression<'j, 'o> {
         })
     }
 
+    /// The steps of a window that begins with this block.
+    fn window(&mut self, first: usize, steps: &[Step], rewrite: &mut Rewrite) -> Result<()> {
+        let mut states: Vec<BlockState> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Prune(block, parts) => {
+                    if *block == states.len() {
+                        // nothing is asked of the dense weights of the blocks before
+                        states.iter_mut().for_each(BlockState::forget_dense);
+                        states.push(BlockState::load(self.decoder, first + block)?);
+                    }
+                    self.prune(&mut states[*block], parts)?;
+                }
+                Step::Restart => self.restart(),
+                Step::Teach((block, part)) => self.teach(&states[*block], *part)?,
+                Step::Preview((block, part)) => self.preview(&states[*block], *part)?,
+                Step::Reconstruct(trained) => self.reconstruct(&mut states, trained)?,
+                Step::Advance((block, part)) => self.advance(&mut states[*block], *part)?,
+            }
+        }
+        states.iter().try_for_each(|state| self.store(state, rewrite))
+    }
+
     /// Sequences per forward pass.
-    fn batch(&self) -> usize {
+    pub fn batch(&self) -> usize {
         (BATCH_TOKENS / self.plan.calibration_seqlen(self.decoder.spec())).max(1)
     }
 
@@ -123,13 +130,13 @@ impl<'j, 'o> Compression<'j, 'o> {
 
     /// Shows the dense weights of `parts` the inputs at hand.
     fn calibrate(&mut self, mut streams: Streams, state: &mut BlockState, parts: &[Part]) -> Result<Streams> {
-        let keep_outputs = self.plan.calibration.inputs == Inputs::Dense;
-        if self.needs == Needs::Nothing && !keep_outputs {
+        let keep_outputs = self.schedule.dense_inputs;
+        if self.schedule.needs == Needs::Nothing && !keep_outputs {
             return Ok(streams);
         }
         let (batch, precision, train) =
             (self.batch(), self.plan.compute.dtype.precision(), self.plan.calibration.samples);
-        let mut tap = StatisticsTap::new(self.needs);
+        let mut tap = StatisticsTap::new(self.schedule.needs);
         let mut next = keep_outputs.then(|| streams.inputs.clone());
         let (rotary, dense) = (&self.rotary, &state.dense);
         let forward = |x: &Tensor, sequences: &Sequences| {
@@ -194,91 +201,6 @@ impl<'j, 'o> Compression<'j, 'o> {
             solution,
             error_reconstructed: None,
         });
-    }
-
-    fn reconstruct(&mut self, state: &mut BlockState, part: Part) -> Result<()> {
-        let Some(mut streams) = self.streams.take() else { return Ok(()) };
-        if let Some(dense) = &mut streams.dense {
-            self.move_through(&state.dense, part, dense)?;
-        }
-        if !state.is_pruned(part) {
-            self.streams = Some(streams);
-            return Ok(());
-        }
-        let Some(targets) = streams.dense.as_ref().or(streams.next.as_ref()) else { return Ok(()) };
-        let data = WindowData { inputs: &streams.inputs, targets, train: self.plan.calibration.samples };
-        let mut window = Window { block: &mut state.pruned, parts: &[part], masks: &state.masks, rotary: &self.rotary };
-        let settings = self.settings(state.index, part);
-        let outcome = self.job.timings.measure(Stage::Reconstruct, || reconstruct(&mut window, &data, &settings))?;
-        if let (Some(before), Some(after)) = (outcome.held_out_before, outcome.held_out_after) {
-            let line = format!("block {} {part}: held-out error {before:.3e} → {after:.3e}", state.index);
-            self.job.observer.event(Event::Detail(&line));
-        }
-        if outcome.restored > 0 {
-            self.job.warn(format!(
-                "block {} {part}: training made held-out error worse and was undone {} times",
-                state.index, outcome.restored
-            ));
-        }
-        self.record.windows.push(WindowFacts { block: state.index, part, outcome });
-        self.streams = Some(streams);
-        self.record_errors(state, part)
-    }
-
-    fn settings(&self, block: usize, part: Part) -> Settings {
-        let plan = &self.plan.reconstruction;
-        Settings {
-            epochs: plan.epochs,
-            batch: plan.batch,
-            learning_rate: plan.learning_rate,
-            warm_up: plan.warm_up,
-            weight_decay: plan.weight_decay,
-            train_norms: plan.train_norms,
-            precision: self.plan.compute.dtype.precision(),
-            seed: self.plan.calibration.seed.wrapping_add(((2 * block + part as usize) as u64) << 32),
-        }
-    }
-
-    /// What reconstruction did to the error of each matrix on the inputs it was pruned with.
-    fn record_errors(&mut self, state: &BlockState, part: Part) -> Result<()> {
-        let of_part = |facts: &&mut MatrixFacts| facts.block == state.index && facts.role.part() == part;
-        for facts in self.record.matrices.iter_mut().filter(of_part).filter(|facts| facts.pattern.is_some()) {
-            let Some(gram) = state.inputs_of(facts.role).and_then(|inputs| inputs.gram.as_ref()) else { continue };
-            let [dense, pruned] = [&state.dense, &state.pruned].map(|block| to_vec(&block.linear(facts.role).weight));
-            facts.error_reconstructed = Some(OutputError::new(&dense?, gram).relative(&pruned?));
-        }
-        Ok(())
-    }
-
-    /// Rounds the half to what the files will hold, and moves the hidden states through it.
-    fn advance(&mut self, state: &mut BlockState, part: Part) -> Result<()> {
-        let Some(mut streams) = self.streams.take() else { return Ok(()) };
-        if let Some(next) = streams.next.take() {
-            streams.inputs = next;
-        } else {
-            state.round_to_storage(self.decoder, part)?;
-            self.move_through(&state.pruned, part, &mut streams.inputs)?;
-        }
-        self.streams = Some(streams);
-        Ok(())
-    }
-
-    fn move_through(&mut self, block: &Block, part: Part, states: &mut HiddenStates) -> Result<()> {
-        let (batch, precision, rotary) = (self.batch(), self.plan.compute.dtype.precision(), &self.rotary);
-        self.job.timings.measure(Stage::Advance, || {
-            let forward = |x: &Tensor, sequences: &Sequences| {
-                let y = block.forward_part(
-                    part,
-                    &mut Tape::inference(precision),
-                    &x.into(),
-                    sequences,
-                    rotary,
-                    &mut NoTap,
-                )?;
-                Ok((y.tensor().clone(), ()))
-            };
-            states.advance(batch, forward, |_, ()| Ok(()))
-        })
     }
 
     /// Writes what was pruned, and what was trained beside it.

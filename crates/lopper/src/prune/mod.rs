@@ -4,7 +4,10 @@ mod audit;
 mod block_state;
 mod compress;
 mod job;
+mod retrain;
+mod streams;
 mod survey;
+mod train;
 
 use std::path::Path;
 use std::time::Instant;
@@ -12,11 +15,13 @@ use std::time::Instant;
 use crate::checkpoint::{Checkpoint, Rewrite};
 use crate::error::{Error, Result};
 use crate::model::Decoder;
-use crate::plan::{Allocation, Granularity, Plan};
+use crate::plan::{Allocation, Plan};
 use crate::progress::{Event, Observer};
 use crate::report::{ModelFacts, Report, Rung, Stage, peak_memory};
+use crate::schedule::{lower_rungs, rung_name};
 use compress::{Record, compress};
 use job::Job;
+use retrain::retrain;
 use survey::allocate;
 
 /// Prunes and repairs the checkpoint in `model` as `plan` says and writes the result to `out`, which must not exist yet.
@@ -53,7 +58,8 @@ pub fn prune_knowing(
         for (name, plan) in lower_rungs(plan) {
             evaluation.push(rung(&mut job, name, (&plan, &allocation), &decoder, out)?);
         }
-        let record = compress(&mut job, plan, &allocation, &decoder, &mut rewrite)?;
+        let mut record = compress(&mut job, plan, &allocation, &decoder, &mut rewrite)?;
+        retrain(&mut job, plan, &decoder, &mut rewrite, &mut record)?;
         let (scores, zeros) = finish(&mut job, plan, &decoder, &mut rewrite, &record)?;
         evaluation.push(scores);
         let report = report(job, plan, &decoder, (record, zeros, evaluation), started)?;
@@ -96,30 +102,6 @@ fn rung(
     job.warnings[known..].iter_mut().for_each(|warning| *warning = format!("{name} model: {warning}"));
     let written = Decoder::open(Checkpoint::open(rewrite.complete()?)?, job.device.clone())?;
     job.evaluate(name, &written)
-}
-
-/// The plans that do less, from least to most.
-fn lower_rungs(plan: &Plan) -> Vec<(&'static str, Plan)> {
-    let mut compensated = plan.clone();
-    compensated.reconstruction.granularity = Granularity::None;
-    let mut pruned = compensated.clone();
-    pruned.pruning.compensation = "none".into();
-    let mut rungs = Vec::new();
-    if plan.evaluation.ladder {
-        rungs.extend([pruned, compensated].map(|lower| (rung_name(&lower), lower)));
-        rungs.dedup_by_key(|(name, _)| *name);
-        rungs.retain(|(name, _)| *name != rung_name(plan));
-    }
-    rungs
-}
-
-/// What a model is called that is made by this plan.
-fn rung_name(plan: &Plan) -> &'static str {
-    match (plan.reconstruction.granularity, plan.pruning.compensation.as_str()) {
-        (Granularity::Submodule, _) => "reconstructed",
-        (Granularity::None, "none") => "pruned",
-        (Granularity::None, _) => "compensated",
-    }
 }
 
 fn report(

@@ -1,93 +1,80 @@
 //! The training loop of a window: `min_Ŵ Σ_batches ℓ(f(X; Ŵ ⊙ mask), Y)`, Y the dense model's activations
-//! (Wagner et al. 2025, arXiv 2510.14444, §3).
+//! (Wagner et al. 2025, arXiv 2510.14444, §3), or of the whole model with the loss of its predictions.
 //!
-//! The loss is the squared error divided by what it was before training, so its gradients have one scale in every model.
-//! Sequences held out from training decide what is kept: the window never ends worse than it began on them.
+//! The loss is divided by what it was before training, so its gradients have one scale in every model. Sequences held out from
+//! training decide after each epoch what is kept: the window never ends worse than it began on them.
 
 use std::time::Instant;
 
-use lopper_kernels::Precision;
-
+use super::objective::Objective;
+use super::trainee::Trainee;
 use super::window::Window;
-use crate::autograd::optimizer::{AdamW, LinearSchedule};
-use crate::autograd::{Gradients, Tape, read};
+use super::{Outcome, Settings};
+use crate::autograd::Gradients;
+use crate::autograd::optimizer::RateSchedule;
 use crate::calibration::{HiddenStates, shuffle};
 use crate::error::Result;
-
-/// How a window trains.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// Passes over the training sequences.
-    pub epochs: usize,
-    /// Sequences per step.
-    pub batch: usize,
-    /// Peak step of a weight, as a share of the root mean square of its tensor.
-    pub learning_rate: f32,
-    /// Share of the steps spent warming up.
-    pub warm_up: f32,
-    /// AdamW's weight decay.
-    pub weight_decay: f32,
-    /// Whether norm weights train too.
-    pub train_norms: bool,
-    /// How linear layers multiply.
-    pub precision: Precision,
-    /// Of the order of batches.
-    pub seed: u64,
-}
 
 /// What a window trains on. The first `train` sequences train, the others are held out.
 pub struct WindowData<'a> {
     /// What the window reads.
     pub inputs: &'a HiddenStates,
-    /// What it should give.
-    pub targets: &'a HiddenStates,
+    /// What it should make of that.
+    pub objective: &'a dyn Objective,
     /// How many sequences train.
     pub train: usize,
 }
 
-/// What became of a window, for the report.
-#[derive(Clone, Debug, Default, serde::Serialize)]
-pub struct Outcome {
-    /// Mean squared error on held-out sequences before training.
-    pub held_out_before: Option<f64>,
-    /// The same after it.
-    pub held_out_after: Option<f64>,
-    /// Mean training loss of each epoch, relative to the loss before training.
-    pub losses: Vec<f64>,
-    /// Peak learning rate of the attempt that was kept.
-    pub learning_rate: f32,
-    /// Attempts thrown away because they ended worse than they began.
-    pub restored: usize,
-    /// Seconds.
-    pub seconds: f64,
+/// An epoch that has just ended, for whoever watches.
+#[derive(Clone, Copy, Debug)]
+pub struct Epoch {
+    /// Counted from 1.
+    pub number: usize,
+    /// Of how many.
+    pub of: usize,
+    /// Mean training loss, relative to the loss before training.
+    pub loss: f64,
+    /// Error on held-out sequences.
+    pub held_out: Option<f64>,
+    /// Training tokens per second.
+    pub speed: f64,
 }
 
 /// Attempts at a window, each with a quarter of the learning rate of the one before.
 const ATTEMPTS: usize = 3;
+/// Points of a loss curve.
+const POINTS: usize = 32;
 
-/// Trains the kept weights of a window; what is pruned stays zero. Ends no worse than it began on held-out sequences.
-/// A window that lost nothing is left alone.
+/// Trains what `settings` say of a window; what is pruned stays zero. Ends no worse than it began on held-out sequences.
+/// A window that lost nothing, or has nothing that could train, is left alone.
 ///
 /// # Errors
 /// If memory is short.
-pub fn reconstruct(window: &mut Window, data: &WindowData, settings: &Settings) -> Result<Outcome> {
+pub fn reconstruct(
+    window: &mut Window,
+    data: &WindowData,
+    settings: &Settings,
+    watch: &mut dyn FnMut(Epoch),
+) -> Result<Outcome> {
     let started = Instant::now();
     if !window.is_pruned() {
         return Ok(Outcome::default());
     }
-    let before = held_out_error(window, data, settings)?;
-    let mut outcome = Outcome { held_out_before: before, held_out_after: before, ..Default::default() };
-    let original = window.snapshot()?;
+    let before = held_out_error(window, &Trainee::none(window, settings), data, settings)?;
+    let mut outcome = Outcome { held_out_before: before, held_out_after: before, ..Outcome::default() };
+    let original = window.snapshot();
     let mut learning_rate = settings.learning_rate;
     for attempt in 0..ATTEMPTS {
-        let losses = train(window, data, &Settings { learning_rate, ..*settings })?;
-        let after = held_out_error(window, data, settings)?;
-        let finite = losses.iter().all(|loss| loss.is_finite()) && window.is_finite()?;
+        let run = train(window, data, &Settings { learning_rate, ..*settings }, watch)?;
+        let Some(run) = run else { return Ok(outcome) };
+        let finite = run.losses.iter().all(|loss| loss.is_finite()) && window.is_finite()?;
+        let after = run.best.map(|(error, _)| error);
         if finite && after.zip(before).is_none_or(|(after, before)| after <= before) {
-            outcome = Outcome { held_out_after: after, losses, learning_rate, restored: attempt, ..outcome };
+            outcome = Outcome { held_out_after: after, learning_rate, restored: attempt, ..run.outcome() };
+            outcome.held_out_before = before;
             break;
         }
-        window.restore(original.clone());
+        window.restore(&original);
         outcome.restored = attempt + 1;
         learning_rate /= 4.0;
     }
@@ -95,73 +82,163 @@ pub fn reconstruct(window: &mut Window, data: &WindowData, settings: &Settings) 
     Ok(outcome)
 }
 
-/// One attempt. Returns the mean loss of each epoch.
-fn train(window: &mut Window, data: &WindowData, settings: &Settings) -> Result<Vec<f64>> {
-    let mut optimizer = window.optimizer(settings.train_norms, settings.weight_decay)?;
-    let mut order: Vec<usize> = (0..data.train).collect();
-    let steps = settings.epochs * order.len().div_ceil(settings.batch);
-    let schedule = LinearSchedule { peak: settings.learning_rate, warm_up: settings.warm_up, steps };
-    let mut gradients = Gradients::default();
-    let (mut scale, mut step, mut losses) = (None, 0, Vec::new());
-    for epoch in 0..settings.epochs {
-        shuffle(&mut order, settings.seed.wrapping_add(epoch as u64));
-        let (mut sum, mut count) = (0.0, 0usize);
-        for indices in order.chunks(settings.batch) {
-            sum += train_step(
-                window,
-                data,
-                indices,
-                &mut scale,
-                &mut gradients,
-                (&mut optimizer, schedule.rate(step)),
-                settings.precision,
-            )?;
-            (step, count) = (step + 1, count + 1);
-        }
-        losses.push(sum / count.max(1) as f64);
+/// What came of one attempt.
+#[derive(Default)]
+struct Run {
+    losses: Vec<f64>,
+    steps: Vec<f64>,
+    held_out: Vec<f64>,
+    /// The lowest held-out error, and the epoch it was measured after.
+    best: Option<(f64, usize)>,
+    tokens: usize,
+    seconds: f64,
+}
+
+impl Run {
+    fn outcome(self) -> Outcome {
+        let length = self.steps.len().div_ceil(POINTS).max(1);
+        let curve = self.steps.chunks(length).map(|steps| steps.iter().sum::<f64>() / steps.len() as f64).collect();
+        let tokens_per_second = self.speed();
+        Outcome { losses: self.losses, held_out: self.held_out, curve, tokens_per_second, ..Outcome::default() }
     }
-    Ok(losses)
+
+    fn speed(&self) -> f64 {
+        self.tokens as f64 / self.seconds.max(1e-9)
+    }
+
+    /// Notes a held-out error; whether it is the lowest so far.
+    fn note(&mut self, error: f64) -> bool {
+        self.held_out.push(error);
+        let better = self.best.is_none_or(|(best, _)| error < best);
+        if better {
+            self.best = Some((error, self.held_out.len()));
+        }
+        better
+    }
+
+    /// Whether to go on after so many epochs without anything better.
+    fn goes_on(&self, patience: Option<usize>) -> bool {
+        let waited = self.best.map_or(0, |(_, epoch)| self.held_out.len() - epoch);
+        self.losses.last().is_none_or(|loss| loss.is_finite()) && patience.is_none_or(|patience| waited < patience)
+    }
 }
 
-/// Forward, backward, update. `scale` normalises the loss; the first step finds it.
-fn train_step(
-    window: &Window,
+/// One attempt, which leaves the window as it was after its best epoch. `None` if nothing trains.
+fn train(
+    window: &mut Window,
     data: &WindowData,
-    indices: &[usize],
-    scale: &mut Option<f32>,
-    gradients: &mut Gradients,
-    (optimizer, rate): (&mut AdamW, f32),
-    precision: Precision,
-) -> Result<f64> {
-    let (x, sequences) = data.inputs.batch(indices)?;
-    let (target, _) = data.targets.batch(indices)?;
-    let mut tape = Tape::new(precision, optimizer.tensors());
-    let y = window.forward(&mut tape, &x, &sequences)?;
-    let scale = if let Some(scale) = *scale {
-        scale
-    } else {
-        let error = Tape::inference(precision).squared_error(&y.tensor().into(), &target, 1.0)?;
-        *scale.insert(error.tensor().to_scalar::<f32>()?.max(f32::MIN_POSITIVE).recip().min(1e30))
-    };
-    let loss = tape.squared_error(&y, &target, scale)?;
-    let value = f64::from(loss.tensor().to_scalar::<f32>()?);
-    gradients.clear();
-    tape.backward(&loss, gradients)?;
-    optimizer.step(gradients, rate)?;
-    Ok(value)
+    settings: &Settings,
+    watch: &mut dyn FnMut(Epoch),
+) -> Result<Option<Run>> {
+    let mut trainee = Trainee::new(window, settings)?;
+    if trainee.optimizer.is_empty() {
+        return Ok(None);
+    }
+    let (mut run, mut saved, mut steps) = (Run::default(), None, Steps::new(data, settings));
+    for epoch in 0..settings.epochs {
+        let started = Instant::now();
+        let (loss, tokens) = steps.epoch(window, data, settings, &mut trainee, &mut run.steps)?;
+        run.losses.push(loss);
+        run.seconds += started.elapsed().as_secs_f64();
+        run.tokens += tokens;
+        let error = held_out_error(window, &trainee, data, settings)?;
+        let best = error.is_some_and(|error| run.note(error));
+        watch(Epoch { number: epoch + 1, of: settings.epochs, loss, held_out: error, speed: run.speed() });
+        if !run.goes_on(settings.patience) {
+            break;
+        }
+        if best && epoch + 1 < settings.epochs {
+            saved = Some(trainee.save()?);
+        }
+    }
+    if let Some(saved) = saved.filter(|_| run.best.is_some_and(|(_, epoch)| epoch < run.held_out.len())) {
+        trainee.load(&saved)?;
+    }
+    trainee.merge(window)?;
+    Ok(Some(run))
 }
 
-/// Mean squared error over the held-out sequences; `None` without any.
-fn held_out_error(window: &Window, data: &WindowData, settings: &Settings) -> Result<Option<f64>> {
+/// What goes from step to step.
+struct Steps {
+    order: Vec<usize>,
+    schedule: RateSchedule,
+    gradients: Gradients,
+    /// Normalises the loss; the first step finds it.
+    scale: Option<f32>,
+    done: usize,
+    epochs: u64,
+}
+
+impl Steps {
+    fn new(data: &WindowData, settings: &Settings) -> Self {
+        let steps = settings.epochs * data.train.div_ceil(settings.batch * settings.accumulate);
+        let &Settings { decay, learning_rate: peak, warm_up, .. } = settings;
+        let schedule = RateSchedule { decay, peak, warm_up, steps };
+        let order = (0..data.train).collect();
+        Self { order, schedule, gradients: Gradients::default(), scale: None, done: 0, epochs: 0 }
+    }
+
+    /// Every training sequence once. Returns the mean loss and the number of tokens.
+    fn epoch(
+        &mut self,
+        window: &Window,
+        data: &WindowData,
+        settings: &Settings,
+        trainee: &mut Trainee,
+        losses: &mut Vec<f64>,
+    ) -> Result<(f64, usize)> {
+        shuffle(&mut self.order, settings.seed.wrapping_add(self.epochs));
+        let (order, first, mut tokens) = (self.order.clone(), losses.len(), 0);
+        for group in order.chunks(settings.batch * settings.accumulate) {
+            let (loss, count) = self.step(window, data, group, settings, trainee)?;
+            losses.push(loss);
+            tokens += count;
+        }
+        self.epochs += 1;
+        let losses = &losses[first..];
+        Ok((losses.iter().sum::<f64>() / losses.len().max(1) as f64, tokens))
+    }
+
+    /// Forward and backward for each batch of the group, then one update.
+    fn step(
+        &mut self,
+        window: &Window,
+        data: &WindowData,
+        group: &[usize],
+        settings: &Settings,
+        trainee: &mut Trainee,
+    ) -> Result<(f64, usize)> {
+        let share = (group.len().div_ceil(settings.batch) as f32).recip();
+        let (mut loss, mut tokens) = (0.0, 0);
+        self.gradients.clear();
+        for indices in group.chunks(settings.batch) {
+            let (x, sequences) = data.inputs.batch(indices)?;
+            tokens += sequences.tokens();
+            let batch = (x, &sequences, indices);
+            let Self { scale, gradients, .. } = self;
+            loss += window.differentiate(trainee, data.objective, batch, scale, share, gradients)?;
+        }
+        if let Some(clip) = settings.clip {
+            let norm = trainee.optimizer.gradient_norm(&self.gradients)?;
+            if norm > f64::from(clip) {
+                self.gradients.scale((f64::from(clip) / norm) as f32)?;
+            }
+        }
+        trainee.optimizer.step(&self.gradients, self.schedule.rate(self.done))?;
+        self.done += 1;
+        Ok((loss, tokens))
+    }
+}
+
+/// Mean error over the held-out sequences of the window with what is in training; `None` without any.
+fn held_out_error(window: &Window, trainee: &Trainee, data: &WindowData, settings: &Settings) -> Result<Option<f64>> {
     let (mut sum, mut count) = (0.0, 0usize);
     let held_out: Vec<usize> = (data.train..data.inputs.len()).collect();
     for indices in held_out.chunks(settings.batch) {
         let (x, sequences) = data.inputs.batch(indices)?;
-        let (target, _) = data.targets.batch(indices)?;
-        let y = window.forward(&mut Tape::inference(settings.precision), &x, &sequences)?;
-        let y = y.tensor().to_device(&candle_core::Device::Cpu)?;
-        sum += read([&y, &target.to_device(y.device())?], |[y, target]| lopper_kernels::squared_error(y, target))?;
-        count += y.elem_count();
+        let y = window.infer(trainee, x, &sequences)?;
+        let (error, terms) = data.objective.error(&y, indices, settings.precision)?;
+        (sum, count) = (sum + error, count + terms);
     }
     Ok((count > 0).then(|| sum / count as f64))
 }

@@ -1,115 +1,202 @@
-//! What trains: some halves of a block, with their masks.
+//! What trains together: consecutive halves of consecutive blocks, a single linear layer, or a norm, one segment after another.
+//!
+//! Only the states between segments are kept from the forward pass. The backward pass computes each segment once more, from the last
+//! to the first (Chen et al. 2016, arXiv 1604.06174), so the memory of a window of many blocks is that of one and its boundaries.
 
 use std::collections::BTreeMap;
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::Tensor;
 
-use crate::autograd::optimizer::AdamW;
-use crate::autograd::{RotaryTable, Tape, Value};
-use crate::model::{Block, LinearRole, NoTap, Part, Sequences};
+use super::objective::Objective;
+use super::trainee::Trainee;
+use crate::autograd::{Gradients, RotaryTable, Tape, Value};
+use crate::error::Result;
+use crate::model::{Block, Linear, LinearRole, NoTap, Norm, Part, Sequences};
 use crate::sparsity::Mask;
 
-/// Consecutive halves of one block, trained together.
-pub struct Window<'a> {
-    /// The block they belong to; its weights are replaced.
-    pub block: &'a mut Block,
-    /// Which halves, in the order of the forward pass.
-    pub parts: &'a [Part],
+/// The layers of a segment.
+pub enum Layers<'a> {
+    /// Halves of a block, in the order of the forward pass.
+    Halves(&'a mut Block, &'a [Part]),
+    /// One linear layer.
+    Linear(&'a mut Linear, LinearRole),
+    /// A norm.
+    Norm(&'a mut Norm),
+}
+
+/// A part of a window whose activations are in memory at one time.
+pub struct Segment<'a> {
+    /// Its layers; their tensors are replaced.
+    pub layers: Layers<'a>,
     /// What is kept, by layer; a layer without a mask was left dense and stays as it is.
     pub masks: &'a BTreeMap<LinearRole, Mask>,
+}
+
+/// Layers that train together.
+pub struct Window<'a> {
+    /// In the order of the forward pass.
+    pub segments: Vec<Segment<'a>>,
     /// Angles for the longest sequence.
     pub rotary: &'a RotaryTable,
 }
 
+/// What a tensor is in its layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Weight,
+    Bias,
+    Norm,
+}
+
+/// A tensor that may train.
+pub(super) struct Place<'a> {
+    pub tensor: &'a mut Tensor,
+    pub kind: Kind,
+    pub mask: Option<&'a Mask>,
+}
+
+impl Segment<'_> {
+    /// x [tokens, ·] → [tokens, ·].
+    fn forward(&self, tape: &mut Tape, x: Value, sequences: &Sequences, rotary: &RotaryTable) -> Result<Value> {
+        match &self.layers {
+            Layers::Halves(block, parts) => parts
+                .iter()
+                .try_fold(x, |x, &part| Ok(block.forward_part(part, tape, &x, sequences, rotary, &mut NoTap)?)),
+            Layers::Linear(linear, _) => Ok(linear.forward(tape, &x, None)?),
+            Layers::Norm(norm) => {
+                let weight = tape.value(&norm.weight);
+                Ok(tape.rms_norm(&x, &weight, norm.epsilon)?)
+            }
+        }
+    }
+
+    /// Every tensor that may train: of pruned layers, and the norms before them.
+    pub(super) fn places(&mut self) -> Vec<Place<'_>> {
+        let masks = self.masks;
+        let mut places = Vec::new();
+        match &mut self.layers {
+            Layers::Halves(block, parts) => {
+                let Block { attention, mlp } = &mut **block;
+                let pruned = |part| parts.contains(&part) && masks.keys().any(|role| role.part() == part);
+                if pruned(Part::Attention) {
+                    let [q, k, v] = [&mut attention.query, &mut attention.key, &mut attention.value];
+                    let roles = [LinearRole::Query, LinearRole::Key, LinearRole::Value, LinearRole::Output];
+                    let linears = roles.into_iter().zip([q, k, v, &mut attention.output]);
+                    places.extend(linears.flat_map(|(role, linear)| of_linear(linear, masks.get(&role))));
+                    places.push(Place { tensor: &mut attention.norm.weight, kind: Kind::Norm, mask: None });
+                }
+                if pruned(Part::Mlp) {
+                    let roles = [LinearRole::Gate, LinearRole::Up, LinearRole::Down];
+                    let linears = roles.into_iter().zip([&mut mlp.gate, &mut mlp.up, &mut mlp.down]);
+                    places.extend(linears.flat_map(|(role, linear)| of_linear(linear, masks.get(&role))));
+                    places.push(Place { tensor: &mut mlp.norm.weight, kind: Kind::Norm, mask: None });
+                }
+            }
+            Layers::Linear(linear, role) => places.extend(of_linear(linear, masks.get(role))),
+            Layers::Norm(norm) => places.push(Place { tensor: &mut norm.weight, kind: Kind::Norm, mask: None }),
+        }
+        places
+    }
+}
+
+/// Weight and bias of a pruned layer.
+fn of_linear<'a>(linear: &'a mut Linear, mask: Option<&'a Mask>) -> Vec<Place<'a>> {
+    if mask.is_none() {
+        return Vec::new();
+    }
+    let Linear { weight, bias } = linear;
+    let weight = Place { tensor: weight, kind: Kind::Weight, mask };
+    let bias = bias.as_mut().map(|tensor| Place { tensor, kind: Kind::Bias, mask: None });
+    std::iter::once(weight).chain(bias).collect()
+}
+
 impl Window<'_> {
-    /// x [tokens, hidden] → [tokens, hidden].
-    pub(super) fn forward(&self, tape: &mut Tape, x: &Tensor, sequences: &Sequences) -> Result<Value> {
-        let mut x = Value::from(x);
-        for &part in self.parts {
-            x = self.block.forward_part(part, tape, &x, sequences, self.rotary, &mut NoTap)?;
-        }
-        Ok(x)
+    /// The output of the window as it is, or with what is in training.
+    pub(super) fn infer(&self, trainee: &Trainee, x: Tensor, sequences: &Sequences) -> Result<Tensor> {
+        self.segments.iter().enumerate().try_fold(x, |x, (index, segment)| {
+            let mut tape = trainee.inference(index)?;
+            Ok(segment.forward(&mut tape, x.into(), sequences, self.rotary)?.tensor().clone())
+        })
     }
 
-    /// Every tensor of the window that may train, with its mask. Norms come last, and only if they train.
-    fn tensors(&mut self, train_norms: bool) -> Vec<(&mut Tensor, Option<Mask>)> {
-        let Block { attention, mlp } = &mut *self.block;
-        let mut tensors = Vec::new();
-        let mut linears = vec![];
-        let mut norms = vec![];
-        if self.parts.contains(&Part::Attention) {
-            linears.push((LinearRole::Query, &mut attention.query));
-            linears.push((LinearRole::Key, &mut attention.key));
-            linears.push((LinearRole::Value, &mut attention.value));
-            linears.push((LinearRole::Output, &mut attention.output));
-            norms.push(&mut attention.norm.weight);
+    /// Adds the gradients of a loss to `gradients`; returns the loss. `scale` multiplies it; absent, it becomes the inverse
+    /// of the loss.
+    pub(super) fn differentiate(
+        &self,
+        trainee: &Trainee,
+        objective: &dyn Objective,
+        (x, sequences, indices): (Tensor, &Sequences, &[usize]),
+        scale: &mut Option<f32>,
+        share: f32,
+        gradients: &mut Gradients,
+    ) -> Result<f64> {
+        let last = self.segments.len() - 1;
+        let mut states = vec![x];
+        for (index, segment) in self.segments[..last].iter().enumerate() {
+            let mut tape = trainee.tape(index, false)?;
+            let y = segment.forward(&mut tape, (&states[index]).into(), sequences, self.rotary)?;
+            states.push(y.tensor().clone());
         }
-        if self.parts.contains(&Part::Mlp) {
-            linears.push((LinearRole::Gate, &mut mlp.gate));
-            linears.push((LinearRole::Up, &mut mlp.up));
-            linears.push((LinearRole::Down, &mut mlp.down));
-            norms.push(&mut mlp.norm.weight);
+        let (mut tape, y) = self.record(trainee, last, &states[last], sequences)?;
+        let scale = if let Some(scale) = *scale {
+            scale
+        } else {
+            let before = objective.loss(&mut Tape::inference(tape.precision()), &y.tensor().into(), indices, 1.0)?;
+            *scale.insert(before.tensor().to_scalar::<f32>()?.max(f32::MIN_POSITIVE).recip().min(1e30))
+        };
+        let loss = objective.loss(&mut tape, &y, indices, scale * share)?;
+        let value = f64::from(loss.tensor().to_scalar::<f32>()?);
+        drop(y);
+        tape.backward(&loss, gradients)?;
+        for index in (0..last).rev() {
+            let state = states.pop().map(|state| gradients.take(&state));
+            let Some(gradient) = state.flatten() else { break };
+            let (tape, y) = self.record(trainee, index, &states[index], sequences)?;
+            if y.is_tracked() {
+                tape.backward_from(&y, gradient, gradients)?;
+            }
         }
-        for (role, linear) in linears {
-            let Some(mask) = self.masks.get(&role) else { continue };
-            tensors.push((&mut linear.weight, Some(mask.clone())));
-            tensors.extend(linear.bias.as_mut().map(|bias| (bias, None)));
-        }
-        if train_norms {
-            tensors.extend(norms.into_iter().map(|norm| (norm, None)));
-        }
-        tensors
+        Ok(value)
     }
 
-    /// Makes the window's tensors variables of a new optimiser. Each tensor's learning rate is relative to the root mean
-    /// square of its non-zero entries, so that one rate fits layers of any scale.
-    pub(super) fn optimizer(&mut self, train_norms: bool, weight_decay: f32) -> Result<AdamW> {
-        let mut optimizer = AdamW::new(weight_decay);
-        for (tensor, mask) in self.tensors(train_norms) {
-            let variable = Var::from_tensor(&tensor.copy()?)?;
-            *tensor = variable.as_tensor().clone();
-            let scale = root_mean_square(tensor)?;
-            optimizer.add(&variable, mask, if scale > 0.0 { scale } else { 1e-2 })?;
-        }
-        Ok(optimizer)
+    /// A segment's forward pass on a tape of its own; what comes in is a leaf unless it is the window's input.
+    fn record(&self, trainee: &Trainee, index: usize, x: &Tensor, sequences: &Sequences) -> Result<(Tape, Value)> {
+        let mut tape = trainee.tape(index, true)?;
+        let x = if index > 0 { tape.leaf(x) } else { x.into() };
+        let y = self.segments[index].forward(&mut tape, x, sequences, self.rotary)?;
+        Ok((tape, y))
+    }
+
+    /// Every tensor that may train.
+    pub(super) fn places(&mut self) -> Vec<Place<'_>> {
+        self.segments.iter_mut().flat_map(Segment::places).collect()
     }
 
     /// Whether any weight is pruned.
     pub(super) fn is_pruned(&mut self) -> bool {
-        self.tensors(false).iter().any(|(_, mask)| mask.as_ref().is_some_and(|mask| mask.pruned() > 0))
+        self.places().iter().any(|place| place.mask.is_some_and(|mask| mask.pruned() > 0))
     }
 
     /// Whether no tensor holds a NaN or an infinity.
     pub(super) fn is_finite(&mut self) -> Result<bool> {
-        for (tensor, _) in self.tensors(true) {
+        for place in self.places() {
             // NaN and infinities survive a sum of absolute values
-            if !tensor.abs()?.sum_all()?.to_scalar::<f32>()?.is_finite() {
+            if !place.tensor.abs()?.sum_all()?.to_scalar::<f32>()?.is_finite() {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// A copy of every tensor that may train.
-    pub(super) fn snapshot(&mut self) -> Result<Vec<Tensor>> {
-        self.tensors(true).into_iter().map(|(tensor, _)| tensor.copy()).collect()
+    /// Every tensor that may train, to fall back on. Training replaces tensors and does not write to them.
+    pub(super) fn snapshot(&mut self) -> Vec<Tensor> {
+        self.places().into_iter().map(|place| place.tensor.clone()).collect()
     }
 
     /// Puts a snapshot back.
-    pub(super) fn restore(&mut self, snapshot: Vec<Tensor>) {
-        for ((tensor, _), saved) in self.tensors(true).into_iter().zip(snapshot) {
-            *tensor = saved;
+    pub(super) fn restore(&mut self, snapshot: &[Tensor]) {
+        for (place, saved) in self.places().into_iter().zip(snapshot) {
+            *place.tensor = saved.clone();
         }
     }
-}
-
-/// Of the non-zero entries.
-fn root_mean_square(tensor: &Tensor) -> Result<f32> {
-    let tensor = tensor.flatten_all()?.to_device(&candle_core::Device::Cpu)?;
-    let data = tensor.to_vec1::<f32>()?;
-    let (sum, count) = data
-        .iter()
-        .filter(|&&w| w != 0.0)
-        .fold((0.0, 0usize), |(sum, count), &w| (sum + f64::from(w) * f64::from(w), count + 1));
-    Ok((sum / count.max(1) as f64).sqrt() as f32)
 }

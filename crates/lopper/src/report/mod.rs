@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::evaluation::{Scores, TaskDifference, compare_tasks};
 use crate::method::SolutionFacts;
-use crate::model::{LinearRole, Part};
+use crate::model::LinearRole;
 use crate::plan::Plan;
 use crate::reconstruction::Outcome;
 use crate::sparsity::Pattern;
@@ -122,10 +122,10 @@ fn as_text<S: Serializer>(pattern: &Option<Pattern>, serializer: S) -> Result<S:
 /// What happened to a window.
 #[derive(Clone, Debug, Serialize)]
 pub struct WindowFacts {
-    /// Block.
+    /// What trained: `block 0 attention`, `block 0`, `blocks 0 to 3`, the name of a matrix, `model`.
+    pub window: String,
+    /// Its first block.
     pub block: usize,
-    /// Half of the block.
-    pub part: Part,
     /// Losses and learning rate.
     #[serde(flatten)]
     pub outcome: Outcome,

@@ -15,6 +15,8 @@ pub enum Stage {
     Solve,
     /// Training of windows.
     Reconstruct,
+    /// Training of the whole model.
+    Retrain,
     /// Forward passes that move hidden states on.
     Advance,
     /// Writing and checking files.
@@ -30,6 +32,7 @@ pub struct Timings {
     calibrate: f64,
     solve: f64,
     reconstruct: f64,
+    retrain: f64,
     advance: f64,
     write: f64,
     evaluate: f64,
@@ -45,13 +48,14 @@ impl Timings {
     }
 
     /// Name and seconds of each stage.
-    pub fn stages(&self) -> [(&'static str, f64); 7] {
-        let Self { open, calibrate, solve, reconstruct, advance, write, evaluate } = *self;
+    pub fn stages(&self) -> [(&'static str, f64); 8] {
+        let Self { open, calibrate, solve, reconstruct, retrain, advance, write, evaluate } = *self;
         [
             ("open", open),
             ("calibrate", calibrate),
             ("solve", solve),
             ("reconstruct", reconstruct),
+            ("retrain", retrain),
             ("advance", advance),
             ("write", write),
             ("evaluate", evaluate),
@@ -64,6 +68,7 @@ impl Timings {
             Stage::Calibrate => &mut self.calibrate,
             Stage::Solve => &mut self.solve,
             Stage::Reconstruct => &mut self.reconstruct,
+            Stage::Retrain => &mut self.retrain,
             Stage::Advance => &mut self.advance,
             Stage::Write => &mut self.write,
             Stage::Evaluate => &mut self.evaluate,

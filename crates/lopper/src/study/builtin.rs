@@ -17,6 +17,7 @@ pub struct BuiltIn {
 pub const STUDIES: &[BuiltIn] = &[
     BuiltIn { name: "calibration", toml: include_str!("builtin/calibration.toml") },
     BuiltIn { name: "damping", toml: include_str!("builtin/damping.toml") },
+    BuiltIn { name: "granularity", toml: include_str!("builtin/granularity.toml") },
     BuiltIn { name: "methods", toml: include_str!("builtin/methods.toml") },
     BuiltIn { name: "scaling", toml: include_str!("builtin/scaling.toml") },
 ];

@@ -1,4 +1,4 @@
-//! Losses: mean squared error and cross-entropy.
+//! Losses: mean squared error, cross-entropy, and any whose gradient is known with its value.
 
 use candle_core::{D, Result, Tensor};
 use lopper_kernels::{copied, cross_entropy, cross_entropy_backward, squared_error, squared_error_backward};
@@ -7,6 +7,24 @@ use crate::autograd::storage::read;
 use crate::autograd::tape::{Tape, Value};
 
 impl Tape {
+    /// A scalar whose gradients in `inputs` were computed with it: a loss that goes over its input piece by piece.
+    ///
+    /// # Errors
+    /// If memory is short.
+    pub fn differentiated(&mut self, loss: f32, inputs: Vec<(Value, Tensor)>) -> Result<Value> {
+        let Some((first, _)) = inputs.first() else { candle_core::bail!("a loss of nothing") };
+        let loss = Tensor::new(loss, first.tensor().device())?;
+        let values: Vec<Value> = inputs.iter().map(|(value, _)| value.clone()).collect();
+        Ok(self.push(loss, &values.iter().collect::<Vec<_>>(), move |upstream, sink| {
+            let upstream = f64::from(upstream.to_scalar::<f32>()?);
+            for (value, gradient) in inputs {
+                let scaled = if (upstream - 1.0).abs() < f64::EPSILON { gradient } else { (gradient * upstream)? };
+                sink.give(&value, scaled)?;
+            }
+            Ok(())
+        }))
+    }
+
     /// `scale · Σ (y − target)²`, a scalar; y and target of one shape. With `scale = 1 / n` the mean squared error.
     ///
     /// # Errors
