@@ -144,7 +144,7 @@ impl Product<'_> {
         // SAFETY: the rows and columns lie inside the output, and belong to this task alone.
         unsafe {
             let out = self.out.0.add(rows.start * self.out_leading + first);
-            if width % 16 == 0 {
+            if width.is_multiple_of(16) {
                 return avx512(Extent { m: rows.len(), n: width, k }, call, out);
             }
             let mut buffer = [0f32; HEIGHT * COLS];

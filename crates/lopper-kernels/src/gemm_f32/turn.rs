@@ -39,14 +39,14 @@ unsafe fn square(from: *const f32, leading: usize, to: *mut f32) {
     // SAFETY: both squares are valid by the caller's promise.
     unsafe {
         let rows: [__m512; SIDE] = std::array::from_fn(|i| _mm512_loadu_ps(from.add(i * leading)));
-        for (i, column) in columns(rows).into_iter().enumerate() {
+        for (i, column) in columns(&rows).into_iter().enumerate() {
             _mm512_storeu_ps(to.add(i * COLS), column);
         }
     }
 }
 
 #[target_feature(enable = "avx512f")]
-fn columns(rows: [__m512; SIDE]) -> [__m512; SIDE] {
+fn columns(rows: &[__m512; SIDE]) -> [__m512; SIDE] {
     let zero = [_mm512_setzero_ps(); SIDE];
     let (mut pairs, mut fours, mut eights, mut columns) = (zero, zero, zero, zero);
     for i in 0..8 {

@@ -30,7 +30,9 @@ fn invert(rows: &mut [f32], leading: usize, first: usize, n: usize) {
         let out = &mut left[row * rest..];
         matmul(out, rest, false, inverse, block(skipped, leading, right, half - row, rest), Precision::F32);
     }
-    left.iter_mut().for_each(|x| *x = -*x);
+    for x in &mut left {
+        *x = -*x;
+    }
     // times C⁻¹, a strip of its columns at a time, down to its diagonal
     for column in (0..rest).step_by(STRIP) {
         let (width, height) = (STRIP.min(rest - column), rest.min(column + STRIP));

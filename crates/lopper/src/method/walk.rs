@@ -176,7 +176,9 @@ impl Block<'_> {
                     elimination.eliminate(weight, first, &kept[columns], errors);
                 }
             }
-            errors.iter_mut().for_each(|error| *error = -*error);
+            for error in errors {
+                *error = -*error;
+            }
         });
     }
 
