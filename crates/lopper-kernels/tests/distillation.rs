@@ -30,15 +30,11 @@ fn is_its_definition_on_every_tier() {
     let (student, teacher) = (logits(1), logits(2));
     for tier in Tier::available() {
         let (divergence, gradient) = with_tier(tier, found);
-        for row in 0..ROWS {
+        for (row, &divergence) in divergence.iter().enumerate() {
             let range = row * CLASSES..(row + 1) * CLASSES;
             let (q, p) = (softmax(&student[range.clone()]), softmax(&teacher[range.clone()]));
             let want = 4.0 * p.iter().zip(&q).map(|(p, q)| p * (p / q).ln()).sum::<f64>();
-            assert!(
-                (f64::from(divergence[row]) - want).abs() < 1e-5 * want,
-                "{tier:?}: {} for {want}",
-                divergence[row]
-            );
+            assert!((f64::from(divergence) - want).abs() < 1e-5 * want, "{tier:?}: {divergence} for {want}");
             for ((g, q), p) in gradient[range].iter().zip(&q).zip(&p) {
                 let want = 3.0 * f64::from(TEMPERATURE) * (q - p);
                 assert!((f64::from(*g) - want).abs() < 1e-7, "{tier:?}: {g} for {want}");

@@ -123,7 +123,7 @@ fn retraining_repairs_what_windows_left() {
         let report = demo.prune(&plan, &out).expect("a valid run");
         check_windows(&report, if granularity == Granularity::None { 1 } else { 9 }, &out);
         let rungs = report.evaluation.into_iter();
-        rungs.map(|rung| (rung.name, rung.texts[0].score.perplexity)).collect::<Vec<_>>()
+        rungs.map(|rung| (rung.name, rung.scores.texts[0].score.perplexity)).collect::<Vec<_>>()
     };
     for objective in [RetrainingObjective::Ce, RetrainingObjective::Kl, RetrainingObjective::Logits] {
         let scores = retrained(Granularity::None, objective);
