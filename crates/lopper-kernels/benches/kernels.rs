@@ -43,6 +43,26 @@ fn products(criterion: &mut Criterion) {
     }
 }
 
+/// The same forward products by the `gemm` crate, which is what is used where there is no AVX-512.
+fn peer(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("matmul");
+    for (n, k) in [(576, 576), (192, 576), (1536, 576), (576, 1536)] {
+        let (x, weight, mut y) = (numbers(1024 * k), numbers(n * k), vec![0f32; 1024 * n]);
+        group.throughput(Throughput::Elements(2 * 1024 * (n * k) as u64));
+        group.bench_function(format!("F32 forward by the gemm crate 1024×{n}×{k}"), |bencher| {
+            let (row, along) = (n.cast_signed(), k.cast_signed());
+            let threads = gemm::Parallelism::Rayon(0);
+            // SAFETY: the slices hold 1024 × n, 1024 × k and n × k elements, and `y` is borrowed alone.
+            bencher.iter(|| unsafe {
+                let (y, x, w) = (y.as_mut_ptr(), x.as_ptr(), weight.as_ptr());
+                gemm::gemm(
+                    1024, n, k, y, 1, row, false, x, 1, along, w, along, 1, 0.0, 1.0, false, false, false, threads,
+                );
+            });
+        });
+    }
+}
+
 fn attentions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("attention");
     for (offsets, window) in [(&[0, 512, 1024][..], None), (&[0, 4096], None), (&[0, 4096], Some(512))] {
@@ -100,6 +120,6 @@ fn updates(criterion: &mut Criterion) {
 criterion_group! {
     name = kernels;
     config = Criterion::default().sample_size(20).warm_up_time(std::time::Duration::from_millis(300)).measurement_time(std::time::Duration::from_secs(1));
-    targets = products, attentions, rows, updates
+    targets = products, peer, attentions, rows, updates
 }
 criterion_main!(kernels);
