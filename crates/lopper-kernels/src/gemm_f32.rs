@@ -1,4 +1,4 @@
-//! The f32 product on AVX-512: only what has to be turned round is packed, so little time goes to anything but multiplying.
+//! The f32 product on AVX-512, with as little packing as the tile allows, so that nearly all of the time goes to multiplying.
 //!
 //! The right operand is copied to panels `[block of k][panel][depth][COLS]`, once for all threads. Of the left operand, which the tile
 //! broadcasts element by element, only a transposed one is copied, a few rows at a time, so that its columns lie close together.
