@@ -99,6 +99,7 @@ fn large_shapes_agree_with_f64() {
 #[test]
 fn a_right_operand_too_large_to_pack_at_once_is_cut() {
     check(9, 120, 45_000, Precision::Bf16);
+    check(49, 1500, 1500, Precision::F32);
 }
 
 #[test]

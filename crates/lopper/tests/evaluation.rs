@@ -8,7 +8,7 @@ mod golden;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use golden::fixtures;
+use golden::{fixtures, path};
 use lopper::checkpoint::Checkpoint;
 use lopper::evaluation::{
     Asking, Encoder, Passage, Quiz, Record, TASKS, Task, TaskScore, log_likelihoods, next_tokens, passages, score,
@@ -17,16 +17,6 @@ use lopper::model::Decoder;
 use lopper::text::Tokenizer;
 use lopper_kernels::Precision;
 use serde_json::Value;
-
-/// The path in a variable; `None`, with a word about it, where there is none.
-fn path(variable: &str) -> Option<PathBuf> {
-    let path = std::env::var_os(variable).map(PathBuf::from);
-    if path.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "{variable} must be set in CI");
-        eprintln!("skipped: {variable} is not set");
-    }
-    path
-}
 
 fn goldens() -> Value {
     serde_json::from_str(&std::fs::read_to_string(fixtures().join("tasks.json")).expect("fixture")).expect("JSON")

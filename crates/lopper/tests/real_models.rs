@@ -5,10 +5,8 @@
 
 mod golden;
 
-use std::path::PathBuf;
-
 use candle_core::Device;
-use golden::fixtures;
+use golden::{fixtures, path};
 use lopper::autograd::Tape;
 use lopper::checkpoint::Checkpoint;
 use lopper::evaluation::{Windows, perplexity};
@@ -16,16 +14,6 @@ use lopper::model::{Decoder, NoTap, Sequences};
 use lopper::text::{Tokenizer, read_wikitext};
 use lopper_kernels::Precision;
 use serde_json::Value;
-
-/// The path in a variable; `None`, with a word about it, where there is none.
-fn path(variable: &str) -> Option<PathBuf> {
-    let path = std::env::var_os(variable).map(PathBuf::from);
-    if path.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "{variable} must be set in CI");
-        eprintln!("skipped: {variable} is not set");
-    }
-    path
-}
 
 fn goldens() -> Value {
     serde_json::from_str(&std::fs::read_to_string(fixtures().join("real_models.json")).expect("fixture")).expect("JSON")

@@ -123,10 +123,10 @@ pub struct EvalArgs {
     #[arg(long, value_name = "MODEL")]
     pub against: Option<String>,
     /// Write a line of JSON for each question to this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "tasks")]
     pub records: Option<PathBuf>,
     /// Write the tasks' results to this file as lm-evaluation-harness does
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "tasks")]
     pub harness_json: Option<PathBuf>,
     #[command(flatten)]
     pub compute: ComputeOptions,

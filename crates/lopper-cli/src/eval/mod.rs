@@ -53,11 +53,13 @@ pub fn run(args: &EvalArgs, quiet: bool) -> Result<()> {
         lopper::prune::in_pool(plan.compute.threads, || measure(args, &plan, &model, against.as_ref(), &mut progress));
     progress.finish(evaluation.is_ok());
     let evaluation = evaluation?;
-    write_files(args, &evaluation)?;
+    // printed first: a file that cannot be written must not take the result with it
     if args.json {
-        return output::json(&evaluation);
+        output::json(&evaluation)?;
+    } else {
+        output::print(&table::text(&evaluation))?;
     }
-    output::print(&table::text(&evaluation))
+    write_files(args, &evaluation)
 }
 
 /// The files to score as they stand; for the demo, when nothing is asked for, its own text.
@@ -108,8 +110,7 @@ fn measure(
         });
     };
     let reference = open(plan, against)?;
-    let same = Suite::read(&material, against.directory(), &reference)?;
-    if !suite.has_tokens_of(&same) {
+    if !suite.has_tokens_of(&Suite::read(&material, against.directory(), &reference)?) {
         return Err(Error::Model {
             problem: format!("{} and {} cut the same text into different tokens", model.name, against.name),
             hint: Some("compare a model with the one it was made from".into()),

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::forward::{Asked, HEAD_BATCHES, Passage, asked, by_passage, groups, states};
+use super::loglikelihood::not_a_number;
 use super::perplexity::{Perplexity, passages};
 use super::scores::{TaskScore, mean_and_error};
 use super::significance::{mcnemar, paired_t};
@@ -15,7 +16,7 @@ use super::tasks::Metric;
 use super::texts::ScoredText;
 use crate::autograd::read;
 use crate::error::{Error, Result};
-use crate::model::{Decoder, Head, largest, log_add, log_sum_exp, pieces};
+use crate::model::{Decoder, Head, NextToken, Running, pieces};
 
 /// A text under a model and a reference.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -155,7 +156,7 @@ fn meet(
     windows: &mut [Window],
 ) -> Result<()> {
     let targets = &asked[0].targets;
-    let mut running = vec![Running::default(); targets.len()];
+    let mut running = vec![Pair::default(); targets.len()];
     let both = [(&heads[0], &asked[0].hidden), (&heads[1], &asked[1].hidden)];
     pieces(both, precision, &mut |first, start, [a, b]| {
         let classes = a.dim(1)?;
@@ -166,20 +167,24 @@ fn meet(
         })
     })?;
     for (passage, rows) in by_passage(asked[0], all) {
-        windows[passage] = Window::new(&running[rows]);
+        windows[passage] = Window::new(&running[rows])?;
     }
     Ok(())
 }
 
 impl Window {
-    fn new(predictions: &[Running]) -> Self {
-        let mean = |of: &dyn Fn(&Running) -> f64| predictions.iter().map(of).sum::<f64>() / predictions.len() as f64;
-        Self {
+    fn new(predictions: &[Pair]) -> Result<Self> {
+        let mean = |of: &dyn Fn(&Pair) -> f64| predictions.iter().map(of).sum::<f64>() / predictions.len() as f64;
+        let window = Self {
             predictions: predictions.len(),
-            nll: [0, 1].map(|who| mean(&|row| row.log_sum_exp[who] - row.target[who])),
-            divergence: mean(&Running::divergence),
-            agreement: mean(&|row| f64::from(u8::from(row.most_likely[0] == row.most_likely[1]))),
+            nll: [0, 1].map(|who| mean(&|pair| -pair.said(who).log_likelihood)),
+            divergence: mean(&Pair::divergence),
+            agreement: mean(&|pair| f64::from(u8::from(pair.said(0).most_likely == pair.said(1).most_likely))),
+        };
+        if window.divergence.is_nan() || window.nll.iter().any(|nll| nll.is_nan()) {
+            return Err(not_a_number());
         }
+        Ok(window)
     }
 }
 
@@ -215,48 +220,32 @@ impl TextDifference {
 }
 
 /// Both distributions of a token after some slices of the vocabulary; reference first.
-#[derive(Clone, Copy)]
-struct Running {
-    log_sum_exp: [f64; 2],
-    target: [f64; 2],
-    largest: [f32; 2],
-    most_likely: [u32; 2],
+#[derive(Clone, Copy, Default)]
+struct Pair {
+    running: [Running; 2],
     /// `Σ exp(a − ℓₐ)·(a − b)` over the slices, with ℓₐ so far.
     difference: f64,
 }
 
-impl Default for Running {
-    fn default() -> Self {
-        Self {
-            log_sum_exp: [f64::NEG_INFINITY; 2],
-            target: [f64::NAN; 2],
-            largest: [f32::NEG_INFINITY; 2],
-            most_likely: [0; 2],
-            difference: 0.0,
-        }
+impl Pair {
+    fn said(&self, who: usize) -> NextToken {
+        self.running[who].finish()
     }
-}
 
-impl Running {
     fn divergence(&self) -> f64 {
-        // rounding may leave a little less than nothing
-        (self.difference - self.log_sum_exp[0] + self.log_sum_exp[1]).max(0.0)
+        let [a, b] = self.running.map(|running| running.log_sum_exp);
+        let divergence = self.difference - a + b;
+        // rounding may leave a little less than nothing; what is not a number stays that
+        if divergence < 0.0 { 0.0 } else { divergence }
     }
 
     /// Takes the slice of the vocabulary that begins at `start` into account.
     fn absorb(&mut self, a: &[f32], b: &[f32], start: usize, target: u32) {
-        let before = self.log_sum_exp[0];
-        for (who, logits) in [a, b].into_iter().enumerate() {
-            self.log_sum_exp[who] = log_add(self.log_sum_exp[who], log_sum_exp(logits));
-            let (place, value) = largest(logits);
-            if value > self.largest[who] {
-                (self.largest[who], self.most_likely[who]) = (value, (start + place) as u32);
-            }
-            if let Some(&logit) = (target as usize).checked_sub(start).and_then(|i| logits.get(i)) {
-                self.target[who] = f64::from(logit);
-            }
+        let before = self.running[0].log_sum_exp;
+        for (running, logits) in self.running.iter_mut().zip([a, b]) {
+            running.absorb(logits, start, target);
         }
-        let total = self.log_sum_exp[0];
+        let total = self.running[0].log_sum_exp;
         let slice: f64 = a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - total).exp() * f64::from(a - b)).sum();
         self.difference = self.difference * (before - total).exp() + slice;
     }
@@ -264,7 +253,7 @@ impl Running {
 
 #[cfg(test)]
 mod tests {
-    use super::{Running, compare_tasks};
+    use super::{Pair, compare_tasks};
     use crate::evaluation::scores::{Record, TaskScore};
     use crate::evaluation::{Measure, Metric};
 
@@ -272,7 +261,7 @@ mod tests {
     fn divergence_in_slices_is_that_of_the_definition() {
         let logits = |seed: f32| (0..64).map(|i| (i as f32 * seed).sin() * 3.0).collect::<Vec<f32>>();
         let (a, b) = (logits(0.7), logits(1.3));
-        let mut running = Running::default();
+        let mut running = Pair::default();
         for start in (0..64).step_by(24) {
             let end = (start + 24).min(64);
             running.absorb(&a[start..end], &b[start..end], start, 30);
@@ -284,10 +273,12 @@ mod tests {
         let (p, q) = (log_softmax(&a), log_softmax(&b));
         let divergence: f64 = p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum();
         assert!((running.divergence() - divergence).abs() < 1e-5, "{} {divergence}", running.divergence());
-        let nll = running.log_sum_exp[1] - running.target[1];
+        let nll = -running.said(1).log_likelihood;
         assert!((nll + q[30]).abs() < 1e-5, "{nll}");
         let most_likely = a.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(place, _)| place as u32);
-        assert_eq!(Some(running.most_likely[0]), most_likely);
+        assert_eq!(Some(running.said(0).most_likely), most_likely);
+        running.absorb(&[f32::NAN; 4], &[0.0; 4], 64, 30);
+        assert!(running.divergence().is_nan(), "an overflow is no agreement");
     }
 
     #[test]

@@ -31,16 +31,18 @@ pub fn files(directory: &Path, data: &DataSet, split: &str) -> Result<Vec<PathBu
     found.ok_or_else(|| missing(directory, data, split))
 }
 
-/// The parts of a split in a folder, in order.
+/// The parts of a split in a folder, all of one kind, in order.
 fn shards(folder: &Path, split: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let is_part = |path: &PathBuf| {
+    let mut all: Vec<PathBuf> = entries.collect();
+    all.sort();
+    let is_part = |path: &Path, kind: &str| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        name.starts_with(&format!("{split}-")) && KINDS.iter().any(|kind| name.ends_with(&format!(".{kind}")))
+        name.starts_with(&format!("{split}-")) && name.ends_with(&format!(".{kind}"))
     };
-    let mut parts: Vec<PathBuf> = entries.filter(is_part).collect();
-    parts.sort();
-    parts
+    // the same rows may be there in two kinds
+    let of_kind = KINDS.map(|kind| all.iter().filter(|path| is_part(path, kind)).cloned().collect::<Vec<_>>());
+    of_kind.into_iter().find(|parts| !parts.is_empty()).unwrap_or_default()
 }
 
 fn missing(directory: &Path, data: &DataSet, split: &str) -> Error {
@@ -127,6 +129,10 @@ mod tests {
         let rows = rows(&found).expect("rows");
         let parts: Vec<&str> = rows.iter().map(|row| row.text("part").expect("field")).collect();
         assert_eq!(parts, ["validation-00000-of-00002.jsonl", "validation-00001-of-00002.jsonl"]);
+        for name in ["validation-00000-of-00001.parquet", "validation-00000-of-00002.json"] {
+            std::fs::write(inner.join(name), "the same rows in another kind").expect("written");
+        }
+        assert_eq!(files(folder.path(), &winogrande, "validation").expect("there"), found, "one kind only");
         let plain = folder.path().join("winogrande_xl.validation.jsonl");
         std::fs::write(&plain, "{}\n[]\n").expect("written");
         let found = files(folder.path(), &winogrande, "validation").expect("there");

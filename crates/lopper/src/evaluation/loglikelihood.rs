@@ -75,6 +75,10 @@ impl<'a> Encoder<'a> {
 
     fn split(&self, context: &str, continuation: &str) -> Result<(Vec<u32>, Vec<u32>)> {
         let before = self.text(context)?;
+        if before.is_empty() {
+            // a tokenizer may drop all of a context, such as spaces of no width
+            return self.without_context(continuation);
+        }
         let mut after = self.text(&format!("{context}{continuation}"))?;
         after.drain(..before.len().min(after.len()));
         Ok((before, after))
@@ -116,13 +120,18 @@ pub fn log_likelihoods(
     said.iter().zip(passages).map(|(said, passage)| answer(said, passage.targets())).collect()
 }
 
+/// Of a model that overflows.
+pub(super) fn not_a_number() -> Error {
+    Error::Numeric {
+        problem: "the model gives a log-likelihood that is not a number".into(),
+        hint: Some("its weights or activations overflow; try --dtype f32".into()),
+    }
+}
+
 fn answer(said: &[NextToken], targets: &[u32]) -> Result<Answer> {
     let log_likelihood: f64 = said.iter().map(|token| token.log_likelihood).sum();
     if log_likelihood.is_nan() {
-        return Err(Error::Numeric {
-            problem: "the model gives a log-likelihood that is not a number".into(),
-            hint: Some("its weights or activations overflow; try --dtype f32".into()),
-        });
+        return Err(not_a_number());
     }
     let greedy = said.iter().zip(targets).all(|(token, &target)| token.most_likely == target);
     Ok(Answer { log_likelihood, greedy })

@@ -130,7 +130,7 @@ impl Pool {
     }
 
     fn check(&self, task: &Task) -> Result<()> {
-        if self.rows.len() >= self.count + self.spare {
+        if self.rows.len() >= self.count.saturating_add(self.spare) {
             return Ok(());
         }
         Err(self.short(task, self.rows.len()))

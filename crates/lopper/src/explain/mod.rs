@@ -58,7 +58,9 @@ impl Estimate {
 /// Tokens that one evaluation of the plan scores, given the length of each text in tokens.
 pub fn scored_tokens(plan: &Plan, spec: &DecoderSpec, texts: &[usize]) -> usize {
     if texts.is_empty() {
-        return plan.calibration.held_out * plan.calibration_seqlen(spec);
+        // tasks are not counted
+        let held_out = if plan.evaluation.tasks.is_empty() { plan.calibration.held_out } else { 0 };
+        return held_out * plan.calibration_seqlen(spec);
     }
     let length = plan.evaluation_seqlen(spec).max(1);
     texts.iter().map(|tokens| length * (tokens / length).min(plan.evaluation.windows.unwrap_or(usize::MAX))).sum()

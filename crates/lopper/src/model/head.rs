@@ -113,8 +113,9 @@ pub(crate) fn pieces<const N: usize>(heads: [(&Head, &Tensor); N], precision: Pr
 
 /// What is known of a token's distribution after some slices of the vocabulary.
 #[derive(Clone, Copy)]
-struct Running {
-    log_sum_exp: f64,
+pub(crate) struct Running {
+    /// `log Σ exp` of the logits.
+    pub log_sum_exp: f64,
     target: f64,
     largest: f32,
     most_likely: u32,
@@ -127,12 +128,13 @@ impl Default for Running {
 }
 
 impl Running {
-    fn finish(self) -> NextToken {
+    /// What the model says, after the last slice.
+    pub fn finish(self) -> NextToken {
         NextToken { log_likelihood: self.target - self.log_sum_exp, most_likely: self.most_likely }
     }
 
     /// Takes the slice of the vocabulary that begins at `start` into account.
-    fn absorb(&mut self, logits: &[f32], start: usize, target: u32) {
+    pub fn absorb(&mut self, logits: &[f32], start: usize, target: u32) {
         self.log_sum_exp = log_add(self.log_sum_exp, log_sum_exp(logits));
         let (place, largest) = largest(logits);
         if largest > self.largest {
@@ -145,20 +147,20 @@ impl Running {
 }
 
 /// `log Σ exp(logits)`.
-pub(crate) fn log_sum_exp(logits: &[f32]) -> f64 {
+fn log_sum_exp(logits: &[f32]) -> f64 {
     let mut nll = [0.0];
     lopper_kernels::cross_entropy(logits, logits.len(), &[0], &mut nll);
     f64::from(nll[0]) + f64::from(logits[0])
 }
 
 /// `log(exp(a) + exp(b))`.
-pub(crate) fn log_add(a: f64, b: f64) -> f64 {
+fn log_add(a: f64, b: f64) -> f64 {
     let (low, high) = if a < b { (a, b) } else { (b, a) };
     high + (low - high).exp().ln_1p()
 }
 
 /// Place and value of the largest number, the first of equals.
-pub(crate) fn largest(numbers: &[f32]) -> (usize, f32) {
+fn largest(numbers: &[f32]) -> (usize, f32) {
     // the maximum first: a loop without places is vectorised
     let largest = numbers.iter().fold(f32::NEG_INFINITY, |largest, &x| if x > largest { x } else { largest });
     (numbers.iter().position(|&x| x >= largest).unwrap_or(0), largest)

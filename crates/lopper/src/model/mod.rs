@@ -15,7 +15,7 @@ pub use attention::Attention;
 pub use block::Block;
 pub use decoder::Decoder;
 pub use families::{FAMILIES, Family, describe};
-pub(crate) use head::{HEAD_ROWS, HEAD_TOKENS, largest, log_add, log_sum_exp, pieces};
+pub(crate) use head::{HEAD_ROWS, HEAD_TOKENS, Running, pieces};
 pub use head::{Head, NextToken};
 pub use linear::{Linear, LinearId, LinearRole, NoTap, Norm, Part, Tap};
 pub use mlp::Mlp;

@@ -17,15 +17,19 @@ pub struct SpecialTokens {
 }
 
 impl SpecialTokens {
-    /// Reads `tokenizer_config.json` (names), then `config.json` (ids), as far as they are there.
+    /// Reads `tokenizer_config.json` (names), as transformers does; where it names neither, the ids of `config.json`.
     ///
     /// # Errors
     /// If one of them is there and cannot be read.
     pub fn read(directory: &Path, tokenizer: &Tokenizer) -> Result<Self> {
         let [names, ids] = ["tokenizer_config.json", "config.json"].map(|file| json(&directory.join(file)));
         let (names, ids) = (names?, ids?);
-        let find = |name: &str| by_name(&names[name], tokenizer).or_else(|| by_id(&ids[format!("{name}_id")]));
-        Ok(Self { begin: find("bos_token"), end: find("eos_token") })
+        let named = ["bos_token", "eos_token"].map(|name| by_name(&names[name], tokenizer));
+        let [begin, end] = match named {
+            [None, None] => ["bos_token_id", "eos_token_id"].map(|name| by_id(&ids[name])),
+            _ => named,
+        };
+        Ok(Self { begin, end })
     }
 }
 
@@ -48,4 +52,28 @@ fn json(path: &Path) -> Result<Value> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
     serde_json::from_slice(&bytes)
         .map_err(|error| Error::Text { problem: format!("{}: not JSON: {error}", path.display()), hint: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::SpecialTokens;
+    use crate::text::Tokenizer;
+
+    #[test]
+    fn the_config_counts_only_where_the_tokenizer_names_no_token() {
+        let folder = tempfile::tempdir().expect("folder");
+        let write = |file: &str, value: serde_json::Value| {
+            std::fs::write(folder.path().join(file), value.to_string()).expect("written");
+        };
+        let vocabulary = json!({"model": {"type": "WordLevel", "vocab": {"<s>": 0, "</s>": 1}, "unk_token": "<s>"}});
+        write("tokenizer.json", vocabulary);
+        write("config.json", json!({"bos_token_id": 0, "eos_token_id": [1, 0]}));
+        let tokenizer = Tokenizer::open(folder.path()).expect("tokenizer");
+        let read = || SpecialTokens::read(folder.path(), &tokenizer).expect("read");
+        assert_eq!(read(), SpecialTokens { begin: Some(0), end: Some(1) });
+        write("tokenizer_config.json", json!({"bos_token": null, "eos_token": {"content": "</s>"}}));
+        assert_eq!(read(), SpecialTokens { begin: None, end: Some(1) });
+    }
 }

@@ -13,6 +13,16 @@ pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
+/// The path in a variable; `None`, with a word about it, where there is none. In CI there has to be one.
+pub fn path(variable: &str) -> Option<PathBuf> {
+    let path = std::env::var_os(variable).map(PathBuf::from);
+    if path.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "{variable} must be set in CI");
+        eprintln!("skipped: {variable} is not set");
+    }
+    path
+}
+
 /// A safetensors file of goldens.
 pub struct Golden(HashMap<String, Tensor>);
 
