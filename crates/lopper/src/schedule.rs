@@ -6,7 +6,12 @@ use crate::model::{LinearRole, Part};
 use crate::plan::{Granularity, Inputs, Plan, PruningGranularity, RetrainingObjective, WindowTargets};
 
 /// Tokens per forward pass: enough to fill the kernels, few enough for the caches.
-pub(crate) const BATCH_TOKENS: usize = 1024;
+const BATCH_TOKENS: usize = 1024;
+
+/// Sequences of this length per forward pass.
+pub(crate) fn batch(seqlen: usize) -> usize {
+    (BATCH_TOKENS / seqlen.max(1)).max(1)
+}
 
 /// What trains together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,21 +52,32 @@ pub fn rung_name(plan: &Plan) -> &'static str {
     }
 }
 
-/// The plans that do less, from least to most, where the plan asks for a ladder.
+/// The plans that do less, from least to most, each for a model of its own, where the plan asks for a ladder.
 pub fn lower_rungs(plan: &Plan) -> Vec<(&'static str, Plan)> {
     if !plan.evaluation.ladder {
         return Vec::new();
     }
-    let mut reconstructed = plan.clone();
-    reconstructed.retraining.objective = RetrainingObjective::None;
-    let mut compensated = reconstructed.clone();
+    let own = without_retraining(plan);
+    let mut compensated = own.clone();
     compensated.reconstruction.granularity = Granularity::None;
     let mut pruned = compensated.clone();
     pruned.pruning.compensation = "none".into();
-    let lower = [pruned, compensated, reconstructed].map(|lower| (rung_name(&lower), lower));
-    let mut rungs: Vec<_> = lower.into_iter().filter(|(name, _)| *name != rung_name(plan)).collect();
+    let lower = [pruned, compensated].map(|lower| (rung_name(&lower), lower));
+    let mut rungs: Vec<_> = lower.into_iter().filter(|(name, _)| *name != rung_name(&own)).collect();
     rungs.dedup_by_key(|(name, _)| *name);
     rungs
+}
+
+/// What the model is called that retraining begins with, where a ladder asks for its scores.
+pub fn rung_before_retraining(plan: &Plan) -> Option<&'static str> {
+    let retrains = plan.retraining.objective != RetrainingObjective::None;
+    (plan.evaluation.ladder && retrains).then(|| rung_name(&without_retraining(plan)))
+}
+
+fn without_retraining(plan: &Plan) -> Plan {
+    let mut plan = plan.clone();
+    plan.retraining.objective = RetrainingObjective::None;
+    plan
 }
 
 /// What happens to every window.
@@ -172,7 +188,7 @@ impl Schedule {
     }
 
     /// Whether targets begin anew with each window.
-    fn restarts(&self) -> bool {
+    pub fn restarts(&self) -> bool {
         self.dense_stream && self.targets == WindowTargets::Local
     }
 

@@ -58,6 +58,17 @@ fn sequences_that_share_rows_score_as_they_do_alone() {
 }
 
 #[test]
+fn what_nothing_predicts_is_not_asked() {
+    let decoder = open(&fixtures().join("llama"));
+    for first in [0, 3] {
+        let passage = Passage { tokens: vec![9, 8, 7], first };
+        let error =
+            next_tokens(&decoder, &[passage], Precision::F32, &mut |_| {}).expect_err("nothing stands before it");
+        assert!(error.to_string().contains(&format!("tokens from {first} on of 3")), "{error}");
+    }
+}
+
+#[test]
 fn contexts_and_continuations_of_every_kind() {
     let Some(directory) = path("LOPPER_TEST_SMOLLM2") else { return };
     let (decoder, tokenizer) = (open(&directory), Tokenizer::open(&directory).expect("tokenizer"));

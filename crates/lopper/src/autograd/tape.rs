@@ -133,7 +133,8 @@ impl Tape {
         f: impl FnOnce([Tensor; N]) -> Result<Tensor>,
     ) -> Result<Value> {
         if !inputs.iter().any(|input| input.is_tracked()) {
-            return Ok(f(inputs.map(|input| input.tensor.clone()))?.into());
+            // of variables, candle would keep the graph
+            return Ok(f(inputs.map(|input| input.tensor.detach()))?.into());
         }
         let mut variables = Vec::with_capacity(N);
         for input in inputs {

@@ -23,6 +23,16 @@ pub enum HiddenDtype {
     Bf16,
 }
 
+impl HiddenDtype {
+    /// Bytes per number.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 => 2,
+        }
+    }
+}
+
 #[derive(Clone)]
 enum Stored {
     F32(Vec<f32>),

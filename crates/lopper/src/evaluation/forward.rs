@@ -10,15 +10,15 @@ use candle_core::Tensor;
 use lopper_kernels::Precision;
 use rayon::prelude::*;
 
-use crate::autograd::{RotaryTable, Tape};
+use crate::autograd::{RotaryTable, Tape, read, write};
 use crate::calibration::AT_ONCE;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Block, Decoder, NextToken, NoTap, Sequences, common_prefix};
 
 /// Hidden states held at a time, in bytes; more sequences are evaluated in several passes over the blocks.
 pub(crate) const GROUP_BYTES: usize = 192 << 20;
 /// Rows that go through a block together, unless one sequence has more.
-pub(crate) const BATCH_ROWS: usize = 2048;
+pub(crate) const BATCH_ROWS: usize = 1024;
 /// Tokens that attention sees together, shared ones counted for each sequence.
 const BATCH_TOKENS: usize = 4 * BATCH_ROWS;
 /// Batches whose rows meet the head together.
@@ -160,9 +160,13 @@ fn advance(
 ) -> Result<()> {
     let one = |(states, batch): (&mut Tensor, &Batch)| {
         let x = (&*states).into();
-        *states =
-            block.forward(&mut Tape::inference(precision), &x, &batch.layout, rotary, &mut NoTap)?.tensor().clone();
-        Ok(())
+        let y = block.forward(&mut Tape::inference(precision), &x, &batch.layout, rotary, &mut NoTap)?;
+        if !states.device().is_cpu() {
+            *states = y.tensor().clone();
+            return Ok(());
+        }
+        // copied back: buffers that live as long as a group would otherwise lie between those of a forward pass
+        Ok(read([y.tensor()], |[y]| write(states, |states| states.copy_from_slice(y)))??)
     };
     if states.first().is_none_or(|states| states.device().is_cpu()) {
         return states.par_iter_mut().zip(batches).map(one).collect();
@@ -198,13 +202,17 @@ pub(super) fn by_passage<'a>(
 /// What the model says about the tokens asked for, for each passage.
 ///
 /// # Errors
-/// If the model cannot be read, or memory is short.
+/// If a passage asks about its first token or about none, the model cannot be read, or memory is short.
 pub fn next_tokens(
     decoder: &Decoder,
     passages: &[Passage],
     precision: Precision,
     progress: &mut dyn FnMut(f64),
 ) -> Result<Vec<Vec<NextToken>>> {
+    if let Some(passage) = passages.iter().find(|passage| passage.first == 0 || passage.first >= passage.tokens.len()) {
+        let problem = format!("tokens from {} on of {} cannot be predicted", passage.first, passage.tokens.len());
+        return Err(Error::Text { problem, hint: Some("ask about tokens from 1 to the last".into()) });
+    }
     let mut found = vec![Vec::new(); passages.len()];
     let head = decoder.head()?;
     let groups = groups(passages, decoder.spec().hidden);

@@ -3,12 +3,12 @@
 use serde::Serialize;
 
 use super::{Sizes, Texts};
-use crate::calibration::{AT_ONCE, HiddenDtype, Needs};
+use crate::calibration::{AT_ONCE, Needs};
 use crate::evaluation::{BATCH_ROWS, GROUP_BYTES, HEAD_BATCHES};
 use crate::model::{HEAD_ROWS, HEAD_TOKENS};
 use crate::model::{LinearRole, Part};
 use crate::plan::{Inputs, RetrainingObjective};
-use crate::schedule::{BATCH_TOKENS, Step};
+use crate::schedule::{Step, batch};
 
 /// Bytes of an f32.
 pub(super) const F32: u64 = 4;
@@ -69,7 +69,7 @@ impl Sizes<'_> {
 
     /// All streams of hidden states.
     fn streams(&self) -> Item {
-        let bytes = if self.plan.compute.hidden_states == HiddenDtype::Bf16 { 2 } else { F32 };
+        let bytes = self.plan.compute.hidden_states.bytes();
         let second = self.schedule.dense_stream || self.plan.calibration.inputs == Inputs::Dense;
         // a window that is pruned piece by piece remembers where it began
         let start = self.schedule.steps(1).iter().any(|step| matches!(step, Step::Preview(_)));
@@ -105,7 +105,7 @@ impl Sizes<'_> {
     /// A pass over the dense model: one stream of the windows that train, a block, and its scores.
     fn surveying(&self, needs: Needs) -> Phase {
         let parts = [Part::Attention, Part::Mlp];
-        let bytes = if self.plan.compute.hidden_states == HiddenDtype::Bf16 { 2 } else { F32 };
+        let bytes = self.plan.compute.hidden_states.bytes();
         let numbers = (self.plan.calibration.samples * self.seqlen * self.spec.hidden) as u64;
         let states = if needs == Needs::Nothing { 0 } else { numbers * bytes };
         let activations = parts.map(|part| self.activations(part, false)).into_iter().max().unwrap_or(0);
@@ -130,7 +130,7 @@ impl Sizes<'_> {
 
     /// Tokens of a forward pass.
     fn batch_tokens(&self) -> u64 {
-        (AT_ONCE * self.seqlen * (BATCH_TOKENS / self.seqlen.max(1)).max(1)) as u64
+        (AT_ONCE * self.seqlen * batch(self.seqlen)) as u64
     }
 
     pub(super) fn phases(&self, texts: Texts) -> Vec<Phase> {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::model::{DecoderSpec, LinearRole, Part};
 use crate::plan::{Granularity, Plan};
-use crate::schedule::{Schedule, lower_rungs};
+use crate::schedule::{Schedule, lower_rungs, rung_before_retraining};
 
 pub use memory::{Item, Phase};
 pub use work::Work;
@@ -69,7 +69,7 @@ pub fn scored_tokens(plan: &Plan, spec: &DecoderSpec, texts: &[usize]) -> usize 
 /// How many models are compressed (one per rung below the last included), and how many are scored.
 pub fn rungs(plan: &Plan) -> (usize, usize) {
     let lower = lower_rungs(plan).len();
-    (1 + lower, 2 + lower)
+    (1 + lower, 2 + lower + usize::from(rung_before_retraining(plan).is_some()))
 }
 
 /// The sizes that the formulas are made of, as wide integers.

@@ -3,7 +3,6 @@
 use super::Sizes;
 use super::memory::{F32, Item};
 use crate::autograd::optimizer::OptimizerKind;
-use crate::calibration::HiddenDtype;
 use crate::model::{HEAD_TOKENS, LinearRole, Part};
 use crate::plan::{Granularity, RetrainingObjective};
 use crate::reconstruction::Parameters;
@@ -59,7 +58,7 @@ impl Sizes<'_> {
         let trained = blocks * self.trained(plan.parameters, LinearRole::ALL.into_iter());
         let (h, tokens) = (self.spec.hidden as u64, (plan.batch * self.seqlen) as u64);
         let head = (self.spec.vocabulary.max(1) as u64) * h * F32;
-        let stored = if self.plan.compute.hidden_states == HiddenDtype::Bf16 { 2 } else { F32 };
+        let stored = self.plan.compute.hidden_states.bytes();
         let streams = (1 + u64::from(self.is_taught())) * (self.windows * self.seqlen) as u64 * h * stored;
         let block: u64 = HALVES.map(|part| self.activations(part, true)).iter().sum();
         let logits = (HEAD_TOKENS * self.spec.vocabulary) as u64 * F32 * (2 + u64::from(self.is_taught()));
@@ -117,7 +116,7 @@ impl Sizes<'_> {
 
     /// Where matrices train one by one: inputs and targets of the one at hand, of every window.
     fn captured(&self) -> Item {
-        let bytes = if self.plan.compute.hidden_states == HiddenDtype::Bf16 { 2 } else { F32 };
+        let bytes = self.plan.compute.hidden_states.bytes();
         let twice = u64::from(self.schedule.dense_stream);
         let of = |role| self.widths(role) + twice * self.spec.shape(role).1 as u64;
         let widest = LinearRole::ALL.map(of).into_iter().max().unwrap_or(0);

@@ -13,7 +13,7 @@ use crate::evaluation::{Asking, Material, Windows};
 use crate::method::compensation::Compensation;
 use crate::method::criterion::Criterion;
 use crate::method::{SelectThenRepair, SolverSettings};
-use crate::model::DecoderSpec;
+use crate::model::{DecoderSpec, LinearRole};
 use crate::sparsity::{Extent, Pattern};
 use rules::Request;
 
@@ -170,6 +170,17 @@ impl Plan {
             (self.pruning.column_block > 0, "pruning.column_block is 0"),
             (self.compute.threads != Some(0), "compute.threads is 0"),
         ];
+        let biases = LinearRole::ALL.into_iter().any(|role| spec.has_bias(role));
+        let (reconstruction, retraining) = (&self.reconstruction, &self.retraining);
+        let alone = reconstruction.granularity == Granularity::Matrix;
+        ranges.push((
+            reconstruction.granularity == Granularity::None || reconstruction.parameters.any(biases, !alone),
+            "of what reconstruction.parameters names a window has nothing: biases are there in few families, norms not in a single matrix",
+        ));
+        ranges.push((
+            retraining.objective == RetrainingObjective::None || retraining.parameters.any(biases, true),
+            "of what retraining.parameters names this model has nothing: biases are there in few families",
+        ));
         ranges.extend(self.reconstruction.ranges());
         ranges.extend(self.retraining.ranges());
         ranges

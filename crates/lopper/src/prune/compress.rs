@@ -13,7 +13,7 @@ use crate::model::{Decoder, LinearId, LinearRole, Part, Sequences};
 use crate::plan::{Allocation, Plan};
 use crate::progress::Event;
 use crate::report::{MatrixFacts, Stage, WindowFacts};
-use crate::schedule::{BATCH_TOKENS, Schedule, Step};
+use crate::schedule::{Schedule, Step, batch};
 use crate::sparsity::Pattern;
 
 use super::block_state::{BlockState, layer_seed};
@@ -73,7 +73,7 @@ impl<'j, 'o> Compression<'j, 'o> {
         let embed = |job: &Job| HiddenStates::embed(decoder, &job.samples, plan.compute.hidden_states);
         let streams = schedule.calibrates.then(|| {
             let inputs = embed(job)?;
-            let dense = schedule.dense_stream.then(|| inputs.clone());
+            let dense = (schedule.dense_stream && !schedule.restarts()).then(|| inputs.clone());
             Ok::<_, Error>(Streams { inputs, start: None, dense, next: None, captured: None })
         });
         let rotary = decoder.rotary(plan.calibration_seqlen(decoder.spec()))?;
@@ -97,7 +97,7 @@ impl<'j, 'o> Compression<'j, 'o> {
             match step {
                 Step::Prune(block, parts) => {
                     if *block == states.len() {
-                        // nothing is asked of the dense weights of the blocks before
+                        // what windows should give has passed through the dense blocks before
                         states.iter_mut().for_each(BlockState::forget_dense);
                         states.push(BlockState::load(self.decoder, first + block)?);
                     }
@@ -106,7 +106,12 @@ impl<'j, 'o> Compression<'j, 'o> {
                 Step::Restart => self.restart(),
                 Step::Teach((block, part)) => self.teach(&states[*block], *part)?,
                 Step::Preview((block, part)) => self.preview(&states[*block], *part)?,
-                Step::Reconstruct(trained) => self.reconstruct(&mut states, trained)?,
+                Step::Reconstruct(trained) => {
+                    if states.len() > 1 {
+                        states.iter_mut().for_each(BlockState::forget_dense);
+                    }
+                    self.reconstruct(&mut states, trained)?;
+                }
                 Step::Advance((block, part)) => self.advance(&mut states[*block], *part)?,
             }
         }
@@ -115,7 +120,7 @@ impl<'j, 'o> Compression<'j, 'o> {
 
     /// Sequences per forward pass.
     pub fn batch(&self) -> usize {
-        (BATCH_TOKENS / self.plan.calibration_seqlen(self.decoder.spec())).max(1)
+        batch(self.plan.calibration_seqlen(self.decoder.spec()))
     }
 
     fn prune(&mut self, state: &mut BlockState, parts: &[Part]) -> Result<()> {

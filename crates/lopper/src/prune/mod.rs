@@ -18,7 +18,7 @@ use crate::model::Decoder;
 use crate::plan::{Allocation, Plan};
 use crate::progress::{Event, Observer};
 use crate::report::{ModelFacts, Report, Rung, Stage, peak_memory};
-use crate::schedule::{lower_rungs, rung_name};
+use crate::schedule::{lower_rungs, rung_before_retraining, rung_name};
 use compress::{Record, compress};
 use job::Job;
 use retrain::retrain;
@@ -59,6 +59,9 @@ pub fn prune_knowing(
             evaluation.push(rung(&mut job, name, (&plan, &allocation), &decoder, out)?);
         }
         let mut record = compress(&mut job, plan, &allocation, &decoder, &mut rewrite)?;
+        if let Some(name) = rung_before_retraining(plan) {
+            evaluation.push(job.evaluate(name, &open(&job, &mut rewrite)?)?);
+        }
         retrain(&mut job, plan, &decoder, &mut rewrite, &mut record)?;
         let (scores, zeros) = finish(&mut job, plan, &decoder, &mut rewrite, &record)?;
         evaluation.push(scores);
@@ -100,8 +103,12 @@ fn rung(
     let known = job.warnings.len();
     compress(job, plan, allocation, decoder, &mut rewrite)?;
     job.warnings[known..].iter_mut().for_each(|warning| *warning = format!("{name} model: {warning}"));
-    let written = Decoder::open(Checkpoint::open(rewrite.complete()?)?, job.device.clone())?;
-    job.evaluate(name, &written)
+    job.evaluate(name, &open(job, &mut rewrite)?)
+}
+
+/// The model as it has been written so far.
+fn open(job: &Job, rewrite: &mut Rewrite) -> Result<Decoder> {
+    Decoder::open(Checkpoint::open(rewrite.complete()?)?, job.device.clone())
 }
 
 fn report(

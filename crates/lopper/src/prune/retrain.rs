@@ -9,21 +9,25 @@ use candle_core::Tensor;
 
 use crate::autograd::Tape;
 use crate::calibration::HiddenStates;
-use crate::checkpoint::{Checkpoint, Rewrite};
+use crate::checkpoint::Rewrite;
 use crate::error::Result;
 use crate::method::to_vec;
-use crate::model::{Decoder, NoTap, Norm, Part, Sequences};
+use crate::model::{Decoder, Norm, Part, Sequences};
 use crate::plan::{Plan, RetrainingObjective};
 use crate::progress::Event;
 use crate::reconstruction::{Goal, Layers, Outcome, Prediction, Segment, Window, WindowData, reconstruct};
 use crate::report::{Stage, WindowFacts};
-use crate::schedule::BATCH_TOKENS;
+use crate::schedule::batch;
 use crate::sparsity::Mask;
 
 use super::block_state::BlockState;
 use super::compress::Record;
 use super::job::Job;
-use super::train::{MODEL, tell, told};
+use super::streams::through;
+use super::train::{tell, told};
+
+/// What its window is called.
+const MODEL: &str = "model";
 
 /// Trains the model in `rewrite` as the plan says, and writes it again.
 pub(super) fn retrain(
@@ -39,6 +43,8 @@ pub(super) fn retrain(
     job.observer.event(Event::Stage { name: "retraining the whole model" });
     let mut model = Model::open(job, plan, rewrite, record)?;
     let outcome = model.train(job, plan, decoder)?;
+    // it may have ended early
+    job.observer.event(Event::Progress(1.0));
     told(job, MODEL, &outcome);
     let trained = !outcome.losses.is_empty();
     record.windows.push(WindowFacts { window: MODEL.into(), block: 0, outcome });
@@ -55,7 +61,7 @@ struct Model {
 impl Model {
     /// Copies the files: nothing of them is mapped when they are written.
     fn open(job: &Job, plan: &Plan, rewrite: &mut Rewrite, record: &Record) -> Result<Self> {
-        let pruned = Decoder::open(Checkpoint::open(rewrite.complete()?)?, job.device.clone())?;
+        let pruned = super::open(job, rewrite)?;
         Ok(Self {
             states: load(&pruned, record)?,
             norm: pruned.load_norm(Decoder::FINAL_NORM)?,
@@ -83,7 +89,10 @@ impl Model {
         let norm = Segment { layers: Layers::Norm(&mut self.norm), masks: &none };
         let mut window = Window { segments: blocks.chain([norm]).collect(), rotary: &rotary };
         job.timings.measure(Stage::Retrain, || {
-            reconstruct(&mut window, &data, &settings, &mut tell(job.observer, MODEL, true))
+            reconstruct(&mut window, &data, &settings, &mut |epoch| {
+                tell(job.observer, MODEL, epoch);
+                job.observer.event(Event::Progress(epoch.number as f64 / epoch.of as f64));
+            })
         })
     }
 }
@@ -107,17 +116,13 @@ fn teacher(job: &mut Job, plan: &Plan, decoder: &Decoder) -> Result<Option<Hidde
         return Ok(None);
     }
     let (precision, length) = (plan.compute.dtype.precision(), plan.calibration_seqlen(decoder.spec()));
-    let (batch, rotary) = ((BATCH_TOKENS / length).max(1), decoder.rotary(length)?);
+    let (batch, rotary) = (batch(length), decoder.rotary(length)?);
     let mut states = HiddenStates::embed(decoder, &job.samples, plan.compute.hidden_states)?;
     let norm = decoder.load_norm(Decoder::FINAL_NORM)?;
     job.timings.measure(Stage::Advance, || {
         for index in 0..decoder.spec().blocks {
             let block = decoder.load_block(index)?;
-            let forward = |x: &Tensor, sequences: &Sequences| {
-                let y = block.forward(&mut Tape::inference(precision), &x.into(), sequences, &rotary, &mut NoTap)?;
-                Ok((y.tensor().clone(), ()))
-            };
-            states.advance(batch, forward, |_, ()| Ok(()))?;
+            through(&mut states, (&block, &[Part::Attention, Part::Mlp]), batch, (precision, &rotary))?;
         }
         let forward = |x: &Tensor, _: &Sequences| {
             let y = Tape::inference(precision).rms_norm(&x.into(), &(&norm.weight).into(), norm.epsilon)?;

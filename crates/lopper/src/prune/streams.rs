@@ -1,8 +1,9 @@
 //! The hidden states of a run: what layers are shown, what windows should give, and how both move on.
 
 use candle_core::Tensor;
+use lopper_kernels::Precision;
 
-use crate::autograd::Tape;
+use crate::autograd::{RotaryTable, Tape, Value};
 use crate::calibration::HiddenStates;
 use crate::error::Result;
 use crate::model::{Block, LinearRole, NoTap, Part, Sequences, Tap};
@@ -50,10 +51,27 @@ impl Tap for CaptureTap {
     }
 }
 
+/// Moves hidden states through parts of a block.
+pub(super) fn through(
+    states: &mut HiddenStates,
+    (block, parts): (&Block, &[Part]),
+    batch: usize,
+    (precision, rotary): (Precision, &RotaryTable),
+) -> Result<()> {
+    let forward = |x: &Tensor, sequences: &Sequences| {
+        let y = parts.iter().try_fold(Value::from(x), |x, &part| {
+            block.forward_part(part, &mut Tape::inference(precision), &x, sequences, rotary, &mut NoTap)
+        })?;
+        Ok((y.tensor().clone(), ()))
+    };
+    states.advance(batch, forward, |_, ()| Ok(()))
+}
+
 impl Compression<'_, '_> {
     /// Targets become what the dense window makes of the states that this window reads.
     pub fn restart(&mut self) {
         if let Some(streams) = &mut self.streams {
+            streams.dense = None;
             streams.dense = Some(streams.inputs.clone());
         }
     }
@@ -100,20 +118,7 @@ impl Compression<'_, '_> {
 
     fn move_through(&mut self, block: &Block, part: Part, states: &mut HiddenStates) -> Result<()> {
         let (batch, precision, rotary) = (self.batch(), self.plan.compute.dtype.precision(), &self.rotary);
-        self.job.timings.measure(Stage::Advance, || {
-            let forward = |x: &Tensor, sequences: &Sequences| {
-                let y = block.forward_part(
-                    part,
-                    &mut Tape::inference(precision),
-                    &x.into(),
-                    sequences,
-                    rotary,
-                    &mut NoTap,
-                )?;
-                Ok((y.tensor().clone(), ()))
-            };
-            states.advance(batch, forward, |_, ()| Ok(()))
-        })
+        self.job.timings.measure(Stage::Advance, || through(states, (block, &[part]), batch, (precision, rotary)))
     }
 
     /// What a layer of a block reads when the block reads `states`.

@@ -14,7 +14,7 @@ use crate::model::{Block, Decoder, LinearId, LinearRole, Sequences};
 use crate::plan::{Allocation, Measured, Plan, Targets};
 use crate::progress::Event;
 use crate::report::Stage;
-use crate::schedule::{BATCH_TOKENS, Schedule};
+use crate::schedule::{Schedule, batch};
 use crate::sparsity::allocation::{Histogram, outlier_share};
 
 use super::block_state::{BlockState, layer_seed};
@@ -81,7 +81,7 @@ impl<'j, 'o> Survey<'j, 'o> {
 
     /// Moves the dense model's states through a block; returns the statistics of its inputs.
     fn advance(&mut self, block: &Block, states: &mut HiddenStates) -> Result<BTreeMap<LinearRole, InputStatistics>> {
-        let batch = (BATCH_TOKENS / self.plan.calibration_seqlen(self.decoder.spec())).max(1);
+        let batch = batch(self.plan.calibration_seqlen(self.decoder.spec()));
         let (precision, rotary) = (self.plan.compute.dtype.precision(), &self.rotary);
         let mut tap = StatisticsTap::new(self.needs);
         self.job.timings.measure(Stage::Calibrate, || {

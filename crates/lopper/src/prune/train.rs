@@ -17,9 +17,6 @@ use super::compress::Compression;
 use super::job::Job;
 use super::streams::{Captured, Streams};
 
-/// What retraining calls its window; it has a stage of its own.
-pub(super) const MODEL: &str = "model";
-
 impl Compression<'_, '_> {
     pub fn reconstruct(&mut self, states: &mut [BlockState], trained: &Trained) -> Result<()> {
         match trained {
@@ -48,7 +45,11 @@ impl Compression<'_, '_> {
         let inputs = streams.start.as_ref().unwrap_or(&streams.inputs);
         let data = WindowData { inputs, objective: &objective, train: self.plan.calibration.samples };
         let outcome = self.job.timings.measure(Stage::Reconstruct, || {
-            reconstruct(&mut window, &data, &settings, &mut tell(self.job.observer, &name, halves.len() > 2))
+            reconstruct(&mut window, &data, &settings, &mut |epoch| {
+                if halves.len() > 2 {
+                    tell(self.job.observer, &name, epoch);
+                }
+            })
         })?;
         self.streams = Some(streams);
         self.note(name, states[0].index, outcome);
@@ -72,9 +73,8 @@ impl Compression<'_, '_> {
         let mut window = Window { segments: vec![Segment { layers, masks: &masks }], rotary: &self.rotary };
         let settings = self.settings(state.index, role.part(), role as u64);
         let name = Decoder::weight_name(LinearId { block: state.index, role });
-        let outcome = self.job.timings.measure(Stage::Reconstruct, || {
-            reconstruct(&mut window, &data, &settings, &mut tell(self.job.observer, &name, false))
-        })?;
+        let outcome =
+            self.job.timings.measure(Stage::Reconstruct, || reconstruct(&mut window, &data, &settings, &mut |_| ()))?;
         streams.captured = Some(captured);
         self.streams = Some(streams);
         self.note(name, state.index, outcome);
@@ -127,27 +127,25 @@ impl Compression<'_, '_> {
     }
 }
 
-/// A line after the last epoch of a window; after each one where they are long.
-pub(super) fn tell<'a>(
-    observer: &'a mut (dyn Observer + Send),
-    window: &'a str,
-    long: bool,
-) -> impl FnMut(Epoch) + use<'a> {
-    move |epoch| {
-        if long || epoch.number == epoch.of {
-            let held_out = epoch.held_out.map_or_else(String::new, |error| format!(", held out {error:.3e}"));
-            let Epoch { number, of, loss, speed, .. } = epoch;
-            let line = format!("{window}: epoch {number} of {of}, loss {loss:.3}{held_out}, {speed:.0} tokens/s");
-            observer.event(Event::Detail(&line));
-            if window == MODEL {
-                observer.event(Event::Progress(number as f64 / of as f64));
-            }
-        }
-    }
+/// A line after an epoch of a window whose epochs are long.
+pub(super) fn tell(observer: &mut (dyn Observer + Send), window: &str, epoch: Epoch) {
+    let held_out = epoch.held_out.map_or_else(String::new, |error| format!(", held out {error:.3e}"));
+    let Epoch { number, of, loss, speed, .. } = epoch;
+    observer.event(Event::Detail(&format!(
+        "{window}: epoch {number} of {of}, loss {loss:.3}{held_out}, {speed:.0} tokens/s"
+    )));
 }
 
-/// Warns of a window whose training was undone.
+/// What became of a window; a warning if its training was undone.
 pub(super) fn told(job: &mut Job, window: &str, outcome: &Outcome) {
+    if let Some(loss) = outcome.losses.last() {
+        let (epochs, speed) = (outcome.losses.len(), outcome.tokens_per_second);
+        let held_out = outcome.held_out_before.zip(outcome.held_out_after);
+        let held_out =
+            held_out.map_or_else(String::new, |(before, after)| format!(", held-out error {before:.3e} → {after:.3e}"));
+        let line = format!("{window}: {epochs} epochs, loss {loss:.3}{held_out}, {speed:.0} tokens/s");
+        job.observer.event(Event::Detail(&line));
+    }
     if outcome.restored == 0 {
         return;
     }

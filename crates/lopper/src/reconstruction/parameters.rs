@@ -44,6 +44,11 @@ pub struct Parameters {
 impl Parameters {
     /// Kept weights, biases and norms.
     pub const FULL: Self = Self { weights: true, biases: true, norms: true, adapter: None };
+
+    /// Whether anything trains where there are weights, and biases and norms as said.
+    pub fn any(self, biases: bool, norms: bool) -> bool {
+        self.weights || self.adapter.is_some() || self.biases && biases || self.norms && norms
+    }
 }
 
 impl FromStr for Parameters {
@@ -111,6 +116,13 @@ mod tests {
         assert_eq!("weights+bias+norm".parse(), Ok(Parameters::FULL));
         let both: Parameters = "spp+norm".parse().expect("known");
         assert_eq!((both.adapter, both.norms, both.weights), (Some(AdapterKind::Spp), true, false));
+    }
+
+    #[test]
+    fn something_trains_where_it_is_there() {
+        let [norm, bias, spp] = ["norm", "bias", "spp"].map(|name| name.parse::<Parameters>().expect(name));
+        assert!(norm.any(false, true) && bias.any(true, false) && spp.any(false, false));
+        assert!(!norm.any(true, false) && !bias.any(false, true));
     }
 
     #[test]

@@ -163,7 +163,7 @@ struct Steps {
     order: Vec<usize>,
     schedule: RateSchedule,
     gradients: Gradients,
-    /// Normalises the loss; the first step finds it.
+    /// Normalises the loss of a sequence; the first step finds it.
     scale: Option<f32>,
     done: usize,
     epochs: u64,
@@ -208,7 +208,7 @@ impl Steps {
         settings: &Settings,
         trainee: &mut Trainee,
     ) -> Result<(f64, usize)> {
-        let share = (group.len().div_ceil(settings.batch) as f32).recip();
+        let share = (group.len() as f32).recip();
         let (mut loss, mut tokens) = (0.0, 0);
         self.gradients.clear();
         for indices in group.chunks(settings.batch) {

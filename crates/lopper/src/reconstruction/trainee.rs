@@ -1,12 +1,16 @@
 //! What of a window is in training: its tensors as variables of an optimiser, adapters beside its weights.
 
 use candle_core::{Result, Tensor, Var};
+use rayon::prelude::*;
 
 use super::Settings;
 use super::adapter::Adapter;
 use super::window::{Kind, Place, Window};
-use crate::autograd::Tape;
 use crate::autograd::optimizer::Optimizer;
+use crate::autograd::{Tape, read};
+
+/// Entries that a thread squares at a time.
+const PIECE: usize = 64 * 1024;
 
 /// What is in training.
 pub(super) struct Trainee {
@@ -39,19 +43,23 @@ impl Trainee {
     fn add(&mut self, segment: usize, place: Place) -> Result<()> {
         let parameters = self.settings.parameters;
         let Place { tensor, kind, mask } = place;
-        let size = root_mean_square(tensor)?;
-        let size = if size > 0.0 { size } else { 1e-2 };
         let trains = match kind {
             Kind::Weight => parameters.weights,
             Kind::Bias => parameters.biases,
             Kind::Norm => parameters.norms,
         };
+        let adapter = parameters.adapter.filter(|_| kind == Kind::Weight).zip(mask);
+        if !trains && adapter.is_none() {
+            return Ok(());
+        }
+        let size = root_mean_square(tensor)?;
+        let size = if size > 0.0 { size } else { 1e-2 };
         if trains {
-            let variable = Var::from_tensor(&tensor.copy()?)?;
+            let variable = Var::from_tensor(&tensor.detach())?;
             *tensor = variable.as_tensor().clone();
             self.optimizer.add(&variable, mask.cloned(), size)?;
         }
-        if let (Some(kind), Some(mask), Kind::Weight) = (parameters.adapter, mask, kind) {
+        if let Some((kind, mask)) = adapter {
             let seed = self.settings.seed.wrapping_add(1 + self.optimizer.tensors().count() as u64);
             let adapter = Adapter::new(tensor, mask, size, kind, &Settings { seed, ..self.settings })?;
             for (variable, scale) in [&adapter.left, &adapter.right] {
@@ -90,13 +98,14 @@ impl Trainee {
         self.optimizer.variables().zip(saved).try_for_each(|(variable, saved)| variable.set(saved))
     }
 
-    /// Puts the adapted weights into the window.
+    /// Leaves plain tensors in the window, adapters merged.
     pub fn merge(self, window: &mut Window) -> Result<()> {
         for (segment, adapters) in window.segments.iter_mut().zip(self.adapters) {
             for place in segment.places() {
-                if let Some(adapter) = adapters.iter().find(|adapter| adapter.weight.id() == place.tensor.id()) {
-                    *place.tensor = adapter.merged()?;
-                }
+                let adapter = adapters.iter().find(|adapter| adapter.weight.id() == place.tensor.id());
+                let trained = adapter.map(Adapter::merged).transpose()?;
+                // candle would keep the graph of whatever is made of a variable
+                *place.tensor = trained.unwrap_or_else(|| place.tensor.clone()).detach();
             }
         }
         Ok(())
@@ -105,11 +114,16 @@ impl Trainee {
 
 /// Of the non-zero entries.
 fn root_mean_square(tensor: &Tensor) -> Result<f32> {
-    let tensor = tensor.flatten_all()?.to_device(&candle_core::Device::Cpu)?;
-    let data = tensor.to_vec1::<f32>()?;
-    let (sum, count) = data
-        .iter()
-        .filter(|&&w| w != 0.0)
-        .fold((0.0, 0usize), |(sum, count), &w| (sum + f64::from(w) * f64::from(w), count + 1));
+    let tensor = tensor.to_device(&candle_core::Device::Cpu)?.contiguous()?;
+    let of = |piece: &[f32]| {
+        let (mut sum, mut count) = (0.0, 0);
+        for &w in piece {
+            (sum, count) = (sum + f64::from(w) * f64::from(w), count + usize::from(w != 0.0));
+        }
+        (sum, count)
+    };
+    // added in order: the same for any number of threads
+    let pieces: Vec<(f64, usize)> = read([&tensor], |[data]| data.par_chunks(PIECE).map(of).collect())?;
+    let (sum, count) = pieces.into_iter().fold((0.0, 0), |(sum, count), piece| (sum + piece.0, count + piece.1));
     Ok((sum / count.max(1) as f64).sqrt() as f32)
 }

@@ -119,8 +119,8 @@ impl Window<'_> {
         })
     }
 
-    /// Adds the gradients of a loss to `gradients`; returns the loss. `scale` multiplies it; absent, it becomes the inverse
-    /// of the loss.
+    /// Adds the gradients of a loss to `gradients`; returns the loss. It is multiplied by `share`, and by `scale`; absent, this
+    /// becomes the inverse of the loss of one sequence.
     pub(super) fn differentiate(
         &self,
         trainee: &Trainee,
@@ -142,7 +142,8 @@ impl Window<'_> {
             scale
         } else {
             let before = objective.loss(&mut Tape::inference(tape.precision()), &y.tensor().into(), indices, 1.0)?;
-            *scale.insert(before.tensor().to_scalar::<f32>()?.max(f32::MIN_POSITIVE).recip().min(1e30))
+            let one = before.tensor().to_scalar::<f32>()? / indices.len() as f32;
+            *scale.insert(one.max(f32::MIN_POSITIVE).recip().min(1e30))
         };
         let loss = objective.loss(&mut tape, &y, indices, scale * share)?;
         let value = f64::from(loss.tensor().to_scalar::<f32>()?);
