@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use lopper::checkpoint::hub;
+use lopper::hub;
 use lopper::plan::Plan;
-use lopper::progress::{Event, Observer};
+use lopper::progress::Observer;
 use lopper::{Error, Result};
 
 use crate::args::PlanOptions;
@@ -29,7 +29,7 @@ impl Model {
             let demo = Demo::unpack(interrupt)?;
             return Ok(Self { name: name.into(), directory: demo.model(), demo: Some(demo) });
         }
-        Ok(Self { name: name.into(), directory: directory(name, observer)?, demo: None })
+        Ok(Self { name: name.into(), directory: hub::locate(name, &mut hub::announce(observer))?, demo: None })
     }
 
     /// Where the checkpoint is.
@@ -41,20 +41,6 @@ impl Model {
     pub fn demo(&self) -> Option<&Demo> {
         self.demo.as_ref()
     }
-}
-
-/// Finds the directory of a model; what a download tells goes to `observer`.
-fn directory(name: &str, observer: &mut dyn Observer) -> Result<PathBuf> {
-    let mut current = String::new();
-    hub::locate(name, &mut |transfer| {
-        if transfer.file != current {
-            current = transfer.file.into();
-            observer.event(Event::Stage { name: &format!("downloading {current}") });
-        }
-        if let Some(total) = transfer.total {
-            observer.event(Event::Progress(transfer.done as f64 / total.max(1) as f64));
-        }
-    })
 }
 
 /// Finds the model and settles the plan of `prune` and `explain`: defaults, the file of `--plan`, flags, in this order.

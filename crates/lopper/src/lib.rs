@@ -10,6 +10,7 @@ pub mod device;
 pub mod error;
 pub mod evaluation;
 pub mod explain;
+pub mod hub;
 pub mod inspect;
 pub mod linalg;
 pub mod method;

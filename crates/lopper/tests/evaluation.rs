@@ -11,9 +11,11 @@ use candle_core::Device;
 use golden::{fixtures, path};
 use lopper::checkpoint::Checkpoint;
 use lopper::evaluation::{
-    Asking, Encoder, Passage, Quiz, Record, TASKS, Task, TaskScore, log_likelihoods, next_tokens, passages, score,
+    Asking, Encoder, Passage, Quiz, Record, Source, TASKS, Task, TaskScore, log_likelihoods, next_tokens, passages,
+    score,
 };
 use lopper::model::Decoder;
+use lopper::progress::Silent;
 use lopper::text::Tokenizer;
 use lopper_kernels::Precision;
 use serde_json::Value;
@@ -122,8 +124,10 @@ fn quiz(name: &str, data: &Path, documents: usize) -> Quiz {
         ("winogrande", _) => copy(data.join(&file), "winogrande_xl.train.jsonl"),
         _ => {}
     }
-    let asking = Asking { data: Some(folder.path().into()), limit: Some(documents), examples, ..Asking::default() };
-    Quiz::read(Task::open(task).expect("a task"), &asking).unwrap_or_else(|error| panic!("{name}: {error}"))
+    let asking =
+        Asking { data: Source::Directory(folder.path().into()), limit: Some(documents), examples, ..Asking::default() };
+    Quiz::read(Task::open(task).expect("a task"), &asking, &mut Silent)
+        .unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 /// Whether two choices are so close that rounding may swap them.

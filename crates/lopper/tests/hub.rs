@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use files::{directory, listing, safetensors, stored};
 use lopper::checkpoint::Checkpoint;
-use lopper::checkpoint::hub::{HubSettings, Transfer, locate_with};
+use lopper::hub::{HubSettings, Split, Transfer, locate_with, split_files};
 use lopper::{Error, Result};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -130,19 +130,21 @@ fn answer(model: &Model, fault: &mut Fault, store: &str, path: &str, range: Opti
     if let Fault::Refuse(status, code) = *fault {
         return Answer { status, headers: vec![("x-error-code".into(), code.into())], ..Answer::default() };
     }
-    if path.starts_with("/api/models/owner/name/revision/") {
+    let data_set = path.starts_with("/api/datasets/owner/set/revision/refs%2Fconvert%2Fparquet");
+    if data_set || path.starts_with("/api/models/owner/name/revision/") {
         let siblings: Vec<String> = model.files.keys().map(|file| format!(r#"{{"rfilename":"{file}"}}"#)).collect();
         let body = format!(r#"{{"id":"owner/name","sha":"{}","siblings":[{}]}}"#, model.commit, siblings.join(","));
         return Answer { status: 200, body: body.into(), ..Answer::default() };
     }
-    let name = path.rsplit('/').next().unwrap();
-    let Some(contents) = model.files.get(name) else {
+    // of nested files the whole path, as long as nothing has to be escaped
+    let found = model.files.iter().find(|(file, _)| path.ends_with(&format!("/{file}")));
+    let Some((name, contents)) = found.filter(|_| !path.contains("%2F")) else {
         return Answer { status: 404, ..Answer::default() };
     };
     if path.starts_with("/store/") {
         return stored_file(contents, fault, range);
     }
-    let weights = name.ends_with(".safetensors");
+    let weights = name.ends_with(".safetensors") || name.ends_with(".parquet");
     let hash = if weights { sha256(contents) } else { sha256(contents)[..40].to_owned() };
     let etag = format!("\"{}\"", model.etag.clone().unwrap_or(hash));
     let mut headers = vec![("x-repo-commit".to_owned(), model.commit.clone())];
@@ -196,6 +198,18 @@ fn model() -> Model {
         files.insert(name.into(), b"not wanted".to_vec());
     }
     Model { files, commit: COMMIT.into(), etag: None }
+}
+
+/// A data set of three configurations, one split in two parts.
+fn data_set() -> Model {
+    let files = ["default/test/0000.parquet", "default/test/0001.parquet", "default/train/0000.parquet"];
+    let others = ["other/test/0000.parquet", "other/partial-train/0000.parquet", "third/test/README.md"];
+    let all = files.iter().chain(&others).map(|&file| (file.to_owned(), format!("{file} {}", "x".repeat(200)).into()));
+    Model { files: all.collect(), commit: COMMIT.into(), etag: None }
+}
+
+fn split<'a>(configuration: &'a str, name: &'a str) -> Split<'a> {
+    Split { data_set: "owner/set", configuration, name }
 }
 
 fn fetch(settings: &HubSettings) -> Result<PathBuf> {
@@ -275,8 +289,8 @@ fn refusals_say_what_is_missing() {
         assert!(!message.contains("secret") && !hint.contains("secret"));
     };
     check(401, "RepoNotFound", false, "no access (401", "HF_TOKEN");
-    check(401, "GatedRepo", true, "no access (401", "accept the model's terms at http");
-    check(403, "GatedRepo", true, "no access (403", "accept the model's terms at http");
+    check(401, "GatedRepo", true, "no access (401", "accept the terms at http");
+    check(403, "GatedRepo", true, "no access (403", "accept the terms at http");
     check(404, "RepoNotFound", true, "not found (404", "check the name");
     check(404, "RevisionNotFound", false, "no revision `main`", "branches and tags");
     check(429, "", false, "too many requests", "wait");
@@ -445,4 +459,70 @@ fn what_python_downloaded_is_used() {
     assert_eq!(fetch(&HubSettings { offline: true, ..settings.clone() }).unwrap(), dir);
     fs::write(dir.join("tokenizer.json"), "{}").unwrap();
     assert_eq!(fetch(&settings).unwrap(), dir);
+}
+
+#[test]
+fn a_split_of_a_data_set_is_fetched_once_and_then_found() {
+    let hub = Hub::serve(data_set());
+    let cache = directory();
+    let mut settings = hub.settings(cache.path());
+    let fetch = |configuration, name| split_files(&split(configuration, name), &settings, &mut |_| {});
+    let snapshot = cache.path().join("datasets--owner--set/snapshots").join(COMMIT);
+    let parts = ["0000.parquet", "0001.parquet"].map(|part| snapshot.join("default/test").join(part));
+    assert_eq!(fetch("", "test").unwrap(), parts, "the default configuration, where there is one");
+    for part in &parts {
+        let name = part.strip_prefix(&snapshot).unwrap().to_str().unwrap();
+        assert_eq!(fs::read(part).unwrap(), data_set().files[name]);
+    }
+    assert_eq!(fetch("other", "test").unwrap(), [snapshot.join("other/test/0000.parquet")]);
+    assert_eq!(fetch("", "train").unwrap(), [snapshot.join("default/train/0000.parquet")], "the only one that has it");
+    hub.take_requests();
+    settings.offline = true;
+    assert_eq!(split_files(&split("", "test"), &settings, &mut |_| {}).unwrap(), parts);
+    assert_eq!(hub.take_requests(), [""; 0]);
+}
+
+#[test]
+fn a_split_that_is_not_there_is_named_with_those_that_are() {
+    let hub = Hub::serve(data_set());
+    let cache = directory();
+    let settings = hub.settings(cache.path());
+    let refusal = |configuration, name, settings: &HubSettings| {
+        let error = split_files(&split(configuration, name), settings, &mut |_| {}).unwrap_err();
+        (error.to_string(), error.hint().unwrap_or_default().to_owned())
+    };
+    let (message, hint) = refusal("other", "train", &settings);
+    assert!(message.contains(r#"no split "train" of configuration "other" of the data set owner/set"#), "{message}");
+    assert!(hint.contains("default/train, other/partial-train, other/test"), "{hint}");
+    assert!(refusal("", "dev", &settings).0.contains(r#"no split "dev" of the data set"#));
+    let offline = HubSettings { offline: true, ..settings.clone() };
+    assert!(refusal("", "test", &offline).0.contains("HF_HUB_OFFLINE forbids"));
+    hub.set(Fault::Refuse(401, "GatedRepo"));
+    let (message, hint) = refusal("", "test", &settings);
+    assert!(message.contains("owner/set at http") && hint.contains("HF_TOKEN"), "{message} / {hint}");
+}
+
+#[test]
+fn a_split_of_which_a_part_is_missing_is_not_taken_for_whole() {
+    let hub = Hub::serve(data_set());
+    let cache = directory();
+    let settings = hub.settings(cache.path());
+    // the second part arrives, the first does not
+    let mut arrived = 0;
+    let mut note = |transfer: Transfer| {
+        if Some(transfer.done) == transfer.total {
+            arrived += 1;
+            hub.set(Fault::Damage);
+        }
+    };
+    assert!(split_files(&split("", "test"), &settings, &mut note).is_err());
+    assert!(arrived > 0 && snapshot_has(cache.path(), "default/test/0001.parquet"));
+    let offline = HubSettings { offline: true, ..settings.clone() };
+    assert!(split_files(&split("", "test"), &offline, &mut |_| {}).is_err());
+    hub.set(Fault::None);
+    assert_eq!(split_files(&split("", "test"), &settings, &mut |_| {}).unwrap().len(), 2);
+}
+
+fn snapshot_has(cache: &Path, file: &str) -> bool {
+    cache.join("datasets--owner--set/snapshots").join(COMMIT).join(file).is_file()
 }

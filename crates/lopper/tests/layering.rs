@@ -6,7 +6,7 @@ use std::path::Path;
 const LAYERS: &[&[&str]] = &[
     &["error", "progress", "chart"],
     &["checkpoint", "text", "linalg", "device"],
-    &["sparsity"],
+    &["sparsity", "hub"],
     &["autograd"],
     &["model"],
     &["calibration"],

@@ -104,7 +104,7 @@ pub struct EvalArgs {
     /// Tasks to answer, as piqa,arc_easy (`lopper list` shows all), or TOML files that describe one's own
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub tasks: Vec<String>,
-    /// Directory of the tasks' data: TASK.SPLIT.jsonl or .parquet, or folders as on the Hub
+    /// Directory of the tasks' data: TASK.SPLIT.jsonl or .parquet, or folders as on the Hub [default: fetched from the Hub]
     #[arg(long, value_name = "DIR")]
     pub task_data: Option<PathBuf>,
     /// Answer the first N questions of each task only [default: all]

@@ -112,7 +112,7 @@ pub struct PlanOptions {
     /// Tasks to answer, as piqa,arc_easy (`lopper list` shows all), or TOML files that describe one's own [default: none]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', help_heading = EVALUATION)]
     pub eval_tasks: Vec<String>,
-    /// Directory of the tasks' data: TASK.SPLIT.jsonl or .parquet, or folders as on the Hub [default: none]
+    /// Directory of the tasks' data: TASK.SPLIT.jsonl or .parquet, or folders as on the Hub [default: fetched from the Hub]
     #[arg(long, value_name = "DIR", help_heading = EVALUATION)]
     pub eval_task_data: Option<PathBuf>,
     /// Answer the first N questions of each task only [default: all]

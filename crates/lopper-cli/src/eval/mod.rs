@@ -69,7 +69,7 @@ fn texts(args: &EvalArgs, model: &Model) -> Result<Vec<PathBuf>> {
     }
     model.demo().map(|_| vec![DEMO.into()]).ok_or_else(|| Error::Plan {
         problem: "there is neither a text nor a task to score".into(),
-        hint: Some("give --text FILE, --wikitext FILE, or --tasks NAME with --task-data DIR".into()),
+        hint: Some("give --text FILE, --wikitext FILE, or --tasks NAME".into()),
     })
 }
 
@@ -99,7 +99,7 @@ fn measure(
     let mut material = plan.material(decoder.spec());
     material.asking.split.clone_from(&args.fewshot_split);
     material.asking.seed = args.seed;
-    let suite = Suite::read(&material, model.directory(), &decoder)?;
+    let suite = Suite::read(&material, model.directory(), &decoder, progress)?;
     decoder.check_finite()?;
     let (precision, name) = (plan.compute.dtype.precision(), model.name.clone());
     let Some(against) = against else {
@@ -110,7 +110,7 @@ fn measure(
         });
     };
     let reference = open(plan, against)?;
-    if !suite.has_tokens_of(&Suite::read(&material, against.directory(), &reference)?) {
+    if !suite.has_tokens_of(&Suite::read(&material, against.directory(), &reference, progress)?) {
         return Err(Error::Model {
             problem: format!("{} and {} cut the same text into different tokens", model.name, against.name),
             hint: Some("compare a model with the one it was made from".into()),

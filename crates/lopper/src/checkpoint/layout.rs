@@ -8,9 +8,9 @@ use serde::Deserialize;
 use crate::{Error, Result};
 
 /// The file of a checkpoint that is not cut into shards.
-pub(super) const SINGLE: &str = "model.safetensors";
+pub(crate) const SINGLE: &str = "model.safetensors";
 /// The file that says which shard holds which tensor.
-pub(super) const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// Endings of files that hold weights, which a copy with other weights must not carry along.
 const WEIGHT_ENDINGS: [&str; 12] = [
@@ -29,13 +29,13 @@ const WEIGHT_ENDINGS: [&str; 12] = [
 ];
 
 /// Whether a file of this name holds weights, or says which file does.
-pub(super) fn is_weights(name: &str) -> bool {
+pub(crate) fn is_weights(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     WEIGHT_ENDINGS.iter().any(|ending| lower.ends_with(ending))
 }
 
 /// Which of the two layouts `dir` has. As in transformers, a single file goes before an index.
-pub(super) fn is_sharded(dir: &Path) -> Result<bool> {
+pub(crate) fn is_sharded(dir: &Path) -> Result<bool> {
     let fault = |problem: &str, hint: &str| {
         Err(Error::Checkpoint { path: dir.to_owned(), problem: problem.into(), hint: Some(hint.into()) })
     };
@@ -93,7 +93,7 @@ fn without_weights(dir: &Path) -> Result<(String, &'static str)> {
 }
 
 /// The index: tensor name → file name, with file names that stay inside the directory.
-pub(super) fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
+pub(crate) fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
     #[derive(Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
@@ -117,7 +117,7 @@ pub(super) fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
     Ok(index.weight_map)
 }
 
-pub(super) fn check_present(dir: &Path, file: &str) -> Result<()> {
+pub(crate) fn check_present(dir: &Path, file: &str) -> Result<()> {
     if dir.join(file).is_file() {
         return Ok(());
     }

@@ -1,14 +1,12 @@
 //! Bytes ↔ tensors: Hugging Face directories of safetensors shards, read by memory map and written anew.
 //!
 //! This stage knows names, shapes and dtypes, and no model architecture. [`Checkpoint`] reads, [`Rewrite`] writes
-//! a copy with some tensors replaced and every other byte as it was, [`hub`] finds or fetches a directory.
+//! a copy with some tensors replaced and every other byte as it was.
 
 mod dtype;
 mod fingerprint;
 mod header;
-pub mod hub;
-mod layout;
-
+pub(crate) mod layout;
 mod open;
 mod read;
 mod rewrite;

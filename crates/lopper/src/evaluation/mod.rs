@@ -21,7 +21,7 @@ pub use forward::{Passage, next_tokens};
 pub use loglikelihood::{Answer, Encoder, log_likelihoods};
 pub use output::{harness, records};
 pub use perplexity::{Perplexity, Windows, perplexities, perplexity};
-pub use questions::{Asking, Quiz, SEED};
+pub use questions::{Asking, Quiz, SEED, Source};
 pub use row::Row;
 pub use scores::{Measure, Record, TaskScore};
 pub use significance::{mcnemar, paired_t};

@@ -68,15 +68,16 @@ mod tests {
     use serde_json::json;
 
     use super::{harness, records};
-    use crate::evaluation::{Answer, Asking, Quiz, Task, TaskScore};
+    use crate::evaluation::{Answer, Asking, Quiz, Source, Task, TaskScore};
+    use crate::progress::Silent;
 
     #[test]
     fn results_have_the_names_that_the_harness_gives_them() {
         let folder = tempfile::tempdir().expect("folder");
         let rows = "{\"goal\": \"g\", \"sol1\": \"a\", \"sol2\": \"b\", \"label\": 1}\n".repeat(3);
         std::fs::write(folder.path().join("piqa.validation.jsonl"), rows).expect("written");
-        let asking = Asking { data: Some(folder.path().into()), limit: Some(2), ..Asking::default() };
-        let quiz = Quiz::read(Task::open("piqa").expect("a task"), &asking).expect("a quiz");
+        let asking = Asking { data: Source::Directory(folder.path().into()), limit: Some(2), ..Asking::default() };
+        let quiz = Quiz::read(Task::open("piqa").expect("a task"), &asking, &mut Silent).expect("a quiz");
         let answers = [-1.0, -2.0, -2.0, -1.0].map(|log_likelihood| Answer { log_likelihood, greedy: false });
         let scores = [TaskScore::new(&quiz, &answers)];
         let found = harness("m", &scores);

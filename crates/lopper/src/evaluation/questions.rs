@@ -1,21 +1,50 @@
 //! The questions of a task, read from its files, with examples before them if asked for.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::data::{files, rows};
 use super::draw::Dice;
 use super::row::Row;
-use super::tasks::{Examples, Kind, Question, Task};
+use super::tasks::{DataSet, Examples, Kind, Question, Task};
 use crate::error::{Error, Result};
+use crate::hub::{HubSettings, Split, announce, split_files};
+use crate::progress::Observer;
 
 /// The seed with which lm-evaluation-harness draws examples.
 pub const SEED: u64 = 1234;
 
+/// Where the data sets of tasks are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In a directory, as [`files`] looks for them there.
+    Directory(PathBuf),
+    /// On the Hub, or in its cache.
+    Hub(HubSettings),
+}
+
+impl Source {
+    /// The Hub by the settings of the environment.
+    pub fn hub() -> Self {
+        Self::Hub(HubSettings::from_environment())
+    }
+
+    /// The files of a split.
+    fn files(&self, data: &DataSet, split: &str, observer: &mut dyn Observer) -> Result<Vec<PathBuf>> {
+        match self {
+            Self::Directory(directory) => files(directory, data, split),
+            Self::Hub(settings) => {
+                let split = Split { data_set: data.id, configuration: data.configuration, name: split };
+                split_files(&split, settings, &mut announce(observer))
+            }
+        }
+    }
+}
+
 /// Which questions are asked and what stands before them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asking {
-    /// Directory of the data sets.
-    pub data: Option<PathBuf>,
+    /// Where the data sets are.
+    pub data: Source,
     /// At most so many questions of each task, from the beginning; all if absent.
     pub limit: Option<usize>,
     /// Examples before each question.
@@ -28,7 +57,7 @@ pub struct Asking {
 
 impl Default for Asking {
     fn default() -> Self {
-        Self { data: None, limit: None, examples: 0, split: None, seed: SEED }
+        Self { data: Source::hub(), limit: None, examples: 0, split: None, seed: SEED }
     }
 }
 
@@ -46,15 +75,15 @@ pub struct Quiz {
 }
 
 impl Quiz {
-    /// Reads the questions of a task.
+    /// Reads the questions of a task; `observer` is told of what has to be fetched.
     ///
     /// # Errors
     /// If a file is missing, or a row is not what the task expects.
-    pub fn read(task: Task, asking: &Asking) -> Result<Self> {
-        let all = rows(&question_files(&task, asking)?)?;
+    pub fn read(task: Task, asking: &Asking, observer: &mut dyn Observer) -> Result<Self> {
+        let all = rows(&question_files(&task, asking, observer)?)?;
         let available = all.len();
         let mut asked = Vec::new();
-        let pool = Pool::read(&task, asking)?;
+        let pool = Pool::read(&task, asking, observer)?;
         let mut dice = Dice::new(asking.seed);
         for (place, row) in all.iter().enumerate().take(asking.limit.unwrap_or(usize::MAX)) {
             let mut question = ask(&task, row, place)?;
@@ -76,16 +105,9 @@ fn ask(task: &Task, row: &Row, place: usize) -> Result<Question> {
     })
 }
 
-fn directory<'a>(task: &Task, asking: &'a Asking) -> Result<&'a Path> {
-    asking.data.as_deref().ok_or_else(|| Error::Plan {
-        problem: format!("no data is named for the task {}", task.name),
-        hint: Some("give the directory of the data sets with --task-data".into()),
-    })
-}
-
-fn question_files(task: &Task, asking: &Asking) -> Result<Vec<PathBuf>> {
+fn question_files(task: &Task, asking: &Asking, observer: &mut dyn Observer) -> Result<Vec<PathBuf>> {
     match &task.kind {
-        Kind::BuiltIn(built_in) => files(directory(task, asking)?, &built_in.data, built_in.data.split),
+        Kind::BuiltIn(built_in) => asking.data.files(&built_in.data, built_in.data.split, observer),
         Kind::Described { questions, .. } => Ok(vec![questions.clone()]),
     }
 }
@@ -101,7 +123,7 @@ struct Pool {
 }
 
 impl Pool {
-    fn read(task: &Task, asking: &Asking) -> Result<Self> {
+    fn read(task: &Task, asking: &Asking, observer: &mut dyn Observer) -> Result<Self> {
         let none = Self { rows: Vec::new(), count: 0, spare: 0, alike: None };
         if asking.examples == 0 {
             return Ok(none);
@@ -114,7 +136,7 @@ impl Pool {
                     Examples::Drawn(_) => None,
                 };
                 let spare = usize::from(built_in.data.split == "validation");
-                (files(directory(task, asking)?, &built_in.data, split)?, spare, alike)
+                (asking.data.files(&built_in.data, split, observer)?, spare, alike)
             }
             Kind::Described { examples, .. } => {
                 let file = examples.clone().ok_or_else(|| Error::Plan {

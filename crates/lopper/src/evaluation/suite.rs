@@ -74,14 +74,14 @@ pub struct Comparison {
 }
 
 impl Suite {
-    /// Reads texts and tasks for the model in `directory`.
+    /// Reads texts and tasks for the model in `directory`; `observer` is told of what has to be fetched.
     ///
     /// # Errors
     /// If one cannot be read, or does not fit the model.
-    pub fn read(material: &Material, directory: &Path, decoder: &Decoder) -> Result<Self> {
+    pub fn read(material: &Material, directory: &Path, decoder: &Decoder, observer: &mut dyn Observer) -> Result<Self> {
         let tokenizer = open_tokenizer(directory, decoder.spec())?;
         let texts = ScoredText::read_all(material.texts, material.wikitext, &tokenizer, material.windows)?;
-        let quizzes = material.tasks.iter().map(|name| Quiz::read(Task::open(name)?, &material.asking));
+        let quizzes = material.tasks.iter().map(|name| Quiz::read(Task::open(name)?, &material.asking, observer));
         let quizzes = quizzes.collect::<Result<Vec<Quiz>>>()?;
         Ok(Self { texts, quizzes: encoded(quizzes, directory, &tokenizer, decoder)? })
     }

@@ -141,7 +141,7 @@ pub struct EvaluationPlan {
     /// Tasks: built-in ones, or TOML files that describe them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<String>,
-    /// Directory of the data sets that tasks ask from.
+    /// Directory of the data sets that tasks ask from; the Hub if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_data: Option<PathBuf>,
     /// At most so many questions of each task, from the beginning; all if absent.

@@ -9,7 +9,7 @@ mod training;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::evaluation::{Asking, Material, Windows};
+use crate::evaluation::{Asking, Material, Source, Windows};
 use crate::method::compensation::Compensation;
 use crate::method::criterion::Criterion;
 use crate::method::{SelectThenRepair, SolverSettings};
@@ -118,7 +118,12 @@ impl Plan {
             wikitext,
             windows: Windows { length: self.evaluation_seqlen(spec), count: *windows },
             tasks,
-            asking: Asking { data: task_data.clone(), limit: *limit, examples: *examples, ..Asking::default() },
+            asking: Asking {
+                data: task_data.clone().map_or_else(Source::hub, Source::Directory),
+                limit: *limit,
+                examples: *examples,
+                ..Asking::default()
+            },
         }
     }
 

@@ -41,7 +41,7 @@ impl<'a> Job<'a> {
             plan.to_toml()?;
             let tokenizer = open_tokenizer(model, decoder.spec())?;
             let samples = calibration(plan, decoder.spec(), &tokenizer, &mut warnings)?;
-            let suite = suite(plan, model, &decoder, &samples)?;
+            let suite = suite(plan, model, &decoder, &samples, observer)?;
             decoder.check_finite()?;
             Ok::<_, Error>((samples, suite))
         })?;
@@ -95,8 +95,14 @@ fn calibration(
 }
 
 /// Texts and tasks of the plan; without any, the held-out calibration windows.
-fn suite(plan: &Plan, model: &Path, decoder: &Decoder, samples: &[Vec<u32>]) -> Result<Suite> {
-    let mut suite = Suite::read(&plan.material(decoder.spec()), model, decoder)?;
+fn suite(
+    plan: &Plan,
+    model: &Path,
+    decoder: &Decoder,
+    samples: &[Vec<u32>],
+    observer: &mut dyn Observer,
+) -> Result<Suite> {
+    let mut suite = Suite::read(&plan.material(decoder.spec()), model, decoder, observer)?;
     let held_out = &samples[plan.calibration.samples..];
     if suite.is_empty() && !held_out.is_empty() {
         let windows = Windows { length: held_out[0].len(), count: None };

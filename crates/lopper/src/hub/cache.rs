@@ -1,14 +1,15 @@
-//! The part of the local Hugging Face cache that belongs to one model.
+//! The part of the local Hugging Face cache that belongs to one repository.
 //!
 //! `blobs/<etag>` are the contents, `snapshots/<commit>/<file>` links to them, `refs/<revision>` names a commit.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::Repository;
 use crate::checkpoint::layout::{INDEX, SINGLE, read_index};
 use crate::{Error, Result};
 
-/// The directory `models--owner--name`.
+/// The directory `models--owner--name`, or `datasets--owner--name`.
 #[derive(Debug)]
 pub(super) struct RepositoryCache {
     root: PathBuf,
@@ -26,21 +27,23 @@ pub(super) enum State {
 }
 
 impl RepositoryCache {
-    pub fn new(cache: &Path, repository: &str) -> Self {
-        Self { root: cache.join(format!("models--{}", repository.replace('/', "--"))) }
+    pub fn new(cache: &Path, id: &Repository) -> Self {
+        Self { root: cache.join(format!("{}--{}", id.kind.name(), id.name.replace('/', "--"))) }
     }
 
-    /// Looks for a revision, which is a commit or a reference to one.
+    /// The directory of a revision, which is a commit or a reference to one; where there is one.
+    pub fn find(&self, revision: &str) -> Option<PathBuf> {
+        let direct = self.snapshot(revision);
+        if direct.is_dir() {
+            return Some(direct);
+        }
+        let commit = fs::read_to_string(self.root.join("refs").join(revision)).ok()?;
+        Some(self.snapshot(commit.trim()))
+    }
+
+    /// Looks for a model of a revision.
     pub fn lookup(&self, revision: &str) -> State {
-        let direct = self.root.join("snapshots").join(revision);
-        let snapshot = if direct.is_dir() {
-            direct
-        } else {
-            let Ok(commit) = fs::read_to_string(self.root.join("refs").join(revision)) else {
-                return State::Absent;
-            };
-            self.snapshot(commit.trim())
-        };
+        let Some(snapshot) = self.find(revision) else { return State::Absent };
         let usable = snapshot.join("config.json").is_file() && has_weights(&snapshot);
         match (usable, snapshot.join("tokenizer.json").is_file()) {
             (true, true) => State::Complete(snapshot),
@@ -60,17 +63,18 @@ impl RepositoryCache {
 
     /// Creates the directories that a download of `commit` needs.
     pub fn prepare(&self, commit: &str) -> Result<()> {
-        for dir in [self.root.join("blobs"), self.snapshot(commit)] {
-            fs::create_dir_all(&dir).map_err(Error::io("create", dir))?;
-        }
-        Ok(())
+        [self.root.join("blobs"), self.snapshot(commit)].iter().try_for_each(|dir| create(dir))
     }
 
     /// Gives a blob its name in a snapshot.
     pub fn link(&self, commit: &str, file: &str, etag: &str) -> Result<()> {
         let link = self.snapshot(commit).join(file);
+        link.parent().map_or(Ok(()), create)?;
         #[cfg(unix)]
-        let linked = std::os::unix::fs::symlink(Path::new("../../blobs").join(etag), &link);
+        let linked = {
+            let up = "../".repeat(2 + file.matches('/').count());
+            std::os::unix::fs::symlink(Path::new(&up).join("blobs").join(etag), &link)
+        };
         #[cfg(not(unix))]
         let linked = fs::hard_link(self.blob(etag), &link);
         match linked {
@@ -89,6 +93,10 @@ impl RepositoryCache {
         let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, commit));
         written.map_err(Error::io("write", path))
     }
+}
+
+fn create(directory: &Path) -> Result<()> {
+    fs::create_dir_all(directory).map_err(Error::io("create", directory))
 }
 
 fn has_weights(snapshot: &Path) -> bool {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use ureq::http::{Response, StatusCode, header::HeaderMap};
 use ureq::{Agent, Body};
 
-use super::{HubSettings, ModelId};
+use super::{HubSettings, Kind, Repository};
 use crate::{Error, Result};
 
 /// Redirects to a new name of a model that are followed.
@@ -59,8 +59,9 @@ impl Client {
     }
 
     /// Commit and files of a revision.
-    pub fn revision(&self, id: &ModelId) -> Result<Revision> {
-        let url = format!("{}/api/models/{}/revision/{}", self.endpoint, id.repository, escape(&id.revision));
+    pub fn revision(&self, id: &Repository) -> Result<Revision> {
+        let Repository { kind, name, revision } = id;
+        let url = format!("{}/api/{}/{name}/revision/{}", self.endpoint, kind.name(), escape(revision));
         let request = self.authorised(self.agent.get(&url));
         let mut response = request.call().map_err(|error| self.unreachable(&error))?;
         if !response.status().is_success() {
@@ -68,13 +69,13 @@ impl Client {
         }
         let text = response.body_mut().read_to_string().map_err(|error| self.unreachable(&error))?;
         serde_json::from_str(&text).map_err(|error| Error::Hub {
-            problem: format!("{} gave an answer that is not a model's description: {error}", self.endpoint),
+            problem: format!("{} gave an answer that describes no repository: {error}", self.endpoint),
             hint: Some("check HF_ENDPOINT, or give a local directory".into()),
         })
     }
 
     /// Hash and size of a file, from the Hub itself and not from the store that it redirects to.
-    pub fn facts(&self, id: &ModelId, commit: &str, file: &str) -> Result<FileFacts> {
+    pub fn facts(&self, id: &Repository, commit: &str, file: &str) -> Result<FileFacts> {
         let mut url = self.resolve_url(id, commit, file);
         for _ in 0..=RENAMES {
             let request = self.authorised(self.agent.head(&url)).header("accept-encoding", "identity");
@@ -91,11 +92,11 @@ impl Client {
                 _ => return Err(self.refused(id, Some(file), &response)),
             }
         }
-        Err(Error::Hub { problem: format!("{} redirects {} in a circle", self.endpoint, id.repository), hint: None })
+        Err(Error::Hub { problem: format!("{} redirects {} in a circle", self.endpoint, id.name), hint: None })
     }
 
     /// The contents of a file from byte `start` on. The answer may be the whole file: see its status.
-    pub fn contents(&self, id: &ModelId, commit: &str, file: &str, start: u64) -> Result<Response<Body>> {
+    pub fn contents(&self, id: &Repository, commit: &str, file: &str, start: u64) -> Result<Response<Body>> {
         let mut request =
             self.authorised(self.agent.get(self.resolve_url(id, commit, file))).header("accept-encoding", "identity");
         if start > 0 {
@@ -108,8 +109,17 @@ impl Client {
         Err(self.refused(id, Some(file), &response))
     }
 
-    fn resolve_url(&self, id: &ModelId, commit: &str, file: &str) -> String {
-        format!("{}/{}/resolve/{commit}/{}", self.endpoint, id.repository, escape(file))
+    fn resolve_url(&self, id: &Repository, commit: &str, file: &str) -> String {
+        let path: Vec<String> = file.split('/').map(escape).collect();
+        format!("{}/resolve/{commit}/{}", self.page(id), path.join("/"))
+    }
+
+    /// Where people look at a repository.
+    fn page(&self, id: &Repository) -> String {
+        match id.kind {
+            Kind::Model => format!("{}/{}", self.endpoint, id.name),
+            Kind::DataSet => format!("{}/datasets/{}", self.endpoint, id.name),
+        }
     }
 
     fn authorised(
@@ -125,19 +135,19 @@ impl Client {
     pub fn unreachable(&self, error: &ureq::Error) -> Error {
         Error::Hub {
             problem: format!("cannot reach {}: {error}", self.endpoint),
-            hint: Some("check the network and HF_ENDPOINT, or give the directory of a copy of the model".into()),
+            hint: Some("check the network and HF_ENDPOINT, or give the directory of a copy".into()),
         }
     }
 
     /// The error behind a status that is no success.
-    fn refused(&self, id: &ModelId, file: Option<&str>, response: &Response<Body>) -> Error {
-        let ModelId { repository, revision } = id;
+    fn refused(&self, id: &Repository, file: Option<&str>, response: &Response<Body>) -> Error {
+        let Repository { name, revision, .. } = id;
         let code = header(response.headers(), "x-error-code");
         let (reason, hint) = match (response.status().as_u16(), code) {
-            (401 | 403, _) => ("no access".to_owned(), Some(self.access_hint(repository))),
+            (401 | 403, _) => ("no access".to_owned(), Some(self.access_hint(id))),
             (404, Some("RevisionNotFound")) => (
                 format!("there is no revision `{revision}`"),
-                Some(format!("see the branches and tags at {}/{repository}", self.endpoint)),
+                Some(format!("see the branches and tags at {}", self.page(id))),
             ),
             (404, _) => (
                 "not found".to_owned(),
@@ -150,18 +160,15 @@ impl Client {
             (500.., _) => ("the server failed".to_owned(), Some("try again later, or give a local directory".into())),
             _ => ("unexpected answer".to_owned(), None),
         };
-        let what = file.map_or_else(|| repository.clone(), |file| format!("{file} of {repository}"));
+        let what = file.map_or_else(|| name.clone(), |file| format!("{file} of {name}"));
         Error::Hub { problem: format!("{what} at {}: {reason} ({})", self.endpoint, response.status()), hint }
     }
 
-    fn access_hint(&self, repository: &str) -> String {
+    fn access_hint(&self, id: &Repository) -> String {
         if self.token.is_some() {
-            format!(
-                "the token has no access: accept the model's terms at {}/{repository}, and check HF_TOKEN",
-                self.endpoint
-            )
+            format!("the token has no access: accept the terms at {}, and check HF_TOKEN", self.page(id))
         } else {
-            "check the name; a private or gated model needs an access token in HF_TOKEN".into()
+            "check the name; what is private or gated needs an access token in HF_TOKEN".into()
         }
     }
 }

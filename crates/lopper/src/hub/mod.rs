@@ -1,10 +1,12 @@
-//! Finds the directory of a model: a local one, one in the local Hugging Face cache, or one fetched into that cache.
+//! Finds the directory of a model: a local one, one in the local Hugging Face cache, or one fetched into that cache; and
+//! the files of data sets, likewise.
 //!
-//! The cache has the layout of `huggingface_hub` (`models--owner--name/{blobs,refs,snapshots}`), so models are shared
-//! with Python. A revision that is in the cache is used as it is, without asking whether the Hub has a newer one.
+//! The cache has the layout of `huggingface_hub` (`models--owner--name/{blobs,refs,snapshots}`), so it is shared with
+//! Python. A revision that is in the cache is used as it is, without asking whether the Hub has a newer one.
 
 mod cache;
 mod client;
+mod data_set;
 mod download;
 mod part;
 mod settings;
@@ -13,8 +15,10 @@ use std::path::{Path, PathBuf};
 
 use cache::{RepositoryCache, State};
 use client::Client;
+pub use data_set::{Split, split_files};
 pub use settings::HubSettings;
 
+use crate::progress::{Event, Observer};
 use crate::{Error, Result};
 
 /// How far the download of one file is.
@@ -28,22 +32,54 @@ pub struct Transfer<'a> {
     pub total: Option<u64>,
 }
 
-/// A model on the Hub: `owner/name`, or `owner/name@revision` with a branch, tag or commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelId {
-    /// `owner/name`.
-    pub repository: String,
-    /// Branch, tag or commit; `main` where none is given.
-    pub revision: String,
+/// Tells of transfers: each file is a stage.
+pub fn announce(observer: &mut dyn Observer) -> impl FnMut(Transfer) {
+    let mut current = String::new();
+    move |transfer| {
+        if transfer.file != current {
+            current = transfer.file.into();
+            observer.event(Event::Stage { name: &format!("downloading {current}") });
+        }
+        if let Some(total) = transfer.total {
+            observer.event(Event::Progress(transfer.done as f64 / total.max(1) as f64));
+        }
+    }
 }
 
-impl ModelId {
-    /// Parses `owner/name[@revision]`; none when it is not of that form.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (repository, revision) = text.split_once('@').unwrap_or((text, "main"));
-        let (owner, name) = repository.split_once('/')?;
-        let valid = is_name(owner) && is_name(name) && revision.split('/').all(is_name);
-        valid.then(|| Self { repository: repository.to_owned(), revision: revision.to_owned() })
+/// What a repository holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Model,
+    DataSet,
+}
+
+impl Kind {
+    /// In the cache and in addresses.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Model => "models",
+            Self::DataSet => "datasets",
+        }
+    }
+}
+
+/// A repository on the Hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Repository {
+    kind: Kind,
+    /// `owner/name`.
+    name: String,
+    /// Branch, tag or commit.
+    revision: String,
+}
+
+impl Repository {
+    /// Parses `owner/name[@revision]`, a model; none when it is not of that form.
+    fn model(text: &str) -> Option<Self> {
+        let (name, revision) = text.split_once('@').unwrap_or((text, "main"));
+        let (owner, own) = name.split_once('/')?;
+        let valid = is_name(owner) && is_name(own) && revision.split('/').all(is_name);
+        valid.then(|| Self { kind: Kind::Model, name: name.to_owned(), revision: revision.to_owned() })
     }
 }
 
@@ -69,7 +105,7 @@ pub fn locate_with(model: &str, settings: &HubSettings, progress: &mut dyn FnMut
     if Path::new(model).exists() {
         return Ok(PathBuf::from(model));
     }
-    let Some(id) = ModelId::parse(model) else {
+    let Some(id) = Repository::model(model) else {
         return Err(Error::Checkpoint {
             path: model.into(),
             problem: "there is no such directory".into(),
@@ -78,7 +114,7 @@ pub fn locate_with(model: &str, settings: &HubSettings, progress: &mut dyn FnMut
             ),
         });
     };
-    let cache = RepositoryCache::new(&settings.cache, &id.repository);
+    let cache = RepositoryCache::new(&settings.cache, &id);
     match cache.lookup(&id.revision) {
         State::Complete(snapshot) => return Ok(snapshot),
         State::WithoutTokenizer(snapshot) if settings.offline => return Ok(snapshot),
@@ -88,32 +124,32 @@ pub fn locate_with(model: &str, settings: &HubSettings, progress: &mut dyn FnMut
     download::snapshot(&Client::new(settings), &cache, &id, progress)
 }
 
-fn offline(id: &ModelId, settings: &HubSettings) -> Error {
+fn offline(id: &Repository, settings: &HubSettings) -> Error {
     Error::Hub {
         problem: format!(
             "{}@{} is not complete in the cache {}, and HF_HUB_OFFLINE forbids to fetch it",
-            id.repository,
+            id.name,
             id.revision,
             settings.cache.display()
         ),
-        hint: Some("unset HF_HUB_OFFLINE, or give the directory of a copy of the model".into()),
+        hint: Some("unset HF_HUB_OFFLINE, or give the directory of a copy".into()),
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use super::ModelId;
+    use super::Repository;
 
     #[test]
     fn ids_have_an_owner_a_name_and_a_revision() {
-        let id = ModelId::parse("owner/name-1.5B").unwrap();
-        assert_eq!((id.repository.as_str(), id.revision.as_str()), ("owner/name-1.5B", "main"));
-        assert_eq!(ModelId::parse("owner/name@refs/pr/3").unwrap().revision, "refs/pr/3");
+        let id = Repository::model("owner/name-1.5B").unwrap();
+        assert_eq!((id.name.as_str(), id.revision.as_str()), ("owner/name-1.5B", "main"));
+        assert_eq!(Repository::model("owner/name@refs/pr/3").unwrap().revision, "refs/pr/3");
         for path in
             ["name", "./a", "../a", "a/..", "a/b/c", "/a/b", "a/b@", "a/b@../c", "a/b@x//y", "a b/c", "~/a", "a\\b/c"]
         {
-            assert_eq!(ModelId::parse(path), None, "{path}");
+            assert_eq!(Repository::model(path), None, "{path}");
         }
     }
 }

@@ -13,7 +13,7 @@ use ureq::http::{Response, StatusCode};
 use super::cache::RepositoryCache;
 use super::client::{Client, FileFacts};
 use super::part::Part;
-use super::{ModelId, Transfer};
+use super::{Repository, Transfer};
 use crate::checkpoint::layout::{INDEX, SINGLE, is_weights, read_index};
 use crate::{Error, Result};
 
@@ -26,31 +26,37 @@ pub(super) const STRIDE: usize = 1 << 20;
 struct Session<'a> {
     client: &'a Client,
     cache: &'a RepositoryCache,
-    id: &'a ModelId,
+    id: &'a Repository,
     commit: String,
     progress: &'a mut dyn FnMut(Transfer),
 }
 
-/// Fetches what the cache lacks of a revision and returns its snapshot.
+/// Fetches what the cache lacks of a model and returns its snapshot.
 pub(super) fn snapshot(
     client: &Client,
     cache: &RepositoryCache,
-    id: &ModelId,
+    id: &Repository,
     progress: &mut dyn FnMut(Transfer),
 ) -> Result<PathBuf> {
-    let revision = client.revision(id)?;
-    if revision.sha.is_empty() || !revision.sha.chars().all(|letter| letter.is_ascii_hexdigit()) {
-        return Err(hub(format!("the Hub names the impossible commit `{}` for {}", revision.sha, id.repository), None));
-    }
-    let files: BTreeSet<String> = revision.siblings.into_iter().map(|sibling| sibling.rfilename).collect();
-    cache.prepare(&revision.sha)?;
-    let mut session = Session { client, cache, id, commit: revision.sha, progress };
+    let (mut session, files) = Session::begin(client, cache, id, progress)?;
     for file in files.iter().filter(|file| is_companion(file)) {
         session.fetch(file)?;
     }
     session.fetch_weights(&files)?;
-    cache.remember(&id.revision, &session.commit)?;
-    Ok(cache.snapshot(&session.commit))
+    session.end()
+}
+
+/// Fetches those files of a revision that `choose` names, in its order, as far as the cache lacks them; returns the snapshot.
+pub(super) fn some(
+    client: &Client,
+    cache: &RepositoryCache,
+    id: &Repository,
+    choose: impl FnOnce(&BTreeSet<String>) -> Result<Vec<String>>,
+    progress: &mut dyn FnMut(Transfer),
+) -> Result<PathBuf> {
+    let (mut session, files) = Session::begin(client, cache, id, progress)?;
+    choose(&files)?.iter().try_for_each(|file| session.fetch(file))?;
+    session.end()
 }
 
 /// Whether a file belongs to the model and holds no weights: configuration, tokenizer, code, licence, model card.
@@ -62,7 +68,30 @@ fn is_companion(file: &str) -> bool {
     plain && wanted && !is_weights(file)
 }
 
-impl Session<'_> {
+impl<'a> Session<'a> {
+    /// Asks for commit and files of a revision.
+    fn begin(
+        client: &'a Client,
+        cache: &'a RepositoryCache,
+        id: &'a Repository,
+        progress: &'a mut dyn FnMut(Transfer),
+    ) -> Result<(Self, BTreeSet<String>)> {
+        let revision = client.revision(id)?;
+        if revision.sha.is_empty() || !revision.sha.chars().all(|letter| letter.is_ascii_hexdigit()) {
+            let problem = format!("the Hub names the impossible commit `{}` for {}", revision.sha, id.name);
+            return Err(hub(problem, None));
+        }
+        cache.prepare(&revision.sha)?;
+        let files = revision.siblings.into_iter().map(|sibling| sibling.rfilename).collect();
+        Ok((Self { client, cache, id, commit: revision.sha, progress }, files))
+    }
+
+    /// Remembers what the revision was.
+    fn end(self) -> Result<PathBuf> {
+        self.cache.remember(&self.id.revision, &self.commit)?;
+        Ok(self.cache.snapshot(&self.commit))
+    }
+
     fn fetch_weights(&mut self, files: &BTreeSet<String>) -> Result<()> {
         if files.contains(SINGLE) {
             return self.fetch(SINGLE);
@@ -71,7 +100,7 @@ impl Session<'_> {
             let other =
                 files.iter().find(|file| is_weights(file)).map_or_else(String::new, |file| format!(", only {file}"));
             return Err(hub(
-                format!("{} has no safetensors weights{other}", self.id.repository),
+                format!("{} has no safetensors weights{other}", self.id.name),
                 Some(
                     "load it with transformers, call save_pretrained(dir, safe_serialization=True), and give that directory",
                 ),
@@ -133,10 +162,7 @@ impl Session<'_> {
             done = 0;
         }
         if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
-            return Err(hub(
-                format!("{file} of {} changed while it was downloaded", self.id.repository),
-                Some("try again"),
-            ));
+            return Err(hub(format!("{file} of {} changed while it was downloaded", self.id.name), Some("try again")));
         }
         let total = facts.size.or_else(|| response.body().content_length().map(|rest| done + rest));
         self.receive(file, response, part, Transfer { file, done, total })
@@ -165,10 +191,7 @@ impl Session<'_> {
     fn interrupted(&self, file: &str, state: Transfer, why: &str) -> Error {
         let total = state.total.map_or_else(String::new, |total| format!(" of {total}"));
         hub(
-            format!(
-                "the download of {file} of {} stopped after {}{total} bytes: {why}",
-                self.id.repository, state.done
-            ),
+            format!("the download of {file} of {} stopped after {}{total} bytes: {why}", self.id.name, state.done),
             Some("run again to continue where it stopped"),
         )
     }
