@@ -106,7 +106,7 @@ fn text(answer: &Answer, out: &Path) -> String {
     text.extend(answer.growth().iter().map(|sentence| format!("  growth   {sentence}\n")));
     let made = answer.runs.len() - answer.taken;
     let runs = format!("{made} made now, {} taken from before, {} failed", answer.taken, answer.failed());
-    text + &format!("  runs     {runs}\n  written  {} (table.md, results.json, plot.svg)\n", out.display())
+    text + &format!("  runs     {runs}\n  written  {} (table.md, results.json, plots)\n", out.display())
 }
 
 /// `--list`: every study inside this program.

@@ -157,7 +157,7 @@ pub struct StudyArgs {
     /// Directory of a checkpoint, a Hub id, or `demo`; not for studies that time solvers
     /// [default: the one of the study's file]
     pub model: Option<String>,
-    /// Directory for the answer: study.toml, table.md, results.json, plot.svg and a file for each run;
+    /// Directory for the answer: study.toml, table.md, results.json, plots and a file for each run;
     /// a study that was stopped goes on in the directory where it began
     #[arg(long, short, value_name = "DIR", required_unless_present = "list")]
     pub out: Option<PathBuf>,

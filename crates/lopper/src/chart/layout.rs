@@ -60,7 +60,7 @@ impl<'a> Layout<'a> {
     /// Of a number, or of the place of a word.
     pub fn x_of(&self, value: f64) -> f64 {
         let share = match self.horizontal {
-            Horizontal::Numbers(_) => self.x.place(value),
+            Horizontal::Numbers(_) | Horizontal::Measured(_) => self.x.place(value),
             Horizontal::Categories(words) => (value + MARGIN) / (words.len() as f64 - 1.0 + 2.0 * MARGIN),
         };
         self.left + share * (self.right - self.left)
@@ -84,17 +84,18 @@ impl<'a> Layout<'a> {
             Horizontal::Categories(words) => {
                 words.iter().enumerate().map(|(place, word)| (self.x_of(place as f64), word.clone())).collect()
             }
+            Horizontal::Measured(_) => self.round_ticks(),
             Horizontal::Numbers(values) => {
                 let mut values = values.clone();
                 values.sort_by(f64::total_cmp);
                 values.dedup();
-                if values.len() > MOST_TICKS {
-                    self.x.ticks().into_iter().map(|(value, label)| (self.x_of(value), label)).collect()
-                } else {
-                    self.apart(&values)
-                }
+                if values.len() > MOST_TICKS { self.round_ticks() } else { self.apart(&values) }
             }
         }
+    }
+
+    fn round_ticks(&self) -> Vec<(f64, String)> {
+        self.x.ticks().into_iter().map(|(value, label)| (self.x_of(value), label)).collect()
     }
 
     /// Ticks at these numbers, sorted.
@@ -115,7 +116,7 @@ impl<'a> Layout<'a> {
 
 fn horizontal_scale(x: &Horizontal) -> Scale {
     match x {
-        Horizontal::Numbers(values) => Scale::of(values, DECADES),
+        Horizontal::Numbers(values) | Horizontal::Measured(values) => Scale::of(values, DECADES),
         Horizontal::Categories(_) => Scale::of(&[], DECADES),
     }
 }

@@ -21,7 +21,7 @@ pub struct Chart {
     pub y_title: String,
     /// The horizontal axis.
     pub x: Horizontal,
-    /// What is compared, at most eight told apart by colour.
+    /// What is compared, eight told apart by colour, as many again by shape.
     pub series: Vec<Series>,
     /// A level to compare with, and its name: a dashed line, or a note where it is so far off that it would flatten the rest.
     pub reference: Option<(String, f64)>,
@@ -32,6 +32,8 @@ pub struct Chart {
 pub enum Horizontal {
     /// Numbers, ticks where they are; logarithmic where they are positive and span much.
     Numbers(Vec<f64>),
+    /// Numbers that were measured: as the others, with round ticks.
+    Measured(Vec<f64>),
     /// Words; a dot's x is the place of its word. Nothing connects the dots.
     Categories(Vec<String>),
 }
@@ -48,7 +50,7 @@ pub struct Series {
 /// A measured value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dot {
-    /// A number of [`Horizontal::Numbers`], or a place in [`Horizontal::Categories`].
+    /// A number, or a place in [`Horizontal::Categories`].
     pub x: f64,
     /// Its value.
     pub y: f64,
@@ -135,17 +137,23 @@ impl Chart {
                     svg.line((x - 4.0, end), (x + 4.0, end), "bar", colour);
                 }
             }
-            svg.circle(x, y, colour);
+            mark(svg, index, x, y);
         }
     }
 
     fn draw_legend(&self, layout: &Layout, svg: &mut Svg) {
         for (index, series) in self.series.iter().enumerate() {
             let (x, y) = (layout.right + 22.0, layout.top + 10.0 + 20.0 * index as f64);
-            svg.circle(x, y, COLOURS[index % COLOURS.len()]);
+            mark(svg, index, x, y);
             svg.text(x + 11.0, y + 4.0, Anchor::Start, "legend", &series.name);
         }
     }
+}
+
+/// The dot of a series.
+fn mark(svg: &mut Svg, index: usize, x: f64, y: f64) {
+    let colour = COLOURS[index % COLOURS.len()];
+    if (index / COLOURS.len()).is_multiple_of(2) { svg.circle(x, y, colour) } else { svg.square(x, y, colour) }
 }
 
 /// Smallest and largest.

@@ -58,6 +58,14 @@ impl Svg {
         );
     }
 
+    /// Another dot.
+    pub fn square(&mut self, x: f64, y: f64, colour: &str) {
+        let (x, y) = (x - 4.0, y - 4.0);
+        self.body += &format!(
+            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"8\" height=\"8\" fill=\"{colour}\" stroke=\"#ffffff\"/>\n"
+        );
+    }
+
     /// Text of a class of the style.
     pub fn text(&mut self, x: f64, y: f64, anchor: Anchor, class: &str, text: &str) {
         self.body += &format!(

@@ -132,7 +132,10 @@ fn offline(id: &Repository, settings: &HubSettings) -> Error {
             id.revision,
             settings.cache.display()
         ),
-        hint: Some("unset HF_HUB_OFFLINE, or give the directory of a copy".into()),
+        hint: Some(match id.kind {
+            Kind::Model => "unset HF_HUB_OFFLINE, or give the directory of a copy of the model".into(),
+            Kind::DataSet => "unset HF_HUB_OFFLINE, or name a directory of data sets with --task-data".into(),
+        }),
     }
 }
 

@@ -107,7 +107,10 @@ impl Answer {
         }
         let failures = self.runs.iter().filter_map(failure_of);
         text.extend(self.growth().into_iter().chain(failures).map(|sentence| format!("\n{sentence}.\n")));
-        text + "\n![plot](plot.svg)\n"
+        text += "\n![plot](plot.svg)\n";
+        let costs = self.study.costs().unwrap_or_default();
+        text.extend(costs.into_iter().map(|cost| format!("\n![plot against {}]({})\n", cost.title, plot_name(cost))));
+        text
     }
 
     /// Those that any row has.
@@ -128,6 +131,11 @@ impl Answer {
         };
         !asked && self.rows.len() > 1 && first.is_some() && self.rows.iter().all(same)
     }
+}
+
+/// The file of the plot against a measure.
+pub(super) fn plot_name(cost: &Measure) -> String {
+    format!("plot_{}.svg", cost.name)
 }
 
 fn cell(measure: &Measure, row: &Row) -> String {

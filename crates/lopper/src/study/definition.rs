@@ -28,6 +28,9 @@ pub struct Study {
     /// What the plot shows: a name of [`super::MEASURES`]; the runner's own choice if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measure: Option<String>,
+    /// Measures against which that is shown too, each in a plot of its own: what a result costs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub against: Vec<String>,
     /// The axis that lies horizontally in the plot.
     pub x: String,
     /// The axes told apart by colour; all that are left if empty.
@@ -107,6 +110,14 @@ impl Study {
         Measure::by_name(self.measure.as_deref().unwrap_or(own))
     }
 
+    /// What that is shown against.
+    ///
+    /// # Errors
+    /// If there is no measure of a name.
+    pub fn costs(&self) -> Result<Vec<&'static Measure>> {
+        self.against.iter().map(|name| Measure::by_name(name)).collect()
+    }
+
     /// How many runs the grid has.
     pub fn runs(&self) -> usize {
         self.axes.iter().map(Axis::len).product()
@@ -145,6 +156,7 @@ impl Study {
             return Err(wrong(&format!("the study's name {:?} is not a word", self.name), "use letters, digits and -"));
         }
         self.measure()?;
+        self.costs()?;
         self.check_axes()?;
         self.check_roles()
     }

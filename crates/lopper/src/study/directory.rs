@@ -1,4 +1,4 @@
-//! The directory of a study: `study.toml`, `runs/<fingerprint>.json`, `table.md`, `results.json`, `plot.svg`, and
+//! The directory of a study: `study.toml`, `runs/<fingerprint>.json`, `table.md`, `results.json`, plots, and
 //! `models/<fingerprint>/` while a run goes on, or for good where models are kept.
 //!
 //! Every file appears complete or not at all: written beside its name, then renamed.

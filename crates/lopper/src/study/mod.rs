@@ -105,6 +105,9 @@ fn finish<S: Serialize>(
     directory.write("table.md", answer.markdown().as_bytes())?;
     directory.write("results.json", &json(&answer)?)?;
     directory.write("plot.svg", answer.plot()?.as_bytes())?;
+    for cost in study.costs()? {
+        directory.write(&answer::plot_name(cost), answer.plot_against(cost)?.as_bytes())?;
+    }
     Ok(answer)
 }
 

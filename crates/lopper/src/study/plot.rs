@@ -1,4 +1,5 @@
-//! The plot of an answer: one measure along one axis, a colour for each point of the other axes.
+//! The plots of an answer: one measure along one axis, a colour for each point of the other axes; and the same measure against
+//! others, a colour for each row.
 
 use super::answer::Answer;
 use super::measures::{Measure, significant};
@@ -13,16 +14,37 @@ impl Answer {
     /// If there is no measure of the name that the study gives.
     pub fn plot(&self) -> Result<String> {
         let measure = self.study.measure()?;
-        let averaged = if self.study.over.is_some() { ", mean ± standard deviation" } else { "" };
-        let chart = Chart {
-            title: self.study.question.clone(),
-            x_title: self.x_title(),
-            y_title: format!("{}{averaged}", measure.title),
-            x: self.horizontal(),
-            series: self.series(measure).into_iter().map(|series| self.with_exponent(series)).collect(),
-            reference: self.dense().filter(|_| measure.name == "perplexity"),
+        let series = self.series(measure).into_iter().map(|series| self.with_exponent(series)).collect();
+        Ok(self.chart(measure, self.x_title(), self.horizontal(), series).to_svg())
+    }
+
+    /// As SVG: what was asked for against what it costs; towards the lower left is better.
+    ///
+    /// # Errors
+    /// As [`Answer::plot`].
+    pub fn plot_against(&self, cost: &Measure) -> Result<String> {
+        let measure = self.study.measure()?;
+        let of = |row: &Row| {
+            let (x, y) = row.measures.get(cost.name).zip(row.measures.get(measure.name))?;
+            let deviation = y.deviation.map(|deviation| deviation / measure.unit);
+            let dot = Dot { x: x.mean / cost.unit, y: y.mean / measure.unit, deviation };
+            Some(Series { name: row.point.join(", "), dots: vec![dot] })
         };
-        Ok(chart.to_svg())
+        let series: Vec<Series> = self.rows.iter().filter_map(of).collect();
+        let x = Horizontal::Measured(series.iter().flat_map(|series| &series.dots).map(|dot| dot.x).collect());
+        Ok(self.chart(measure, cost.title.into(), x, series).to_svg())
+    }
+
+    fn chart(&self, measure: &Measure, x_title: String, x: Horizontal, series: Vec<Series>) -> Chart {
+        let averaged = if self.study.over.is_some() { ", mean ± standard deviation" } else { "" };
+        Chart {
+            title: self.study.question.clone(),
+            x_title,
+            y_title: format!("{}{averaged}", measure.title),
+            x,
+            series,
+            reference: self.dense().filter(|_| measure.name == "perplexity"),
+        }
     }
 
     /// What the horizontal axis is called.
@@ -61,7 +83,7 @@ impl Answer {
     fn series(&self, measure: &Measure) -> Vec<Series> {
         let (horizontal, place) = (self.horizontal(), self.x_place());
         let x_of = |row: &Row| match &horizontal {
-            Horizontal::Numbers(_) => row.numbers[place],
+            Horizontal::Numbers(_) | Horizontal::Measured(_) => row.numbers[place],
             Horizontal::Categories(words) => {
                 words.iter().position(|word| *word == row.point[place]).map(|word| word as f64)
             }

@@ -34,7 +34,11 @@ impl Study {
         change(&mut plan);
         self.base = table(&plan)?;
         for axis in &self.axes {
-            let varied: Vec<String> = axis.coordinates().iter().flat_map(|one| keys(&one.overlay)).collect();
+            let coordinates = axis.coordinates();
+            let varied = coordinates.iter().flat_map(|one| keys(&one.overlay));
+            // a key that some values leave alone is theirs to take from the base
+            let always = |key: &String| coordinates.iter().all(|one| at(&one.overlay, key).is_some());
+            let varied: Vec<String> = varied.filter(always).collect();
             if let Some(key) = varied.iter().find(|key| at(&before, key) != at(&self.base, key)) {
                 let hint = format!("give its values with --axis {key}=VALUE,VALUE");
                 return Err(wrong(&format!("{key} is varied by this study"), &hint));

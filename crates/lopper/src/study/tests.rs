@@ -30,7 +30,9 @@ impl Home {
 
 /// Of these axes, on a small plan.
 fn study(axes: &str) -> Study {
-    let text = format!("name = 'small'\nquestion = 'What helps?'\nx = 'pruning.damping'\n{axes}{BASE}");
+    let text = format!(
+        "name = 'small'\nquestion = 'What helps?'\nx = 'pruning.damping'\nagainst = ['peak_memory']\n{axes}{BASE}"
+    );
     let mut study = Study::parse(&text, "small").expect("a study");
     study.settle(&Plan::default(), |_| ()).expect("a plan");
     study
@@ -57,7 +59,10 @@ fn a_study_answers_once_and_is_taken_up_where_it_was() {
     let study = study(&format!("over = 'calibration.seed'\n{DAMPING}{SEED}"));
     let first = home.run(&study, "out").expect("an answer");
     assert_eq!((first.taken, first.failed(), first.runs.len(), first.rows.len()), (0, 0, 4, 2));
-    assert_eq!(names(&home.path("out")), [".lock", "plot.svg", "results.json", "runs", "study.toml", "table.md"]);
+    let files = [".lock", "plot.svg", "plot_peak_memory.svg", "results.json", "runs", "study.toml", "table.md"];
+    assert_eq!(names(&home.path("out")), files);
+    let against = fs::read_to_string(home.path("out/plot_peak_memory.svg")).expect("plot");
+    assert!(against.contains(">peak memory in MiB</text>") && against.contains(">0.01</text>"), "{against}");
     assert_eq!(names(&home.path("out/runs")).len(), 4);
     for row in &first.rows {
         let perplexity = row.measures["perplexity"];
