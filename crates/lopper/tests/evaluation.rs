@@ -20,8 +20,11 @@ use lopper::text::Tokenizer;
 use lopper_kernels::Precision;
 use serde_json::Value;
 
+/// Of a few documents; of more from the file that `LOPPER_TEST_TASK_GOLDENS` names (`goldens/tasks.py --documents 100`).
 fn goldens() -> Value {
-    serde_json::from_str(&std::fs::read_to_string(fixtures().join("tasks.json")).expect("fixture")).expect("JSON")
+    let more = std::env::var_os("LOPPER_TEST_TASK_GOLDENS").map(PathBuf::from);
+    let file = more.unwrap_or_else(|| fixtures().join("tasks.json"));
+    serde_json::from_str(&std::fs::read_to_string(file).expect("fixture")).expect("JSON")
 }
 
 fn open(directory: &Path) -> Decoder {

@@ -52,7 +52,7 @@ fn choose(files: &BTreeSet<String>, split: &Split) -> Result<Vec<String>> {
         (plain && name == split.name).then_some((configuration, file))
     });
     let parts: Vec<(&str, &String)> = parts.collect();
-    let configuration = configuration(split, parts.iter().map(|part| part.0));
+    let configuration = configuration(split.configuration, parts.iter().map(|part| part.0));
     let own = parts.iter().filter(|part| Some(part.0) == configuration);
     let mut chosen: Vec<String> = own.map(|part| part.1.clone()).collect();
     if chosen.first().is_none_or(|file| !file.ends_with(FIRST)) {
@@ -62,10 +62,10 @@ fn choose(files: &BTreeSet<String>, split: &Split) -> Result<Vec<String>> {
     Ok(chosen)
 }
 
-/// The configuration that is meant, of those that have the split.
-fn configuration<'a>(split: &Split<'a>, there: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    if !split.configuration.is_empty() {
-        return Some(split.configuration);
+/// The configuration that is asked for; where none is named, that of those that have the split.
+fn configuration<'a>(named: &'a str, there: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if !named.is_empty() {
+        return Some(named);
     }
     let there: BTreeSet<&str> = there.collect();
     if there.len() == 1 { there.first().copied() } else { there.contains("default").then_some("default") }
@@ -78,8 +78,7 @@ fn complete(snapshot: &Path, split: &Split) -> Option<Vec<PathBuf>> {
         .filter(|folder| folder.join(split.name).join(FIRST).is_file())
         .filter_map(|folder| Some(folder.file_name()?.to_str()?.to_owned()))
         .collect();
-    let configuration =
-        configuration(&Split { configuration: split.configuration, ..*split }, folders.iter().map(String::as_str))?;
+    let configuration = configuration(split.configuration, folders.iter().map(String::as_str))?;
     let folder = snapshot.join(configuration).join(split.name);
     let mut files: Vec<PathBuf> =
         entries(&folder).filter(|file| file.extension().is_some_and(|kind| kind == "parquet")).collect();
