@@ -1,12 +1,14 @@
-//! Ctrl-C, and a polite request to end: what is unfinished is removed, then the process exits.
+//! Ctrl-C, and a polite request to end: what another run could not use is removed, then the process exits.
 //!
 //! Destructors do not run on a signal, so the handler knows what they would have removed. An output under way is beside its
-//! destination under a name that ends in `.partial-<process>-<n>`.
+//! destination under a name that ends in `.partial-<process>-<n>`; what `prune` has finished is in `.<name>.unfinished`.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use lopper::prune::unfinished;
 
 /// The exit status that shells give to a process ended by ctrl-C.
 const INTERRUPTED: i32 = 130;
@@ -20,6 +22,8 @@ struct Leftovers {
     directories: Vec<PathBuf>,
     /// Directories in which this process may have partial outputs.
     parents: Vec<PathBuf>,
+    /// The output of a run that can go on.
+    resumable: Option<PathBuf>,
 }
 
 impl Interrupt {
@@ -28,8 +32,10 @@ impl Interrupt {
         let interrupt = Self::default();
         let handler = interrupt.clone();
         let installed = ctrlc::set_handler(move || {
-            handler.remove();
-            eprintln!("\ninterrupted: what was unfinished has been removed");
+            let kept = handler.remove();
+            let then =
+                if kept { "the same command goes on where it was" } else { "what was unfinished has been removed" };
+            eprintln!("\ninterrupted: {then}");
             std::process::exit(INTERRUPTED);
         });
         if installed.is_err() {
@@ -52,18 +58,25 @@ impl Interrupt {
         self.edit(|leftovers| leftovers.parents.push(parent.into()));
     }
 
-    fn edit(&self, change: impl FnOnce(&mut Leftovers)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    /// The run that writes `out` can go on, if it has finished anything.
+    pub fn keep_finished(&self, out: &Path) {
+        self.edit(|leftovers| leftovers.resumable = Some(out.into()));
     }
 
-    fn remove(&self) {
+    fn edit<R>(&self, change: impl FnOnce(&mut Leftovers) -> R) -> R {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns whether anything is left to go on with.
+    fn remove(&self) -> bool {
         self.edit(|leftovers| {
             let partial = leftovers.parents.iter().flat_map(|parent| partial_outputs(parent));
             for directory in partial.chain(leftovers.directories.iter().cloned()) {
                 // nothing better can be done with a failure here
                 let _ = fs::remove_dir_all(directory);
             }
-        });
+            leftovers.resumable.as_deref().and_then(unfinished).is_some()
+        })
     }
 }
 
@@ -92,7 +105,7 @@ mod tests {
         let interrupt = Interrupt::default();
         interrupt.remove_directory(&path("texts"));
         interrupt.remove_partial(&path("out"));
-        interrupt.remove();
+        assert!(!interrupt.remove());
         let mut left: Vec<_> =
             std::fs::read_dir(home.path()).expect("listed").map(|entry| entry.expect("entry").file_name()).collect();
         left.sort();

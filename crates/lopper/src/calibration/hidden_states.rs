@@ -34,7 +34,7 @@ impl HiddenDtype {
 }
 
 #[derive(Clone)]
-enum Stored {
+pub(super) enum Stored {
     F32(Vec<f32>),
     Bf16(Vec<u16>),
 }
@@ -42,10 +42,10 @@ enum Stored {
 /// Hidden states of every sequence, each [tokens, hidden].
 #[derive(Clone)]
 pub struct HiddenStates {
-    hidden: usize,
-    dtype: HiddenDtype,
-    device: Device,
-    sequences: Vec<Stored>,
+    pub(super) hidden: usize,
+    pub(super) dtype: HiddenDtype,
+    pub(super) device: Device,
+    pub(super) sequences: Vec<Stored>,
 }
 
 impl HiddenStates {
@@ -185,7 +185,7 @@ impl HiddenStates {
 }
 
 impl Stored {
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         match self {
             Self::F32(data) => data.len(),
             Self::Bf16(data) => data.len(),

@@ -1,6 +1,7 @@
 //! Calibration: which tokens, their hidden states on the way through the model, and what linear layers see of them.
 
 mod hidden_states;
+mod kept_states;
 mod sampling;
 mod statistics;
 

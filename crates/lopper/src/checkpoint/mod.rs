@@ -12,6 +12,7 @@ mod read;
 mod rewrite;
 mod shard;
 mod staging;
+mod unfinished;
 mod verify;
 
 pub use dtype::StorageDtype;
@@ -20,4 +21,5 @@ pub use open::{Checkpoint, TensorInfo};
 pub use rewrite::Rewrite;
 pub use safetensors::Dtype;
 pub use shard::ShardInfo;
+pub use unfinished::Unfinished;
 pub use verify::verify_untouched;

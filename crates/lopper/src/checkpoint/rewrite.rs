@@ -16,6 +16,7 @@ use super::layout::{INDEX, is_weights};
 use super::open::{Checkpoint, TensorInfo};
 use super::read::coordinates;
 use super::staging::{Staging, create_sized};
+use super::unfinished::Unfinished;
 use crate::{Error, Result};
 
 /// Elements of a replaced tensor that are converted and written at once.
@@ -56,7 +57,44 @@ impl<'a> Rewrite<'a> {
     /// [`Error::Checkpoint`] when `out` is not vacant, is in the input, or has no parent; [`Error::Io`] when it cannot be
     /// written or the disk has too little space.
     pub fn begin(source: &'a Checkpoint, out: &Path) -> Result<Self> {
-        let staging = Staging::create(out, source.dir())?;
+        Self::lay_out(source, Staging::create(out, source.dir())?)
+    }
+
+    /// The same in a directory called `name` that stays, with what was written, until another process goes on.
+    ///
+    /// # Errors
+    /// As [`Rewrite::begin`].
+    pub fn begin_within(source: &'a Checkpoint, unfinished: &Unfinished, name: &str) -> Result<Self> {
+        Self::lay_out(source, Staging::within(unfinished, name)?)
+    }
+
+    /// Goes on in the directory that [`Rewrite::begin_within`] of another process has left, where `replaced` were written.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when it does not have the shards of `source`; [`Error::Io`] when it cannot be written.
+    pub fn go_on(
+        source: &'a Checkpoint,
+        unfinished: &Unfinished,
+        name: &str,
+        replaced: BTreeSet<String>,
+    ) -> Result<Self> {
+        let staging = Staging::left(unfinished, name);
+        let mut shards = Vec::new();
+        for info in source.shards() {
+            let path = staging.path(&info.file);
+            let file = File::options().read(true).write(true).open(&path).map_err(Error::io("open", &path))?;
+            let size = file.metadata().map_err(Error::io("read", &path))?.len();
+            if size != info.size {
+                let problem = format!("it has {size} bytes instead of {}: it was not left by this run", info.size);
+                let hint = format!("remove {} to begin anew", unfinished.directory().display());
+                return Err(Error::Checkpoint { path, problem, hint: Some(hint) });
+            }
+            shards.push(OutputShard { path, file });
+        }
+        Ok(Self { source, shards, replaced, added: BTreeSet::new(), complete: false, staging })
+    }
+
+    fn lay_out(source: &'a Checkpoint, staging: Staging) -> Result<Self> {
         let weights: u64 = source.shards().iter().map(|shard| shard.size).sum();
         let others = companions(source)?;
         staging.check_space(weights + others.iter().map(|(_, size)| size).sum::<u64>())?;
@@ -145,12 +183,13 @@ impl<'a> Rewrite<'a> {
     /// # Errors
     /// [`Error::Io`].
     pub fn complete(&mut self) -> Result<&Path> {
+        if self.complete {
+            return Ok(self.staging.directory());
+        }
         for shard in 0..self.shards.len() {
             self.copy_untouched(shard)?;
         }
-        for OutputShard { path, file } in &self.shards {
-            file.sync_all().map_err(Error::io("flush", path))?;
-        }
+        self.flush()?;
         for (path, _) in companions(self.source)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if !self.added.contains(&name) {
@@ -159,6 +198,14 @@ impl<'a> Rewrite<'a> {
         }
         self.complete = true;
         Ok(self.staging.directory())
+    }
+
+    /// Waits until all that was put is on the disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn flush(&self) -> Result<()> {
+        self.shards.iter().try_for_each(|shard| shard.file.sync_all().map_err(Error::io("flush", &shard.path)))
     }
 
     /// Moves the directory to its destination in one step, after [`Rewrite::complete`] if that is still to be done.

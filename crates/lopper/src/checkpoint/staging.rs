@@ -1,33 +1,44 @@
 //! A directory that appears complete or not at all: written beside its destination under a hidden name, then renamed.
 //!
-//! A crash leaves at most `.<name>.partial-<process>-<n>`, which nothing else reads; an error removes it.
+//! A crash leaves at most `.<name>.partial-<process>-<n>`, which nothing else reads; an error removes it. Within an
+//! [`Unfinished`] directory it has a name of its own and stays, for the run that goes on.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use super::unfinished::Unfinished;
 use crate::{Error, Result};
 
-/// The unfinished directory. Dropping it without [`Staging::commit`] removes it.
+/// The unfinished directory. Dropping it without [`Staging::commit`] removes it, unless it stays for another run.
 #[derive(Debug)]
 pub(super) struct Staging {
     temporary: PathBuf,
     out: PathBuf,
-    committed: bool,
+    stays: bool,
 }
 
 impl Staging {
     /// Checks that `out` can become a new directory that is not in `input`, and creates the temporary one.
     pub fn create(out: &Path, input: &Path) -> Result<Self> {
-        let out = resolve(out)?;
-        let input = fs::canonicalize(input).map_err(Error::io("resolve", input))?;
-        if out.starts_with(&input) {
-            let problem = if out == input { "the output is the input" } else { "the output is inside the input" };
-            return Err(refuse(&out, problem, "choose a directory outside of it; the input is never changed"));
-        }
-        check_vacant(&out)?;
+        let out = place(out, input)?;
         let temporary = create_beside(&out)?;
-        Ok(Self { temporary, out, committed: false })
+        Ok(Self { temporary, out, stays: false })
+    }
+
+    /// One that outlives this process, empty.
+    pub fn within(unfinished: &Unfinished, name: &str) -> Result<Self> {
+        let staging = Self::left(unfinished, name);
+        if staging.temporary.exists() {
+            fs::remove_dir_all(&staging.temporary).map_err(Error::io("remove", &staging.temporary))?;
+        }
+        fs::create_dir(&staging.temporary).map_err(Error::io("create", &staging.temporary))?;
+        Ok(staging)
+    }
+
+    /// The one that another process has left.
+    pub fn left(unfinished: &Unfinished, name: &str) -> Self {
+        Self { temporary: unfinished.path(name), out: unfinished.out().to_owned(), stays: true }
     }
 
     /// The directory while it is unfinished.
@@ -76,18 +87,30 @@ impl Staging {
             fs::remove_dir(&self.out).map_err(Error::io("replace", &self.out))?;
         }
         fs::rename(&self.temporary, &self.out).map_err(Error::io("move the finished output to", &self.out))?;
-        self.committed = true;
+        self.stays = true;
         self.out.parent().map_or(Ok(()), sync_directory)
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if !self.committed {
+        if !self.stays {
             // Nothing is left to do about a directory that cannot be removed: the error that led here matters more.
             drop(fs::remove_dir_all(&self.temporary));
         }
     }
+}
+
+/// Checks that `out` can become a new directory that is not in `input`; its absolute path.
+pub(super) fn place(out: &Path, input: &Path) -> Result<PathBuf> {
+    let out = resolve(out)?;
+    let input = fs::canonicalize(input).map_err(Error::io("resolve", input))?;
+    if out.starts_with(&input) {
+        let problem = if out == input { "the output is the input" } else { "the output is inside the input" };
+        return Err(refuse(&out, problem, "choose a directory outside of it; the input is never changed"));
+    }
+    check_vacant(&out)?;
+    Ok(out)
 }
 
 /// Creates a file of `size` bytes, with its space taken from the disk now, so that a long run does not end on a full one.
@@ -158,7 +181,7 @@ fn create_beside(out: &Path) -> Result<PathBuf> {
 }
 
 /// Makes the names in a directory durable.
-fn sync_directory(dir: &Path) -> Result<()> {
+pub(super) fn sync_directory(dir: &Path) -> Result<()> {
     #[cfg(unix)]
     File::open(dir).and_then(|handle| handle.sync_all()).map_err(Error::io("flush", dir))?;
     #[cfg(not(unix))]

@@ -4,7 +4,7 @@ use super::LayerProblem;
 use crate::linalg::{Gram, InverseHessian};
 
 /// How a solution came about, for the report.
-#[derive(Clone, Debug, Default, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct SolutionFacts {
     /// `‖(W − Ŵ)Xᵀ‖² / ‖WXᵀ‖²` with the pruned weights zeroed and nothing else moved.
     pub error_pruned: Option<f64>,

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use crate::autograd::{Normed, Tape, Value};
 
 /// What a linear layer does in its block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LinearRole {
     /// Queries of the attention.

@@ -18,6 +18,7 @@ use crate::sparsity::Pattern;
 
 use super::block_state::{BlockState, layer_seed};
 use super::job::Job;
+use super::journal::Journal;
 use super::streams::Streams;
 
 /// What was done.
@@ -29,23 +30,26 @@ pub(super) struct Record {
     pub replaced: BTreeSet<String>,
 }
 
-/// Prunes every block by `plan`, each matrix to the pattern it was allocated, and writes it.
+/// Prunes every block by `plan`, each matrix to the pattern it was allocated, and writes it; but for those that the journal has.
 pub(super) fn compress(
     job: &mut Job,
     plan: &Plan,
     allocation: &Allocation,
     decoder: &Decoder,
     rewrite: &mut Rewrite,
+    journal: &mut Journal,
 ) -> Result<Record> {
     let schedule = Schedule::new(plan)?;
-    let mut run = Compression::new(job, (plan, allocation), decoder, &schedule)?;
+    let mut run = Compression::new(job, (plan, allocation), decoder, &schedule, journal)?;
     let blocks = decoder.spec().blocks;
     let stage = format!("pruning {blocks} blocks");
     run.job.observer.event(Event::Stage { name: &stage });
     let span = schedule.granularity.span().min(blocks).max(1);
-    for first in (0..blocks).step_by(span) {
+    for first in (journal.blocks()..blocks).step_by(span) {
         run.window(first, &schedule.steps(span.min(blocks - first)), rewrite)?;
-        run.job.observer.event(Event::Progress((first + span).min(blocks) as f64 / blocks as f64));
+        let done = (first + span).min(blocks);
+        journal.window(run.job, &run.record, done, run.streams.as_ref(), rewrite)?;
+        run.job.observer.event(Event::Progress(done as f64 / blocks as f64));
     }
     Ok(run.record)
 }
@@ -69,24 +73,30 @@ impl<'j, 'o> Compression<'j, 'o> {
         (plan, allocation): (&'j Plan, &'j Allocation),
         decoder: &'j Decoder,
         schedule: &'j Schedule,
+        journal: &Journal,
     ) -> Result<Self> {
-        let embed = |job: &Job| HiddenStates::embed(decoder, &job.samples, plan.compute.hidden_states);
-        let streams = schedule.calibrates.then(|| {
-            let inputs = embed(job)?;
+        let begin = |job: &Job| {
+            let inputs = HiddenStates::embed(decoder, &job.samples, plan.compute.hidden_states)?;
             let dense = (schedule.dense_stream && !schedule.restarts()).then(|| inputs.clone());
-            Ok::<_, Error>(Streams { inputs, start: None, dense, next: None, captured: None })
-        });
+            Ok::<_, Error>(Some((inputs, dense)))
+        };
+        let states = match journal.states(decoder.device())? {
+            Some([inputs, dense]) => inputs.map(|inputs| (inputs, dense)),
+            None if schedule.calibrates => begin(job)?,
+            None => None,
+        };
+        let streams = states.map(|(inputs, dense)| Streams { inputs, start: None, dense, next: None, captured: None });
         let rotary = decoder.rotary(plan.calibration_seqlen(decoder.spec()))?;
         Ok(Self {
             method: plan.method()?,
-            streams: streams.transpose()?,
+            streams,
             schedule,
             job,
             plan,
             allocation,
             decoder,
             rotary,
-            record: Record::default(),
+            record: journal.record(allocation),
         })
     }
 

@@ -65,6 +65,28 @@ impl<'a> Job<'a> {
         Ok(Rung { name: name.into(), scores, against_dense: Vec::new() })
     }
 
+    /// Names all tokens of the run: of calibration, texts and tasks.
+    pub fn digest(&self) -> String {
+        let mut digest = blake3::Hasher::new();
+        let texts = self.suite.texts.iter().map(|text| &text.tokens);
+        let questions = self.suite.quizzes.iter().flat_map(|(_, passages)| passages).map(|passage| &passage.tokens);
+        for tokens in self.samples.iter().chain(texts).chain(questions) {
+            digest.update(&(tokens.len() as u64).to_le_bytes());
+            for token in tokens {
+                digest.update(&token.to_le_bytes());
+            }
+        }
+        digest.finalize().to_hex().to_string()
+    }
+
+    /// Goes on with the accounts of an earlier run.
+    pub fn take_up(&mut self, timings: &Timings, warnings: &[String]) {
+        self.timings.add(timings);
+        let own = std::mem::replace(&mut self.warnings, warnings.to_vec());
+        let new = own.into_iter().filter(|warning| !warnings.contains(warning));
+        self.warnings.extend(new);
+    }
+
     /// Tells the user something and keeps it for the report.
     pub fn warn(&mut self, warning: String) {
         self.observer.event(Event::Warning(&warning));

@@ -4,36 +4,50 @@ mod audit;
 mod block_state;
 mod compress;
 mod job;
+mod journal;
 mod retrain;
 mod streams;
 mod survey;
 mod train;
 
-use std::path::Path;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
 
-use crate::checkpoint::{Checkpoint, Rewrite};
+use crate::checkpoint::{Checkpoint, Rewrite, Unfinished};
 use crate::error::{Error, Result};
 use crate::model::Decoder;
-use crate::plan::{Allocation, Plan};
+use crate::plan::{Allocation, Plan, RetrainingObjective};
 use crate::progress::{Event, Observer};
 use crate::report::{ModelFacts, Report, Rung, Stage, peak_memory};
 use crate::schedule::{lower_rungs, rung_before_retraining, rung_name};
 use compress::{Record, compress};
 use job::Job;
+use journal::Journal;
 use retrain::retrain;
 use survey::allocate;
 
 /// Prunes and repairs the checkpoint in `model` as `plan` says and writes the result to `out`, which must not exist yet.
-/// Until everything is written, reopened and audited, `out` does not appear; the input is only read.
+/// Until everything is written, reopened and audited, `out` does not appear; the input is only read. Interrupted, it leaves what
+/// is finished in [`Unfinished`] beside `out`, and the same call goes on there.
 ///
 /// # Errors
 /// Whatever is wrong with plan, model or texts, before anything is computed; later only if the machine fails.
 pub fn prune(plan: &Plan, model: &Path, out: &Path, observer: &mut (dyn Observer + Send)) -> Result<Report> {
-    prune_knowing(None, plan, model, out, observer)
+    in_pool(plan.compute.threads, || {
+        let mut job = Job::open(plan, model, observer)?;
+        let decoder = Decoder::open(Checkpoint::open(model)?, job.device.clone())?;
+        let place = Unfinished::open(out, model)?;
+        let identity = decoder.checkpoint().fingerprint()?;
+        let journal = Journal::open(&place, fingerprint(plan, &decoder, &identity, &job)?, plan, &mut job)?;
+        let report = run(job, plan, &decoder, identity, out, journal);
+        if report.is_ok() || unfinished(out).is_none() {
+            place.remove();
+        }
+        report
+    })
 }
 
-/// As [`prune`], with the scores of the dense model known from a run of the same evaluation and calibration windows.
+/// As [`prune`], with the scores of the dense model known from a run of the same evaluation and calibration windows if they are
+/// given; an interrupted run leaves nothing.
 ///
 /// # Errors
 /// As [`prune`].
@@ -45,50 +59,77 @@ pub fn prune_knowing(
     observer: &mut (dyn Observer + Send),
 ) -> Result<Report> {
     in_pool(plan.compute.threads, || {
-        let started = Instant::now();
-        let mut job = Job::open(plan, model, observer)?;
+        let job = Job::open(plan, model, observer)?;
         let decoder = Decoder::open(Checkpoint::open(model)?, job.device.clone())?;
-        let mut rewrite = Rewrite::begin(decoder.checkpoint(), out)?;
-        if plan.evaluation.ladder {
-            // a lower rung needs a second copy for a while: no disk may turn out to be too small for it later
-            drop(Rewrite::begin(decoder.checkpoint(), out)?);
-        }
-        let mut evaluation = vec![dense.map_or_else(|| job.evaluate("dense", &decoder), |rung| Ok(rung.clone()))?];
-        let allocation = allocate(&mut job, plan, &decoder)?;
-        for (name, plan) in lower_rungs(plan) {
-            evaluation.push(rung(&mut job, name, (&plan, &allocation), &decoder, out)?);
-        }
-        let mut record = compress(&mut job, plan, &allocation, &decoder, &mut rewrite)?;
-        if let Some(name) = rung_before_retraining(plan) {
-            evaluation.push(job.evaluate(name, &open(&job, &mut rewrite)?)?);
-        }
-        retrain(&mut job, plan, &decoder, &mut rewrite, &mut record)?;
-        let (scores, zeros) = finish(&mut job, plan, &decoder, &mut rewrite, &record)?;
-        evaluation.push(scores);
-        let report = report(job, plan, &decoder, (record, zeros, evaluation), started)?;
-        rewrite.add_file("report.json", &json(&report)?)?;
-        rewrite.add_file("plan.toml", report.plan.to_toml()?.as_bytes())?;
-        rewrite.publish()?;
-        Ok(report)
+        let identity = decoder.checkpoint().fingerprint()?;
+        run(job, plan, &decoder, identity, out, Journal::of_scores(dense))
     })
 }
 
-/// Completes the files, reopens them, checks every promise, and scores them. Returns scores and zeros.
-fn finish(
-    job: &mut Job,
+/// Where an interrupted run of [`prune`] has left what it finished, if it has finished anything: the same call goes on there.
+pub fn unfinished(out: &Path) -> Option<PathBuf> {
+    let directory = Unfinished::beside(out);
+    directory.join(journal::JOURNAL).exists().then_some(directory)
+}
+
+/// Names everything that the outcome depends on.
+fn fingerprint(plan: &Plan, decoder: &Decoder, identity: &str, job: &Job) -> Result<String> {
+    let mut plan = plan.resolved(decoder.spec())?;
+    // the bytes of the outcome depend on neither
+    (plan.model, plan.compute.threads) = (String::new(), None);
+    let parts = [env!("CARGO_PKG_VERSION"), &plan.to_toml()?, identity, &job.digest()];
+    Ok(blake3::hash(parts.join("\n").as_bytes()).to_hex().to_string())
+}
+
+fn run(
+    mut job: Job,
     plan: &Plan,
     decoder: &Decoder,
-    rewrite: &mut Rewrite,
-    record: &Record,
-) -> Result<(Rung, usize)> {
+    identity: String,
+    out: &Path,
+    mut journal: Journal,
+) -> Result<Report> {
+    let source = decoder.checkpoint();
+    let mut rewrite = journal.rewrite(source, out)?;
+    let retrains = plan.retraining.objective != RetrainingObjective::None && !journal.is_retrained();
+    if plan.evaluation.ladder || retrains {
+        // a lower rung needs a second copy for a while: no disk may turn out to be too small for it later
+        drop(Rewrite::begin(source, out)?);
+    }
+    journal.score(&mut job, "dense", |job| job.evaluate("dense", decoder))?;
+    let allocation = allocate(&mut job, plan, decoder)?;
+    for (name, plan) in lower_rungs(plan) {
+        journal.score(&mut job, name, |job| rung(job, name, (&plan, &allocation), decoder, out))?;
+    }
+    let mut record = compress(&mut job, plan, &allocation, decoder, &mut rewrite, &mut journal)?;
+    if let Some(name) = rung_before_retraining(plan) {
+        journal.score(&mut job, name, |job| job.evaluate(name, &open(job, &mut rewrite)?))?;
+    }
+    if retrains {
+        let mut again = journal.retrained_rewrite(source, out)?;
+        retrain(&mut job, plan, decoder, &mut rewrite, &mut again, &mut record)?;
+        journal.retrained(&job, &record, &again)?;
+        rewrite = again;
+    }
+    let zeros = check(&mut job, decoder, &mut rewrite, &record)?;
+    let last = rung_name(plan);
+    journal.score(&mut job, last, |job| job.evaluate(last, &open(job, &mut rewrite)?))?;
+    let (evaluation, seconds) = journal.finish();
+    let report = report(job, plan, decoder, identity, (record, zeros, evaluation), seconds)?;
+    rewrite.add_file("report.json", &json(&report)?)?;
+    rewrite.add_file("plan.toml", report.plan.to_toml()?.as_bytes())?;
+    rewrite.publish()?;
+    Ok(report)
+}
+
+/// Completes the files, reopens them, and checks every promise. Returns the number of zeros.
+fn check(job: &mut Job, decoder: &Decoder, rewrite: &mut Rewrite, record: &Record) -> Result<usize> {
     job.observer.event(Event::Stage { name: "writing and checking the files" });
     let device = job.device.clone();
-    let (written, zeros) = job.timings.measure(Stage::Write, || {
+    job.timings.measure(Stage::Write, || {
         let written = Decoder::open(Checkpoint::open(rewrite.complete()?)?, device)?;
-        let zeros = audit::audit(decoder, &written, record)?;
-        Ok::<_, Error>((written, zeros))
-    })?;
-    Ok((job.evaluate(rung_name(plan), &written)?, zeros))
+        audit::audit(decoder, &written, record)
+    })
 }
 
 /// A model repaired less than the plan says, scored and thrown away.
@@ -101,7 +142,7 @@ fn rung(
 ) -> Result<Rung> {
     let mut rewrite = Rewrite::begin(decoder.checkpoint(), out)?;
     let known = job.warnings.len();
-    compress(job, plan, allocation, decoder, &mut rewrite)?;
+    compress(job, plan, allocation, decoder, &mut rewrite, &mut Journal::of_scores(None))?;
     job.warnings[known..].iter_mut().for_each(|warning| *warning = format!("{name} model: {warning}"));
     job.evaluate(name, &open(job, &mut rewrite)?)
 }
@@ -115,8 +156,9 @@ fn report(
     job: Job,
     plan: &Plan,
     decoder: &Decoder,
+    fingerprint: String,
     (record, zeros, mut evaluation): (Record, usize, Vec<Rung>),
-    started: Instant,
+    seconds: f64,
 ) -> Result<Report> {
     if let Some((dense, others)) = evaluation.split_first_mut() {
         for rung in others {
@@ -131,7 +173,7 @@ fn report(
         zeros,
         target: plan.targets(decoder.spec())?.zeros().0,
         bytes: checkpoint.total_bytes(),
-        fingerprint: checkpoint.fingerprint()?,
+        fingerprint,
     };
     Ok(Report {
         version: env!("CARGO_PKG_VERSION"),
@@ -141,7 +183,7 @@ fn report(
         matrices: record.matrices,
         windows: record.windows,
         timings: job.timings,
-        seconds: started.elapsed().as_secs_f64(),
+        seconds,
         peak_memory: peak_memory(),
         warnings: job.warnings,
     })

@@ -29,26 +29,23 @@ use super::train::{tell, told};
 /// What its window is called.
 const MODEL: &str = "model";
 
-/// Trains the model in `rewrite` as the plan says, and writes it again.
+/// Trains the model in `rewrite` as the plan says, and writes it to `again`.
 pub(super) fn retrain(
     job: &mut Job,
     plan: &Plan,
     decoder: &Decoder,
     rewrite: &mut Rewrite,
+    again: &mut Rewrite,
     record: &mut Record,
 ) -> Result<()> {
-    if plan.retraining.objective == RetrainingObjective::None {
-        return Ok(());
-    }
     job.observer.event(Event::Stage { name: "retraining the whole model" });
     let mut model = Model::open(job, plan, rewrite, record)?;
     let outcome = model.train(job, plan, decoder)?;
     // it may have ended early
     job.observer.event(Event::Progress(1.0));
     told(job, MODEL, &outcome);
-    let trained = !outcome.losses.is_empty();
     record.windows.push(WindowFacts { window: MODEL.into(), block: 0, outcome });
-    if trained { store(job, &model, rewrite, record) } else { Ok(()) }
+    store(job, &model, again, record)
 }
 
 /// All that trains, and what it reads.

@@ -1,7 +1,7 @@
 //! What became of a window.
 
 /// What became of a window, for the report.
-#[derive(Clone, Debug, Default, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Outcome {
     /// Error on held-out sequences before training: the mean squared error, or the mean of another loss over tokens.
     pub held_out_before: Option<f64>,

@@ -89,7 +89,7 @@ impl Rung {
 }
 
 /// What happened to a matrix.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MatrixFacts {
     /// Name of the tensor.
     pub name: String,
@@ -99,8 +99,9 @@ pub struct MatrixFacts {
     pub role: LinearRole,
     /// [d_out, d_in]
     pub shape: [usize; 2],
-    /// Pattern asked for; `None` if the matrix stays dense. In JSON as people write it: `2:4`, `60%`, `dense`.
-    #[serde(serialize_with = "as_text")]
+    /// Pattern asked for; `None` if the matrix stays dense. In JSON as people write it: `2:4`, `60%`, `dense`; not read from there,
+    /// where shares are rounded.
+    #[serde(serialize_with = "as_text", skip_deserializing)]
     pub pattern: Option<Pattern>,
     /// Share of weights pruned.
     pub sparsity: f64,
@@ -120,7 +121,7 @@ fn as_text<S: Serializer>(pattern: &Option<Pattern>, serializer: S) -> Result<S:
 }
 
 /// What happened to a window.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WindowFacts {
     /// What trained: `block 0 attention`, `block 0`, `blocks 0 to 3`, the name of a matrix, `model`.
     pub window: String,

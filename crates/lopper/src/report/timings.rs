@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A stage of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +25,20 @@ pub enum Stage {
     Evaluate,
 }
 
+/// In their order.
+const STAGES: [Stage; 8] = [
+    Stage::Open,
+    Stage::Calibrate,
+    Stage::Solve,
+    Stage::Reconstruct,
+    Stage::Retrain,
+    Stage::Advance,
+    Stage::Write,
+    Stage::Evaluate,
+];
+
 /// Seconds by stage.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Timings {
     open: f64,
     calibrate: f64,
@@ -45,6 +57,13 @@ impl Timings {
         let result = f();
         *self.account(stage) += started.elapsed().as_secs_f64();
         result
+    }
+
+    /// Adds the seconds of an earlier run.
+    pub fn add(&mut self, earlier: &Self) {
+        for stage in STAGES {
+            *self.account(stage) += *earlier.clone().account(stage);
+        }
     }
 
     /// Name and seconds of each stage.
