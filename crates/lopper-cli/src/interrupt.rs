@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lopper::prune::unfinished;
+use lopper::prune::{remove_empty, unfinished};
 
 /// The exit status that shells give to a process ended by ctrl-C.
 const INTERRUPTED: i32 = 130;
@@ -75,7 +75,9 @@ impl Interrupt {
                 // nothing better can be done with a failure here
                 let _ = fs::remove_dir_all(directory);
             }
-            leftovers.resumable.as_deref().and_then(unfinished).is_some()
+            let out = leftovers.resumable.as_deref();
+            out.into_iter().for_each(remove_empty);
+            out.and_then(unfinished).is_some()
         })
     }
 }

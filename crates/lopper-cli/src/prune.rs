@@ -17,14 +17,12 @@ pub fn run(args: &PruneArgs, quiet: bool) -> Result<()> {
     let interrupt = Interrupt::install();
     let mut progress = Progress::new(quiet);
     let (model, plan) = settle(args.model.as_deref(), &args.plan, &interrupt, &mut progress)?;
-    interrupt.remove_partial(&args.out);
     interrupt.keep_finished(&args.out);
     let result = lopper::prune::prune(&plan, model.directory(), &args.out, &mut progress);
     progress.finish(result.is_ok());
-    if let (Err(error), Some(directory)) = (&result, unfinished(&args.out))
-        && error.is_machine()
-    {
-        eprintln!("note: the same command goes on where it was; what is finished is in {}", directory.display());
+    if let (Err(error), Some(directory)) = (&result, unfinished(&args.out)) {
+        let then = if error.is_machine() { ", and the same command goes on there" } else { "" };
+        eprintln!("note: what is finished is in {}{then}", directory.display());
     }
     let report = result?;
     if args.json {

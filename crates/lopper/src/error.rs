@@ -90,9 +90,7 @@ impl Error {
             | Self::Hub { hint, .. }
             | Self::Numeric { hint, .. } => hint.as_deref(),
             Self::Io { source, .. } => match source.kind() {
-                std::io::ErrorKind::StorageFull => {
-                    Some("free some space, or write to another disk; what was written so far has been removed")
-                }
+                std::io::ErrorKind::StorageFull => Some("free some space, or write to another disk"),
                 std::io::ErrorKind::PermissionDenied => Some("check the permissions of that path"),
                 _ => None,
             },

@@ -135,6 +135,7 @@ fn read_all<T, const N: usize>(input: &mut impl Read, size: usize, from_bytes: f
         input.read_exact(piece)?;
         data.extend(piece.as_chunks::<N>().0.iter().map(|&number| from_bytes(number)));
     }
+    data.shrink_to_fit();
     Ok(data)
 }
 

@@ -7,6 +7,8 @@ use super::{Chart, Horizontal, Scale};
 const PLOT: (f64, f64) = (600.0, 340.0);
 /// Width of a character of ticks and legends.
 const CHARACTER: f64 = 6.7;
+/// Height of a line of the legend.
+pub(super) const LEGEND: f64 = 20.0;
 /// Characters of a line of the title, for each pixel of width.
 const TITLE_CHARACTERS: f64 = 1.0 / 9.8;
 /// How many times the smallest value the largest is where a horizontal axis becomes logarithmic.
@@ -46,7 +48,9 @@ impl<'a> Layout<'a> {
         let bottom = top + PLOT.1;
         let (tilted, below) = below(&chart.x);
         let (x, horizontal, series) = (horizontal_scale(&chart.x), &chart.x, chart.series.len());
-        Self { width, height: bottom + below, left, right, top, bottom, title, tilted, y, x, horizontal, series }
+        let entries = if chart.series.len() > 1 { chart.series.len() } else { 0 };
+        let height = (bottom + below).max(top + LEGEND * entries as f64);
+        Self { width, height, left, right, top, bottom, title, tilted, y, x, horizontal, series }
     }
 
     pub fn middle_x(&self) -> f64 {

@@ -6,7 +6,7 @@ mod layout;
 mod scale;
 mod svg;
 
-use layout::Layout;
+use layout::{LEGEND, Layout};
 pub use scale::Scale;
 use svg::{Anchor, Svg};
 
@@ -143,7 +143,7 @@ impl Chart {
 
     fn draw_legend(&self, layout: &Layout, svg: &mut Svg) {
         for (index, series) in self.series.iter().enumerate() {
-            let (x, y) = (layout.right + 22.0, layout.top + 10.0 + 20.0 * index as f64);
+            let (x, y) = (layout.right + 22.0, layout.top + 10.0 + LEGEND * index as f64);
             mark(svg, index, x, y);
             svg.text(x + 11.0, y + 4.0, Anchor::Start, "legend", &series.name);
         }

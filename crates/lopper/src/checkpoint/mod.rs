@@ -21,5 +21,5 @@ pub use open::{Checkpoint, TensorInfo};
 pub use rewrite::Rewrite;
 pub use safetensors::Dtype;
 pub use shard::ShardInfo;
-pub use unfinished::Unfinished;
+pub use unfinished::{LOCK, Unfinished};
 pub use verify::verify_untouched;

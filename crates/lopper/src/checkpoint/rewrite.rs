@@ -57,15 +57,16 @@ impl<'a> Rewrite<'a> {
     /// [`Error::Checkpoint`] when `out` is not vacant, is in the input, or has no parent; [`Error::Io`] when it cannot be
     /// written or the disk has too little space.
     pub fn begin(source: &'a Checkpoint, out: &Path) -> Result<Self> {
-        Self::lay_out(source, Staging::create(out, source.dir())?)
+        Self::lay_out(source, Staging::create(out, source.dir())?, 0)
     }
 
-    /// The same in a directory called `name` that stays, with what was written, until another process goes on.
+    /// The same in a directory called `name` that stays, with what was written, until another process goes on. The disk must have
+    /// `spare` bytes more than that takes.
     ///
     /// # Errors
     /// As [`Rewrite::begin`].
-    pub fn begin_within(source: &'a Checkpoint, unfinished: &Unfinished, name: &str) -> Result<Self> {
-        Self::lay_out(source, Staging::within(unfinished, name)?)
+    pub fn begin_within(source: &'a Checkpoint, unfinished: &Unfinished, name: &str, spare: u64) -> Result<Self> {
+        Self::lay_out(source, Staging::within(unfinished, name)?, spare)
     }
 
     /// Goes on in the directory that [`Rewrite::begin_within`] of another process has left, where `replaced` were written.
@@ -82,22 +83,22 @@ impl<'a> Rewrite<'a> {
         let mut shards = Vec::new();
         for info in source.shards() {
             let path = staging.path(&info.file);
-            let file = File::options().read(true).write(true).open(&path).map_err(Error::io("open", &path))?;
+            let opened = File::options().read(true).write(true).open(&path);
+            let file = opened.map_err(|error| unfinished.damaged(path.clone(), format!("cannot open it: {error}")))?;
             let size = file.metadata().map_err(Error::io("read", &path))?.len();
             if size != info.size {
                 let problem = format!("it has {size} bytes instead of {}: it was not left by this run", info.size);
-                let hint = format!("remove {} to begin anew", unfinished.directory().display());
-                return Err(Error::Checkpoint { path, problem, hint: Some(hint) });
+                return Err(unfinished.damaged(path, problem));
             }
             shards.push(OutputShard { path, file });
         }
         Ok(Self { source, shards, replaced, added: BTreeSet::new(), complete: false, staging })
     }
 
-    fn lay_out(source: &'a Checkpoint, staging: Staging) -> Result<Self> {
+    fn lay_out(source: &'a Checkpoint, staging: Staging, spare: u64) -> Result<Self> {
         let weights: u64 = source.shards().iter().map(|shard| shard.size).sum();
         let others = companions(source)?;
-        staging.check_space(weights + others.iter().map(|(_, size)| size).sum::<u64>())?;
+        staging.check_space(weights + others.iter().map(|(_, size)| size).sum::<u64>() + spare)?;
         let (replaced, added) = (BTreeSet::new(), BTreeSet::new());
         let mut rewrite = Self { source, shards: Vec::new(), replaced, added, complete: false, staging };
         for (info, mapped) in source.shards().iter().zip(&source.shards) {
@@ -106,6 +107,7 @@ impl<'a> Rewrite<'a> {
             shard.write_at(0, &mapped.bytes()[..info.header.length])?;
             rewrite.shards.push(shard);
         }
+        rewrite.staging.sync()?;
         Ok(rewrite)
     }
 
@@ -211,11 +213,9 @@ impl<'a> Rewrite<'a> {
     /// Moves the directory to its destination in one step, after [`Rewrite::complete`] if that is still to be done.
     ///
     /// # Errors
-    /// [`Error::Io`]; the unfinished output is then removed.
+    /// [`Error::Io`]; an unfinished output that does not stay is then removed.
     pub fn publish(mut self) -> Result<()> {
-        if !self.complete {
-            self.complete()?;
-        }
+        self.complete()?;
         let Self { shards, staging, .. } = self;
         drop(shards);
         staging.commit()

@@ -64,6 +64,11 @@ impl Staging {
         Ok(())
     }
 
+    /// Makes the names in it durable.
+    pub fn sync(&self) -> Result<()> {
+        sync_directory(&self.temporary)
+    }
+
     /// Writes a whole file and waits until it is on the disk.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path(name);
@@ -127,7 +132,7 @@ pub(super) fn create_sized(path: &Path, size: u64) -> Result<File> {
 }
 
 /// The absolute path of a directory that need not exist, in a parent that must.
-fn resolve(out: &Path) -> Result<PathBuf> {
+pub(super) fn resolve(out: &Path) -> Result<PathBuf> {
     if out.exists() {
         return fs::canonicalize(out).map_err(Error::io("resolve", out));
     }

@@ -66,6 +66,26 @@ impl RepositoryCache {
         [self.root.join("blobs"), self.snapshot(commit)].iter().try_for_each(|dir| create(dir))
     }
 
+    /// The files of a snapshot that go by `key`, if [`Self::list`] has named them and all are there. Of what others have put into
+    /// a snapshot nobody knows whether it is all.
+    pub fn listed(&self, revision: &str, key: &str) -> Option<Vec<PathBuf>> {
+        let snapshot = self.find(revision)?;
+        let names = fs::read_to_string(self.list_path(&snapshot, key)).ok()?;
+        let files: Vec<PathBuf> = names.lines().map(|name| snapshot.join(name)).collect();
+        (!files.is_empty() && files.iter().all(|file| file.is_file())).then_some(files)
+    }
+
+    /// Names the files of a snapshot that go by `key`.
+    pub fn list(&self, snapshot: &Path, key: &str, files: &[String]) -> Result<()> {
+        let path = self.list_path(snapshot, key);
+        path.parent().map_or(Ok(()), create)?;
+        fs::write(&path, files.join("\n")).map_err(Error::io("write", path))
+    }
+
+    fn list_path(&self, snapshot: &Path, key: &str) -> PathBuf {
+        self.root.join(".lopper").join(snapshot.file_name().unwrap_or_default()).join(key)
+    }
+
     /// Gives a blob its name in a snapshot.
     pub fn link(&self, commit: &str, file: &str, etag: &str) -> Result<()> {
         let link = self.snapshot(commit).join(file);

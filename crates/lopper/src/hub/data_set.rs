@@ -2,8 +2,7 @@
 //! `CONFIGURATION/SPLIT/0000.parquet`, `0001.parquet` and so on.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::cache::RepositoryCache;
 use super::client::Client;
@@ -12,9 +11,6 @@ use crate::{Error, Result};
 
 /// That branch.
 const CONVERTED: &str = "refs/convert/parquet";
-/// Fetched last: where it is, all files of its split are.
-const FIRST: &str = "0000.parquet";
-
 /// A split of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Split<'a> {
@@ -33,17 +29,24 @@ pub struct Split<'a> {
 pub fn split_files(split: &Split, settings: &HubSettings, progress: &mut dyn FnMut(Transfer)) -> Result<Vec<PathBuf>> {
     let id = Repository { kind: Kind::DataSet, name: split.data_set.into(), revision: CONVERTED.into() };
     let cache = RepositoryCache::new(&settings.cache, &id);
-    if let Some(files) = cache.find(CONVERTED).and_then(|snapshot| complete(&snapshot, split)) {
+    let key = format!("{}.{}", split.configuration, split.name);
+    if let Some(files) = cache.listed(CONVERTED, &key) {
         return Ok(files);
     }
     if settings.offline {
         return Err(offline(&id, settings));
     }
-    let snapshot = download::some(&Client::new(settings), &cache, &id, |files| choose(files, split), progress)?;
-    complete(&snapshot, split).ok_or_else(|| missing(split, &BTreeSet::new()))
+    let mut chosen = Vec::new();
+    let choose = |files: &BTreeSet<String>| {
+        chosen = choose(files, split)?;
+        Ok(chosen.clone())
+    };
+    let snapshot = download::some(&Client::new(settings), &cache, &id, choose, progress)?;
+    cache.list(&snapshot, &key, &chosen)?;
+    Ok(chosen.iter().map(|file| snapshot.join(file)).collect())
 }
 
-/// Which files of the branch are those of a split; the first one last.
+/// Which files of the branch are those of a split, in order.
 fn choose(files: &BTreeSet<String>, split: &Split) -> Result<Vec<String>> {
     let parts = files.iter().filter_map(|file| {
         let [configuration, name, part] = file.split('/').collect::<Vec<_>>().try_into().ok()?;
@@ -54,12 +57,8 @@ fn choose(files: &BTreeSet<String>, split: &Split) -> Result<Vec<String>> {
     let parts: Vec<(&str, &String)> = parts.collect();
     let configuration = configuration(split.configuration, parts.iter().map(|part| part.0));
     let own = parts.iter().filter(|part| Some(part.0) == configuration);
-    let mut chosen: Vec<String> = own.map(|part| part.1.clone()).collect();
-    if chosen.first().is_none_or(|file| !file.ends_with(FIRST)) {
-        return Err(missing(split, files));
-    }
-    chosen.reverse();
-    Ok(chosen)
+    let chosen: Vec<String> = own.map(|part| part.1.clone()).collect();
+    if chosen.is_empty() { Err(missing(split, files)) } else { Ok(chosen) }
 }
 
 /// The configuration that is asked for; where none is named, that of those that have the split.
@@ -69,21 +68,6 @@ fn configuration<'a>(named: &'a str, there: impl Iterator<Item = &'a str>) -> Op
     }
     let there: BTreeSet<&str> = there.collect();
     if there.len() == 1 { there.first().copied() } else { there.contains("default").then_some("default") }
-}
-
-/// The files of a split in a snapshot, if all of them are there.
-fn complete(snapshot: &Path, split: &Split) -> Option<Vec<PathBuf>> {
-    let entries = |directory: &Path| fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
-    let folders: Vec<String> = entries(snapshot)
-        .filter(|folder| folder.join(split.name).join(FIRST).is_file())
-        .filter_map(|folder| Some(folder.file_name()?.to_str()?.to_owned()))
-        .collect();
-    let configuration = configuration(split.configuration, folders.iter().map(String::as_str))?;
-    let folder = snapshot.join(configuration).join(split.name);
-    let mut files: Vec<PathBuf> =
-        entries(&folder).filter(|file| file.extension().is_some_and(|kind| kind == "parquet")).collect();
-    files.sort();
-    folder.join(FIRST).is_file().then_some(files)
 }
 
 fn missing(split: &Split, files: &BTreeSet<String>) -> Error {

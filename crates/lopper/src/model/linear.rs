@@ -57,7 +57,7 @@ impl LinearRole {
 }
 
 /// A linear layer of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct LinearId {
     /// Index of the block.
     pub block: usize,

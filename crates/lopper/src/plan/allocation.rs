@@ -10,7 +10,7 @@ use crate::sparsity::allocation::{Histogram, Quota, apportion, block_sparsities,
 use crate::sparsity::{Extent, Pattern, Scope};
 
 /// What becomes of every matrix that could be pruned.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Allocation(pub(super) BTreeMap<LinearId, Option<Pattern>>);
 
 impl Allocation {

@@ -40,15 +40,20 @@ pub(super) fn compress(
     journal: &mut Journal,
 ) -> Result<Record> {
     let schedule = Schedule::new(plan)?;
-    let mut run = Compression::new(job, (plan, allocation), decoder, &schedule, journal)?;
     let blocks = decoder.spec().blocks;
+    if journal.blocks() >= blocks {
+        return Ok(journal.record(allocation));
+    }
+    let mut run = Compression::new(job, (plan, allocation), decoder, &schedule, journal)?;
     let stage = format!("pruning {blocks} blocks");
     run.job.observer.event(Event::Stage { name: &stage });
     let span = schedule.granularity.span().min(blocks).max(1);
     for first in (journal.blocks()..blocks).step_by(span) {
         run.window(first, &schedule.steps(span.min(blocks - first)), rewrite)?;
         let done = (first + span).min(blocks);
-        journal.window(run.job, &run.record, done, run.streams.as_ref(), rewrite)?;
+        let read = run.streams.as_ref().filter(|_| done < blocks);
+        let dense = read.and_then(|streams| streams.dense.as_ref()).filter(|_| !schedule.restarts());
+        journal.window(run.job, &run.record, done, [read.map(|streams| &streams.inputs), dense], rewrite)?;
         run.job.observer.event(Event::Progress(done as f64 / blocks as f64));
     }
     Ok(run.record)
@@ -75,12 +80,13 @@ impl<'j, 'o> Compression<'j, 'o> {
         schedule: &'j Schedule,
         journal: &Journal,
     ) -> Result<Self> {
+        let keeps_dense = schedule.dense_stream && !schedule.restarts();
         let begin = |job: &Job| {
             let inputs = HiddenStates::embed(decoder, &job.samples, plan.compute.hidden_states)?;
-            let dense = (schedule.dense_stream && !schedule.restarts()).then(|| inputs.clone());
+            let dense = keeps_dense.then(|| inputs.clone());
             Ok::<_, Error>(Some((inputs, dense)))
         };
-        let states = match journal.states(decoder.device())? {
+        let states = match journal.states([schedule.calibrates, keeps_dense], decoder.device())? {
             Some([inputs, dense]) => inputs.map(|inputs| (inputs, dense)),
             None if schedule.calibrates => begin(job)?,
             None => None,

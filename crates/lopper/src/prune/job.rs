@@ -65,12 +65,16 @@ impl<'a> Job<'a> {
         Ok(Rung { name: name.into(), scores, against_dense: Vec::new() })
     }
 
-    /// Names all tokens of the run: of calibration, texts and tasks.
+    /// Names all that was read: tokens of calibration, texts and tasks, with the right answers.
     pub fn digest(&self) -> String {
         let mut digest = blake3::Hasher::new();
         let texts = self.suite.texts.iter().map(|text| &text.tokens);
-        let questions = self.suite.quizzes.iter().flat_map(|(_, passages)| passages).map(|passage| &passage.tokens);
-        for tokens in self.samples.iter().chain(texts).chain(questions) {
+        let passages = self.suite.quizzes.iter().flat_map(|(_, passages)| passages);
+        let questions = self.suite.quizzes.iter().flat_map(|(quiz, _)| &quiz.questions);
+        for place in passages.clone().map(|passage| passage.first).chain(questions.map(|question| question.gold)) {
+            digest.update(&(place as u64).to_le_bytes());
+        }
+        for tokens in self.samples.iter().chain(texts).chain(passages.map(|passage| &passage.tokens)) {
             digest.update(&(tokens.len() as u64).to_le_bytes());
             for token in tokens {
                 digest.update(&token.to_le_bytes());

@@ -1,8 +1,8 @@
 //! What a run has finished, on the disk after every window, so that the same command goes on after an interruption.
 //!
-//! In the [`Unfinished`] directory beside the output: `journal.json`; the hidden states after the last finished window; and the
+//! In the [`Unfinished`] directory beside the output: the journal; the hidden states after the last finished window; and the
 //! files written so far. A window that was under way is made again: it reads nothing that it writes, so the end is the same to the
-//! byte. What the run depends on (plan, weights, tokens, program) has a fingerprint; another run is refused.
+//! byte. What the run depends on (plan, weights, texts, program, processor) has a fingerprint; another run is refused.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -15,21 +15,23 @@ use serde::{Deserialize, Serialize};
 
 use super::compress::Record;
 use super::job::Job;
-use super::streams::Streams;
 use crate::calibration::HiddenStates;
-use crate::checkpoint::{Checkpoint, Rewrite, Unfinished};
+use crate::checkpoint::{Checkpoint, LOCK, Rewrite, Unfinished};
 use crate::error::{Error, Result};
 use crate::evaluation;
 use crate::model::LinearId;
 use crate::plan::{Allocation, Plan};
 use crate::progress::Event;
-use crate::report::{MatrixFacts, Rung, Timings, WindowFacts};
+use crate::report::{MatrixFacts, Rung, Stage, Timings, WindowFacts};
 
-/// Its own file; it is there when anything is finished.
-pub(super) const JOURNAL: &str = "journal.json";
-/// The files of the pruned model, and those of the retrained one.
+/// Its own file; it is there when anything is finished. CBOR, which has every number.
+pub(super) const JOURNAL: &str = "journal.cbor";
+/// The plan, for people.
+const PLAN: &str = "plan.toml";
+/// The files of the pruned model.
 const MODEL: &str = "model";
-const RETRAINED: &str = "retrained";
+/// Those of a lower rung, or of the retrained model.
+const SECOND: &str = "second";
 /// Hidden states after so many blocks: of the pruned model, of the dense one.
 const STATES: [&str; 2] = ["inputs", "dense"];
 
@@ -42,6 +44,7 @@ struct State {
     timings: Timings,
     warnings: Vec<String>,
     rungs: Vec<Scored>,
+    allocation: Option<Allocation>,
     /// Blocks finished.
     blocks: usize,
     matrices: Vec<MatrixFacts>,
@@ -68,10 +71,10 @@ pub(super) struct Journal<'a> {
 
 impl<'a> Journal<'a> {
     /// Keeps nothing on the disk; knows the dense model's scores if they are given.
-    pub fn of_scores(dense: Option<&Rung>) -> Self {
+    pub fn of_scores(dense: Option<&Rung>, started: Instant) -> Self {
         let known = dense.into_iter().map(|rung| Scored { rung: rung.clone(), records: Vec::new() });
         let state = State { rungs: known.collect(), ..State::default() };
-        Self { place: None, state, started: Instant::now(), before: 0.0 }
+        Self { place: None, state, started, before: 0.0 }
     }
 
     /// Begins, or takes up what an earlier run of the same fingerprint has left. What an earlier run of another left is thrown away
@@ -79,7 +82,13 @@ impl<'a> Journal<'a> {
     ///
     /// # Errors
     /// If more was left by another run, or it cannot be read.
-    pub fn open(place: &'a Unfinished, fingerprint: String, plan: &Plan, job: &mut Job) -> Result<Self> {
+    pub fn open(
+        place: &'a Unfinished,
+        fingerprint: String,
+        plan: &Plan,
+        job: &mut Job,
+        started: Instant,
+    ) -> Result<Self> {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let new = State { version, fingerprint, ..State::default() };
         let state = match left(place)? {
@@ -90,37 +99,76 @@ impl<'a> Journal<'a> {
                     state.blocks,
                     state.rungs.len()
                 )));
+                let current = STATES.map(|name| states_name(name, state.blocks));
+                let known = [LOCK, JOURNAL, PLAN, MODEL, SECOND];
+                place.clear_but(|name| known.contains(&name) || current.iter().any(|file| file == name))?;
                 state
             }
             Some(state) if state.blocks > 0 => return Err(another(place, &state)),
             _ => {
                 place.clear()?;
                 let text = plan.to_toml()?;
-                place.write("plan.toml", |file| file.write_all(text.as_bytes()))?;
+                place.write(PLAN, |file| file.write_all(text.as_bytes()))?;
                 new
             }
         };
-        Ok(Self { place: Some(place), before: state.seconds, state, started: Instant::now() })
+        Ok(Self { place: Some(place), before: state.seconds, state, started })
     }
 
-    /// The output, as far as it was written.
-    pub fn rewrite<'s>(&self, source: &'s Checkpoint, out: &Path) -> Result<Rewrite<'s>> {
+    /// Whether anything is kept there.
+    pub fn is_in(place: &Unfinished) -> bool {
+        place.has(JOURNAL)
+    }
+
+    /// Forgets a run that is finished: first the journal, so that whatever is left of the rest is never taken up.
+    pub fn end(place: Unfinished) {
+        let _ = fs::remove_file(place.path(JOURNAL));
+        place.remove();
+    }
+
+    /// The output, as far as it was written; `spare` bytes more will be needed.
+    pub fn rewrite<'s>(&self, source: &'s Checkpoint, out: &Path, spare: u64) -> Result<Rewrite<'s>> {
         let Some(place) = self.place else { return Rewrite::begin(source, out) };
-        let name = if self.state.retrained { RETRAINED } else { MODEL };
-        if self.state.blocks == 0 {
-            return Rewrite::begin_within(source, place, name);
+        match (self.state.blocks, self.state.retrained) {
+            (0, _) => Rewrite::begin_within(source, place, MODEL, spare),
+            (_, false) => Rewrite::go_on(source, place, MODEL, self.state.replaced.clone()),
+            (_, true) => Rewrite::go_on(source, place, SECOND, self.state.replaced.clone()),
         }
-        Rewrite::go_on(source, place, name, self.state.replaced.clone())
     }
 
-    /// A second output beside the first.
-    pub fn retrained_rewrite<'s>(&self, source: &'s Checkpoint, out: &Path) -> Result<Rewrite<'s>> {
-        self.place.map_or_else(|| Rewrite::begin(source, out), |place| Rewrite::begin_within(source, place, RETRAINED))
+    /// A second output, for a rung or the retrained model.
+    pub fn second<'s>(&self, source: &'s Checkpoint, out: &Path) -> Result<Rewrite<'s>> {
+        self.place.map_or_else(|| Rewrite::begin(source, out), |place| Rewrite::begin_within(source, place, SECOND, 0))
+    }
+
+    /// Gives the space of a second output back.
+    pub fn release_second(&self) -> Result<()> {
+        self.place.map_or(Ok(()), |place| place.clear_but(|name| name != SECOND))
+    }
+
+    /// Whether a model of this name was scored.
+    pub fn knows(&self, name: &str) -> bool {
+        self.state.rungs.iter().any(|scored| scored.rung.name == name)
+    }
+
+    /// The pattern of every matrix: the one that is known, else the one that `find` finds.
+    pub fn allocation(
+        &mut self,
+        job: &mut Job,
+        find: impl FnOnce(&mut Job) -> Result<Allocation>,
+    ) -> Result<Allocation> {
+        if let Some(known) = &self.state.allocation {
+            return Ok(known.clone());
+        }
+        let found = find(job)?;
+        self.state.allocation = Some(found.clone());
+        self.save(job)?;
+        Ok(found)
     }
 
     /// The scores of a model: those that are known, else those that `score` finds.
     pub fn score(&mut self, job: &mut Job, name: &str, score: impl FnOnce(&mut Job) -> Result<Rung>) -> Result<()> {
-        if self.state.rungs.iter().any(|scored| scored.rung.name == name) {
+        if self.knows(name) {
             return Ok(());
         }
         let rung = score(job)?;
@@ -148,32 +196,31 @@ impl<'a> Journal<'a> {
         self.state.retrained
     }
 
-    /// The hidden states after the blocks finished before this run; those of the pruned model first.
-    pub fn states(&self, device: &Device) -> Result<Option<[Option<HiddenStates>; 2]>> {
+    /// The hidden states after the blocks finished before this run: the pruned model's, the dense one's, as far as they are wanted.
+    /// `None` before the first block.
+    pub fn states(&self, wanted: [bool; 2], device: &Device) -> Result<Option<[Option<HiddenStates>; 2]>> {
         let Some(place) = self.place.filter(|_| self.state.blocks > 0) else { return Ok(None) };
-        let [inputs, dense] = STATES.map(|name| {
+        let read = |name: &str| {
             let path = place.path(&states_name(name, self.state.blocks));
-            if !path.exists() {
-                return Ok(None);
-            }
-            let file = File::open(&path).map_err(Error::io("open", &path))?;
-            HiddenStates::read(BufReader::new(file), device).map(Some).map_err(Error::io("read", &path))
-        });
+            let states = File::open(&path).and_then(|file| HiddenStates::read(BufReader::new(file), device));
+            states.map_err(|error| place.damaged(path, format!("the hidden states cannot be read: {error}")))
+        };
+        let [inputs, dense] = [0, 1].map(|which| wanted[which].then(|| read(STATES[which])).transpose());
         Ok(Some([inputs?, dense?]))
     }
 
-    /// After a window: everything is on the disk when this returns.
+    /// After a window: everything is on the disk when this returns. Of the hidden states those that another window will read.
     pub fn window(
         &mut self,
-        job: &Job,
+        job: &mut Job,
         record: &Record,
         blocks: usize,
-        streams: Option<&Streams>,
+        states: [Option<&HiddenStates>; 2],
         rewrite: &Rewrite,
     ) -> Result<()> {
         let Some(place) = self.place else { return Ok(()) };
+        let started = Instant::now();
         rewrite.flush()?;
-        let states = streams.map(|streams| [Some(&streams.inputs), streams.dense.as_ref()]).unwrap_or_default();
         for (name, states) in STATES.into_iter().zip(states) {
             let Some(states) = states else { continue };
             place.write(&states_name(name, blocks), |file| {
@@ -183,6 +230,7 @@ impl<'a> Journal<'a> {
         }
         let before = std::mem::replace(&mut self.state.blocks, blocks);
         self.keep(record);
+        job.timings.note(Stage::Write, started);
         self.save(job)?;
         for name in STATES {
             // the journal no longer names it; where it cannot be removed, or never was, it does no harm
@@ -221,11 +269,11 @@ impl<'a> Journal<'a> {
         self.state.timings = job.timings.clone();
         self.state.warnings.clone_from(&job.warnings);
         self.state.seconds = self.before + self.started.elapsed().as_secs_f64();
-        let bytes = serde_json::to_vec(&self.state).map_err(|error| Error::Numeric {
-            problem: format!("the journal has no JSON form: {error}"),
-            hint: None,
-        })?;
-        place.write(JOURNAL, |file| file.write_all(&bytes))
+        place.write(JOURNAL, |file| {
+            let mut file = BufWriter::new(file);
+            ciborium::into_writer(&self.state, &mut file).map_err(std::io::Error::other)?;
+            file.flush()
+        })
     }
 }
 
@@ -233,18 +281,17 @@ fn states_name(name: &str, blocks: usize) -> String {
     format!("{name}-{blocks}")
 }
 
-/// The journal that an earlier run has left.
+/// The journal that an earlier run has left; none of a run that was finished, and only not cleared away.
 fn left(place: &Unfinished) -> Result<Option<State>> {
-    let path = place.path(JOURNAL);
-    if !path.exists() {
+    if !place.has(JOURNAL) {
         return Ok(None);
     }
-    let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| Error::Checkpoint {
-        path,
-        problem: format!("this is no journal of a run: {error}"),
-        hint: Some(format!("remove {} to begin anew", place.directory().display())),
-    })
+    let path = place.path(JOURNAL);
+    let file = File::open(&path).map_err(Error::io("read", &path))?;
+    let state: State = ciborium::from_reader(BufReader::new(file))
+        .map_err(|error| place.damaged(path, format!("this is no journal of a run: {error}")))?;
+    let model = if state.retrained { SECOND } else { MODEL };
+    Ok((state.blocks == 0 || place.has(model)).then_some(state))
 }
 
 fn another(place: &Unfinished, state: &State) -> Error {
@@ -252,12 +299,12 @@ fn another(place: &Unfinished, state: &State) -> Error {
     Error::Checkpoint {
         path: directory.into(),
         problem: format!(
-            "{} finished blocks of another run were left here: its plan, its model, its texts or its program (lopper {}) differ",
+            "{} finished blocks of another run were left here: its plan, model, texts, processor or program (lopper {}) differ",
             state.blocks, state.version
         ),
         hint: Some(format!(
             "go on with its own plan (--plan {}), choose another output, or remove {} to begin anew",
-            directory.join("plan.toml").display(),
+            directory.join(PLAN).display(),
             directory.display()
         )),
     }

@@ -11,6 +11,9 @@ mod survey;
 mod train;
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use lopper_kernels::dispatch::Tier;
 
 use crate::checkpoint::{Checkpoint, Rewrite, Unfinished};
 use crate::error::{Error, Result};
@@ -18,7 +21,7 @@ use crate::model::Decoder;
 use crate::plan::{Allocation, Plan, RetrainingObjective};
 use crate::progress::{Event, Observer};
 use crate::report::{ModelFacts, Report, Rung, Stage, peak_memory};
-use crate::schedule::{lower_rungs, rung_before_retraining, rung_name};
+use crate::schedule::{Schedule, lower_rungs, rung_before_retraining, rung_name};
 use compress::{Record, compress};
 use job::Job;
 use journal::Journal;
@@ -32,15 +35,18 @@ use survey::allocate;
 /// # Errors
 /// Whatever is wrong with plan, model or texts, before anything is computed; later only if the machine fails.
 pub fn prune(plan: &Plan, model: &Path, out: &Path, observer: &mut (dyn Observer + Send)) -> Result<Report> {
+    let started = Instant::now();
     in_pool(plan.compute.threads, || {
         let mut job = Job::open(plan, model, observer)?;
         let decoder = Decoder::open(Checkpoint::open(model)?, job.device.clone())?;
         let place = Unfinished::open(out, model)?;
-        let identity = decoder.checkpoint().fingerprint()?;
-        let journal = Journal::open(&place, fingerprint(plan, &decoder, &identity, &job)?, plan, &mut job)?;
-        let report = run(job, plan, &decoder, identity, out, journal);
-        if report.is_ok() || unfinished(out).is_none() {
-            place.remove();
+        let report = decoder.checkpoint().fingerprint().and_then(|identity| {
+            let named = fingerprint(plan, &decoder, &identity, &job)?;
+            let journal = Journal::open(&place, named, plan, &mut job, started)?;
+            run(job, plan, &decoder, identity, out, journal)
+        });
+        if report.is_ok() || !Journal::is_in(&place) {
+            Journal::end(place);
         }
         report
     })
@@ -58,18 +64,27 @@ pub fn prune_knowing(
     out: &Path,
     observer: &mut (dyn Observer + Send),
 ) -> Result<Report> {
+    let started = Instant::now();
     in_pool(plan.compute.threads, || {
         let job = Job::open(plan, model, observer)?;
         let decoder = Decoder::open(Checkpoint::open(model)?, job.device.clone())?;
         let identity = decoder.checkpoint().fingerprint()?;
-        run(job, plan, &decoder, identity, out, Journal::of_scores(dense))
+        run(job, plan, &decoder, identity, out, Journal::of_scores(dense, started))
     })
 }
 
 /// Where an interrupted run of [`prune`] has left what it finished, if it has finished anything: the same call goes on there.
 pub fn unfinished(out: &Path) -> Option<PathBuf> {
-    let directory = Unfinished::beside(out);
-    directory.join(journal::JOURNAL).exists().then_some(directory)
+    Unfinished::beside(out).filter(|directory| directory.join(journal::JOURNAL).exists())
+}
+
+/// Removes what a run of [`prune`] in this process leaves when it is interrupted, if it has finished nothing.
+pub fn remove_empty(out: &Path) {
+    let is_empty = |directory: &PathBuf| Unfinished::is_ours(directory) && !directory.join(journal::JOURNAL).exists();
+    if let Some(directory) = Unfinished::beside(out).filter(is_empty) {
+        // nothing better can be done with a failure here
+        let _ = std::fs::remove_dir_all(directory);
+    }
 }
 
 /// Names everything that the outcome depends on.
@@ -77,7 +92,9 @@ fn fingerprint(plan: &Plan, decoder: &Decoder, identity: &str, job: &Job) -> Res
     let mut plan = plan.resolved(decoder.spec())?;
     // the bytes of the outcome depend on neither
     (plan.model, plan.compute.threads) = (String::new(), None);
-    let parts = [env!("CARGO_PKG_VERSION"), &plan.to_toml()?, identity, &job.digest()];
+    // kernels of another kind sum in another order
+    let machine = format!("{} {:?} {}", std::env::consts::ARCH, Tier::detect(), lopper_kernels::bf16_is_native());
+    let parts = [env!("CARGO_PKG_VERSION"), &machine, &plan.to_toml()?, identity, &job.digest()];
     Ok(blake3::hash(parts.join("\n").as_bytes()).to_hex().to_string())
 }
 
@@ -90,23 +107,28 @@ fn run(
     mut journal: Journal,
 ) -> Result<Report> {
     let source = decoder.checkpoint();
-    let mut rewrite = journal.rewrite(source, out)?;
+    let mut rewrite = journal.rewrite(source, out, 2 * kept_bytes(plan, decoder, &job)?)?;
     let retrains = plan.retraining.objective != RetrainingObjective::None && !journal.is_retrained();
-    if plan.evaluation.ladder || retrains {
-        // a lower rung needs a second copy for a while: no disk may turn out to be too small for it later
-        drop(Rewrite::begin(source, out)?);
+    let lower: Vec<_> = lower_rungs(plan).into_iter().filter(|(name, _)| !journal.knows(name)).collect();
+    if retrains || !lower.is_empty() {
+        // a second copy is needed for a while: no disk may turn out to be too small for it later
+        drop(journal.second(source, out)?);
     }
     journal.score(&mut job, "dense", |job| job.evaluate("dense", decoder))?;
-    let allocation = allocate(&mut job, plan, decoder)?;
-    for (name, plan) in lower_rungs(plan) {
-        journal.score(&mut job, name, |job| rung(job, name, (&plan, &allocation), decoder, out))?;
+    let allocation = journal.allocation(&mut job, |job| allocate(job, plan, decoder))?;
+    for (name, plan) in lower {
+        let rewrite = journal.second(source, out)?;
+        journal.score(&mut job, name, |job| rung(job, name, (&plan, &allocation), decoder, rewrite))?;
+    }
+    if !retrains && !journal.is_retrained() {
+        journal.release_second()?;
     }
     let mut record = compress(&mut job, plan, &allocation, decoder, &mut rewrite, &mut journal)?;
     if let Some(name) = rung_before_retraining(plan) {
         journal.score(&mut job, name, |job| job.evaluate(name, &open(job, &mut rewrite)?))?;
     }
     if retrains {
-        let mut again = journal.retrained_rewrite(source, out)?;
+        let mut again = journal.second(source, out)?;
         retrain(&mut job, plan, decoder, &mut rewrite, &mut again, &mut record)?;
         journal.retrained(&job, &record, &again)?;
         rewrite = again;
@@ -120,6 +142,14 @@ fn run(
     rewrite.add_file("plan.toml", report.plan.to_toml()?.as_bytes())?;
     rewrite.publish()?;
     Ok(report)
+}
+
+/// Bytes of the hidden states that are kept between windows.
+fn kept_bytes(plan: &Plan, decoder: &Decoder, job: &Job) -> Result<u64> {
+    let schedule = Schedule::new(plan)?;
+    let streams = u64::from(schedule.calibrates) + u64::from(schedule.dense_stream && !schedule.restarts());
+    let tokens: usize = job.samples.iter().map(Vec::len).sum();
+    Ok(streams * (tokens * decoder.spec().hidden) as u64 * plan.compute.hidden_states.bytes())
 }
 
 /// Completes the files, reopens them, and checks every promise. Returns the number of zeros.
@@ -138,11 +168,10 @@ fn rung(
     name: &str,
     (plan, allocation): (&Plan, &Allocation),
     decoder: &Decoder,
-    out: &Path,
+    mut rewrite: Rewrite,
 ) -> Result<Rung> {
-    let mut rewrite = Rewrite::begin(decoder.checkpoint(), out)?;
     let known = job.warnings.len();
-    compress(job, plan, allocation, decoder, &mut rewrite, &mut Journal::of_scores(None))?;
+    compress(job, plan, allocation, decoder, &mut rewrite, &mut Journal::of_scores(None, Instant::now()))?;
     job.warnings[known..].iter_mut().for_each(|warning| *warning = format!("{name} model: {warning}"));
     job.evaluate(name, &open(job, &mut rewrite)?)
 }

@@ -55,8 +55,13 @@ impl Timings {
     pub fn measure<R>(&mut self, stage: Stage, f: impl FnOnce() -> R) -> R {
         let started = Instant::now();
         let result = f();
-        *self.account(stage) += started.elapsed().as_secs_f64();
+        self.note(stage, started);
         result
+    }
+
+    /// Puts the time since then on the account of `stage`.
+    pub fn note(&mut self, stage: Stage, since: Instant) {
+        *self.account(stage) += since.elapsed().as_secs_f64();
     }
 
     /// Adds the seconds of an earlier run.

@@ -51,7 +51,7 @@ impl From<Scope> for Extent {
 }
 
 /// Which weights of a matrix may be non-zero. A value of this type is valid.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Pattern {
     /// `⌊sparsity · n⌋` of the n weights of each scope are pruned.
     Unstructured {

@@ -28,7 +28,7 @@ impl Answer {
             let (x, y) = row.measures.get(cost.name).zip(row.measures.get(measure.name))?;
             let deviation = y.deviation.map(|deviation| deviation / measure.unit);
             let dot = Dot { x: x.mean / cost.unit, y: y.mean / measure.unit, deviation };
-            Some(Series { name: row.point.join(", "), dots: vec![dot] })
+            Some(Series { name: self.name(row, &self.study.kept_axes()), dots: vec![dot] })
         };
         let series: Vec<Series> = self.rows.iter().filter_map(of).collect();
         let x = Horizontal::Measured(series.iter().flat_map(|series| &series.dots).map(|dot| dot.x).collect());
@@ -90,7 +90,7 @@ impl Answer {
         };
         let mut all: Vec<Series> = Vec::new();
         for row in &self.rows {
-            let name = self.series_name(row);
+            let name = self.name(row, &self.study.series_axes());
             let dot = row.measures.get(measure.name).zip(x_of(row)).map(|(statistic, x)| Dot {
                 x,
                 y: statistic.mean / measure.unit,
@@ -107,15 +107,15 @@ impl Answer {
         all
     }
 
-    /// What a series is called: labels; numbers with the name of their axis.
-    fn series_name(&self, row: &Row) -> String {
+    /// What a row is called by its places on some axes: labels; numbers with the name of their axis.
+    fn name(&self, row: &Row, axes: &[usize]) -> String {
         let kept = self.study.kept_axes();
         let of = |axis: usize| {
             let place = kept.iter().position(|&one| one == axis)?;
             let label = row.point[place].clone();
             Some(if row.numbers[place].is_some() { format!("{} {label}", self.axes[place]) } else { label })
         };
-        self.study.series_axes().into_iter().filter_map(of).collect::<Vec<_>>().join(", ")
+        axes.iter().filter_map(|&axis| of(axis)).collect::<Vec<_>>().join(", ")
     }
 
     fn with_exponent(&self, mut series: Series) -> Series {

@@ -62,7 +62,7 @@ fn a_study_answers_once_and_is_taken_up_where_it_was() {
     let files = [".lock", "plot.svg", "plot_peak_memory.svg", "results.json", "runs", "study.toml", "table.md"];
     assert_eq!(names(&home.path("out")), files);
     let against = fs::read_to_string(home.path("out/plot_peak_memory.svg")).expect("plot");
-    assert!(against.contains(">peak memory in MiB</text>") && against.contains(">0.01</text>"), "{against}");
+    assert!(against.contains(">peak memory in MiB</text>") && against.contains(">damping 0.01</text>"), "{against}");
     assert_eq!(names(&home.path("out/runs")).len(), 4);
     for row in &first.rows {
         let perplexity = row.measures["perplexity"];
