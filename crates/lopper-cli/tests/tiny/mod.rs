@@ -1,4 +1,5 @@
 //! A checkpoint with random weights, a tokenizer for it, and a text, in a temporary directory.
+#![allow(dead_code, reason = "every test file uses its own part")]
 
 use std::fmt::Write;
 use std::fs;

@@ -1,0 +1,114 @@
+//! Runs that are interrupted, politely or not, and go on.
+
+mod program;
+mod tiny;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use program::{fails, stderr, succeeds};
+use serde_json::Value;
+use tiny::Tiny;
+
+/// Starts `prune`, waits until a file of its unfinished output is there, and interrupts it.
+#[cfg(unix)]
+fn interrupted(tiny: &Tiny, arguments: &[String], file: &str) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lopper"));
+    let mut run = command.args(arguments).stderr(Stdio::piped()).spawn().expect("the program starts");
+    while !Path::new(&tiny.path(".out.unfinished")).join(file).exists() {
+        assert!(run.try_wait().expect("status").is_none(), "it ended by itself");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(Command::new("kill").args(["-INT", &run.id().to_string()]).status().expect("kill").success());
+    let output = run.wait_with_output().expect("status");
+    (output.status.code(), stderr(&output))
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_says_how_to_go_on() {
+    let tiny = Tiny::new();
+    let (model, out) = (tiny.path("model"), tiny.path("out"));
+    let arguments = tiny.prune(&model, &out, &["--epochs", "100000"]);
+    let (status, message) = interrupted(&tiny, &arguments, "journal.cbor");
+    assert_eq!(status, Some(130));
+    assert!(message.contains("interrupted: the same command goes on where it was"), "{message}");
+    assert_eq!(tiny.entries(), [".out.unfinished", "model", "text.txt"]);
+    // no block is finished, so another run may take its place
+    let other = tiny.prune(&model, &out, &["--reconstruct", "none"]);
+    succeeds(&other.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(tiny.entries(), ["model", "out", "text.txt"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn finished_blocks_of_another_run_are_not_taken_for_ones_own() {
+    let tiny = Tiny::new();
+    let (model, out) = (tiny.path("model"), tiny.path("out"));
+    let own = tiny.prune(&model, &out, &["--epochs", "1000"]);
+    interrupted(&tiny, &own, "inputs-2");
+    let other = tiny.prune(&model, &out, &["--pattern", "2:4"]);
+    let message = fails(1, &other.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(message.contains("finished blocks of another run") && message.contains(".out.unfinished"), "{message}");
+    // what is kept has to be as it was left
+    let states = tiny.path(".out.unfinished/inputs-2");
+    let mut bytes = std::fs::read(&states).expect("kept");
+    bytes[100] ^= 1;
+    std::fs::write(&states, bytes).expect("written");
+    let message = fails(1, &own.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(message.contains("inputs-2") && message.contains("to begin anew"), "{message}");
+    std::fs::remove_file(&states).expect("removed");
+    let message = fails(1, &own.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(message.contains("inputs-2") && message.contains("to begin anew"), "{message}");
+}
+
+/// Every file of a model but the report, whose timings differ.
+fn contents(directory: &str) -> Vec<(String, Vec<u8>)> {
+    let entries = std::fs::read_dir(directory).expect("directory").map(|entry| entry.expect("entry").path());
+    let read = |path: PathBuf| (path.display().to_string().replace(directory, ""), std::fs::read(path).expect("file"));
+    let mut files: Vec<_> = entries.map(read).filter(|(name, _)| !name.contains("report")).collect();
+    files.sort();
+    files
+}
+
+/// The plan trains long enough to be killed at every stage; each run goes on where the one before was.
+#[test]
+fn a_run_killed_again_and_again_ends_with_the_same_bytes() {
+    let tiny = Tiny::new();
+    let (model, whole, out) = (tiny.path("model"), tiny.path("whole"), tiny.path("out"));
+    let more = ["--ladder", "--epochs", "40", "--retrain", "kl", "--retrain-epochs", "40"];
+    let arguments = tiny.prune(&model, &whole, &more);
+    let started = Instant::now();
+    succeeds(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let whole_run = started.elapsed();
+    let arguments = tiny.prune(&model, &out, &more);
+    let (mut went_on, mut kills) = (0, 0);
+    // multiples of the golden ratio: spread over a third of the run, the same in every test
+    for attempt in 1.. {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lopper"));
+        let mut run = command.args(&arguments).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("start");
+        let share = f64::from(attempt) * 0.618_034 % 1.0;
+        std::thread::sleep(whole_run.mul_f64(0.1 + 0.35 * share));
+        let ended = run.try_wait().expect("status").is_some() || attempt == 40;
+        if !ended {
+            run.kill().expect("killed");
+            kills += 1;
+        }
+        let output = run.wait_with_output().expect("status");
+        went_on += usize::from(stderr(&output).contains("going on after"));
+        if ended {
+            assert!(output.status.success(), "{}", stderr(&output));
+            break;
+        }
+    }
+    assert!(kills > 1 && went_on > 0, "{kills} kills, {went_on} times it went on");
+    assert!(contents(&whole) == contents(&out), "other bytes after {kills} kills");
+    let report = |out: &str| -> Value {
+        serde_json::from_slice(&std::fs::read(format!("{out}/report.json")).expect("report")).expect("JSON")
+    };
+    for part in ["evaluation", "model", "matrices", "warnings", "plan"] {
+        assert_eq!(report(&whole)[part], report(&out)[part], "{part}");
+    }
+    assert_eq!(tiny.entries(), ["model", "out", "text.txt", "whole"]);
+}
