@@ -16,7 +16,7 @@ pub const SEED: u64 = 1234;
 /// Where the data sets of tasks are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// In a directory, as [`files`] looks for them there.
+    /// In a directory: files named as docs/evaluation.md says.
     Directory(PathBuf),
     /// On the Hub, or in its cache.
     Hub(HubSettings),
