@@ -9,7 +9,7 @@ use candle_core::Device;
 use super::hidden_states::{HiddenDtype, HiddenStates, Stored};
 
 /// Numbers converted at a time.
-const PIECE: usize = 64 * 1024;
+const PIECE: usize = 512 * 1024;
 /// Bytes of a digest.
 const DIGEST: usize = 32;
 
@@ -28,7 +28,7 @@ impl<T> Digested<T> {
 impl<T: Write> Write for Digested<T> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.inner.write(bytes)?;
-        self.digest.update(&bytes[..count]);
+        self.digest.update_rayon(&bytes[..count]);
         Ok(count)
     }
 
@@ -40,7 +40,7 @@ impl<T: Write> Write for Digested<T> {
 impl<T: Read> Read for Digested<T> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(bytes)?;
-        self.digest.update(&bytes[..count]);
+        self.digest.update_rayon(&bytes[..count]);
         Ok(count)
     }
 }
@@ -116,19 +116,25 @@ fn number(input: &mut impl Read) -> io::Result<u64> {
 fn write_all<T: Copy, const N: usize>(
     out: &mut impl Write,
     data: &[T],
-    to_bytes: fn(T) -> [u8; N],
+    to_bytes: impl Fn(T) -> [u8; N],
     bytes: &mut Vec<u8>,
 ) -> io::Result<()> {
     for piece in data.chunks(PIECE) {
-        bytes.clear();
-        bytes.extend(piece.iter().flat_map(|&number| to_bytes(number)));
+        bytes.resize(piece.len() * N, 0);
+        for (bytes, &number) in bytes.as_chunks_mut::<N>().0.iter_mut().zip(piece) {
+            *bytes = to_bytes(number);
+        }
         out.write_all(bytes)?;
     }
     Ok(())
 }
 
 /// Grows with what is there: a length that lies takes no memory.
-fn read_all<T, const N: usize>(input: &mut impl Read, size: usize, from_bytes: fn([u8; N]) -> T) -> io::Result<Vec<T>> {
+fn read_all<T, const N: usize>(
+    input: &mut impl Read,
+    size: usize,
+    from_bytes: impl Fn([u8; N]) -> T,
+) -> io::Result<Vec<T>> {
     let (mut data, mut bytes) = (Vec::new(), vec![0; PIECE * N]);
     while data.len() < size {
         let piece = &mut bytes[..(size - data.len()).min(PIECE) * N];

@@ -223,10 +223,8 @@ impl<'a> Journal<'a> {
         rewrite.flush()?;
         for (name, states) in STATES.into_iter().zip(states) {
             let Some(states) = states else { continue };
-            place.write(&states_name(name, blocks), |file| {
-                let mut file = BufWriter::with_capacity(1 << 20, file);
-                states.write(&mut file).and_then(|()| file.flush())
-            })?;
+            // in pieces of a megabyte: no buffer
+            place.write(&states_name(name, blocks), |file| states.write(file))?;
         }
         let before = std::mem::replace(&mut self.state.blocks, blocks);
         self.keep(record);
