@@ -141,6 +141,11 @@ impl<'a> Journal<'a> {
         self.place.map_or_else(|| Rewrite::begin(source, out), |place| Rewrite::begin_within(source, place, SECOND, 0))
     }
 
+    /// Gives the space of the model before retraining back.
+    pub fn release_first(&self) -> Result<()> {
+        self.place.map_or(Ok(()), |place| place.clear_but(|name| name != MODEL))
+    }
+
     /// Gives the space of a second output back.
     pub fn release_second(&self) -> Result<()> {
         self.place.map_or(Ok(()), |place| place.clear_but(|name| name != SECOND))

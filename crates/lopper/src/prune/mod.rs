@@ -132,6 +132,7 @@ fn run(
         retrain(&mut job, plan, decoder, &mut rewrite, &mut again, &mut record)?;
         journal.retrained(&job, &record, &again)?;
         rewrite = again;
+        journal.release_first()?;
     }
     let zeros = check(&mut job, decoder, &mut rewrite, &record)?;
     let last = rung_name(plan);
