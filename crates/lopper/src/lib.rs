@@ -13,6 +13,7 @@ pub mod explain;
 pub mod hub;
 pub mod inspect;
 pub mod linalg;
+pub mod machine;
 pub mod method;
 pub mod model;
 pub mod plan;

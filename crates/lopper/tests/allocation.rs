@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use lopper::autograd::Tape;
-use lopper::calibration::{HiddenDtype, HiddenStates, InputStatistics, Needs, Sampling, batches, draw_windows};
+use lopper::calibration::{
+    HiddenDtype, HiddenStates, InputStatistics, Needs, Sampling, Storage, batches, draw_windows,
+};
 use lopper::checkpoint::Checkpoint;
 use lopper::evaluation::{open_tokenizer, tokenize};
 use lopper::method::compensation::COMPENSATIONS;
@@ -261,7 +263,7 @@ fn a_layer_without_a_mask_does_not_train() {
     let masks = BTreeMap::from([(up, Mask::new(d_in, kept))]);
     let windows: Vec<Vec<u32>> =
         (0..6).map(|window| (0..64).map(|token| (token * 37 + window) % 500).collect()).collect();
-    let inputs = HiddenStates::embed(&decoder, &windows, HiddenDtype::F32).expect("embedded");
+    let inputs = HiddenStates::embed(&decoder, &windows, HiddenDtype::F32, &Storage::Memory).expect("embedded");
     let rotary = decoder.rotary(64).expect("angles");
     let mut targets = inputs.clone();
     let forward = |x: &Tensor, sequences: &Sequences| {
@@ -400,8 +402,8 @@ fn naive_scores(demo: &Demo, plan: &Plan) -> BTreeMap<LinearId, Vec<f64>> {
     let calibration = &plan.calibration;
     let (length, count) = (calibration.seqlen.expect("given"), calibration.samples + calibration.held_out);
     let windows = draw_windows(&tokens, length, count, Sampling::Random, calibration.seed).expect("enough");
-    let mut states =
-        HiddenStates::embed(&decoder, &windows[..calibration.samples], HiddenDtype::F32).expect("embedded");
+    let mut states = HiddenStates::embed(&decoder, &windows[..calibration.samples], HiddenDtype::F32, &Storage::Memory)
+        .expect("embedded");
     let (rotary, precision) = (decoder.rotary(length).expect("angles"), plan.compute.dtype.precision());
     let mut scores = BTreeMap::new();
     for index in 0..decoder.spec().blocks {

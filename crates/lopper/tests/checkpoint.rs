@@ -164,15 +164,19 @@ fn check_rewrite(dtype: &'static str, sharded: bool) {
     let mut rewrite = Rewrite::begin(&source, &out).unwrap();
     rewrite.put("layer.weight", &replacement.affine(2.0, 0.0).unwrap()).unwrap();
     rewrite.put("layer.weight", &replacement).unwrap();
-    rewrite.finish().unwrap();
+    let storage = source.info("layer.weight").unwrap().storage().unwrap();
+    let mut expected = vec![0; 12 * storage.size()];
+    storage.encode(&values(&replacement), &mut expected);
+    let mut stored = vec![0.0; 12];
+    storage.decode(&expected, &mut stored);
+    assert_eq!(values(&rewrite.get("layer.weight").unwrap().unwrap()), stored);
+    assert!(rewrite.get("other").unwrap().is_none());
+    rewrite.publish().unwrap();
 
     assert_eq!(listing(&out), listing(&input));
     assert_eq!(listing(dir.path()), ["in", "out"]);
     let result = Checkpoint::open(&out).unwrap();
     verify_untouched(&source, &result, &BTreeSet::from(["layer.weight".to_owned()])).unwrap();
-    let storage = source.info("layer.weight").unwrap().storage().unwrap();
-    let mut expected = vec![0; 12 * storage.size()];
-    storage.encode(&values(&replacement), &mut expected);
     assert_eq!(result.bytes("layer.weight").unwrap(), expected);
     for name in listing(&input) {
         let (mut before, mut after) = (fs::read(input.join(&name)).unwrap(), fs::read(out.join(&name)).unwrap());
@@ -198,7 +202,7 @@ fn replacements_may_be_views_of_any_float_dtype() {
         .unwrap();
     rewrite.put("empty", &ramp(&[0, 4])).unwrap();
     rewrite.put("scale", &Tensor::new(1.5_f32, &Device::Cpu).unwrap()).unwrap();
-    rewrite.finish().unwrap();
+    rewrite.publish().unwrap();
     let result = Checkpoint::open(&dir.path().join("out")).unwrap();
     assert_eq!(values(&result.tensor_f32("embed.weight").unwrap()), values(&transposed));
     assert_eq!(values(&result.tensor_f32("norm.weight").unwrap()), values(&ramp(&[9]))[2..7]);
@@ -216,7 +220,7 @@ fn an_unusual_layout_is_kept_to_the_byte() {
     let out = dir.path().join("out");
     let mut rewrite = Rewrite::begin(&source, &out).unwrap();
     rewrite.put("z", &Tensor::new(&[3_f32], &Device::Cpu).unwrap()).unwrap();
-    rewrite.finish().unwrap();
+    rewrite.publish().unwrap();
     assert_eq!(
         fs::read(out.join("model.safetensors")).unwrap(),
         file_with_header(header, &[0, 0, 128, 63, 0, 0, 64, 64])
@@ -257,7 +261,7 @@ fn companions_follow_and_other_weights_stay() {
     for name in ["../escape", "a/b", "", "..", "model.safetensors", "model.safetensors.index.json"] {
         assert!(matches!(rewrite.add_file(name, b""), Err(Error::Checkpoint { .. })), "{name}");
     }
-    rewrite.finish().unwrap();
+    rewrite.publish().unwrap();
     let mut expected = companions.map(str::to_owned).to_vec();
     expected.extend(["model.safetensors".into(), "report.json".into()]);
     expected.sort();
@@ -286,7 +290,7 @@ fn impossible_replacements_are_refused_and_the_original_stays() {
         refused("norm.weight", &bad, &format!("would hold {text} at [2]"));
     }
     rewrite.put("scale", &Tensor::new(65519.0_f32, &Device::Cpu).unwrap()).unwrap();
-    rewrite.finish().unwrap();
+    rewrite.publish().unwrap();
     let result = Checkpoint::open(&out).unwrap();
     verify_untouched(&source, &result, &BTreeSet::from(["scale".to_owned()])).unwrap();
     assert_eq!(result.tensor_f32("scale").unwrap().to_scalar::<f32>().unwrap(), 65504.0);
@@ -360,13 +364,13 @@ fn an_empty_output_directory_is_used_and_a_filled_one_kept() {
     let source = Checkpoint::open(&write_single(&dir.path().join("in"), &safetensors(&model("F32")))).unwrap();
     let out = dir.path().join("out");
     fs::create_dir(&out).unwrap();
-    Rewrite::begin(&source, &out).unwrap().finish().unwrap();
+    Rewrite::begin(&source, &out).unwrap().publish().unwrap();
     assert!(Checkpoint::open(&out).is_ok());
     // Two runs to one place: the one that ends later must not remove what the other wrote.
     let other = dir.path().join("other");
     let (first, second) = (Rewrite::begin(&source, &other).unwrap(), Rewrite::begin(&source, &other).unwrap());
-    first.finish().unwrap();
-    assert!(matches!(second.finish(), Err(Error::Io { .. })));
+    first.publish().unwrap();
+    assert!(matches!(second.publish(), Err(Error::Io { .. })));
     assert!(Checkpoint::open(&other).is_ok());
     assert_eq!(listing(dir.path()), ["in", "other", "out"]);
 }
@@ -407,7 +411,7 @@ fn a_directory_of_links_is_read_and_copied_as_files() {
     }
     let source = Checkpoint::open(&links).unwrap();
     let out = dir.path().join("out");
-    Rewrite::begin(&source, &out).unwrap().finish().unwrap();
+    Rewrite::begin(&source, &out).unwrap().publish().unwrap();
     for name in listing(&real) {
         assert!(fs::symlink_metadata(out.join(&name)).unwrap().is_file());
         assert_eq!(fs::read(out.join(&name)).unwrap(), fs::read(real.join(&name)).unwrap());

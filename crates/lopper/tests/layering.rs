@@ -5,7 +5,7 @@ use std::path::Path;
 /// Stages from bottom to top.
 const LAYERS: &[&[&str]] = &[
     &["error", "progress", "chart"],
-    &["checkpoint", "text", "linalg", "device"],
+    &["checkpoint", "text", "linalg", "device", "machine"],
     &["sparsity", "hub"],
     &["autograd"],
     &["model"],
@@ -14,7 +14,8 @@ const LAYERS: &[&[&str]] = &[
     &["reconstruction", "evaluation"],
     &["plan"],
     &["schedule", "report"],
-    &["prune", "inspect", "explain"],
+    &["inspect", "explain"],
+    &["prune"],
     &["study"],
 ];
 

@@ -4,9 +4,12 @@ mod demo;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use lopper::plan::{Granularity, Inputs, Plan, Ratios, RetrainingObjective, WindowTargets};
-use lopper::progress::Event;
-use lopper::prune::{prune, unfinished};
+use lopper::checkpoint::Checkpoint;
+use lopper::explain::{Estimate, Texts};
+use lopper::model::{Decoder, DecoderSpec};
+use lopper::plan::{ByteSize, Granularity, Inputs, Plan, Ratios, RetrainingObjective, WindowTargets};
+use lopper::progress::{Event, Silent};
+use lopper::prune::{prune, redo_from, unfinished};
 
 use demo::{Demo, weights};
 
@@ -85,4 +88,108 @@ fn every_kind_of_run_goes_on() {
         assert_eq!(format!("{:?}", resumed.matrices), format!("{:?}", report.matrices), "{what}");
         assert_eq!(resumed.windows.len(), report.windows.len(), "{what}");
     }
+}
+
+/// Runs until so many blocks are finished.
+fn stop_after(blocks: usize, plan: &Plan, demo: &Demo, out: &str) {
+    let (mut pruning, mut done) = (false, 0);
+    let mut stop = |event: Event| match event {
+        Event::Stage { name } => pruning = name.starts_with("pruning"),
+        Event::Progress(_) if pruning => {
+            done += 1;
+            assert!(done < blocks, "interrupted");
+        }
+        _ => (),
+    };
+    let run = AssertUnwindSafe(|| prune(plan, &demo.path("model"), &demo.path(out), &mut stop));
+    assert!(catch_unwind(run).is_err(), "it ended by itself");
+}
+
+/// The stored bytes of every matrix of a block.
+fn block(demo: &Demo, out: &str, index: usize) -> Vec<u8> {
+    let checkpoint = Checkpoint::open(&demo.path(out)).expect("a checkpoint");
+    let prefix = format!("model.layers.{index}.");
+    let names: Vec<String> = checkpoint.names().filter(|name| name.starts_with(&prefix)).map(Into::into).collect();
+    assert!(names.len() > 6);
+    names.iter().flat_map(|name| checkpoint.bytes(name).expect("there")).copied().collect()
+}
+
+#[test]
+fn blocks_are_done_again_with_other_settings() {
+    let demo = Demo::new();
+    let model = demo.path("model");
+    for (place, (what, plan)) in plans(&demo).into_iter().enumerate().filter(|(_, (what, _))| *what != "retrained") {
+        let [whole, again, other] = ["whole", "again", "other"].map(|name| format!("{name}-{place}"));
+        demo.prune(&plan, &whole).expect("a valid run");
+        // the same settings give the same bytes, from states that are computed anew
+        stop_after(if what.starts_with("three") { 1 } else { 3 }, &plan, &demo, &again);
+        redo_from(1, &plan, &model, &demo.path(&again), &mut Silent).unwrap_or_else(|error| panic!("{what}: {error}"));
+        if !what.starts_with("three") {
+            assert!(weights(&demo.path(&whole)) == weights(&demo.path(&again)), "{what}: other bytes");
+        }
+        // others leave the first block as it was, and are obeyed after it
+        stop_after(if what.starts_with("three") { 1 } else { 2 }, &plan, &demo, &other);
+        let mut pattern = plan.clone();
+        (pattern.pruning.pattern, pattern.pruning.ratios) = (Some("2:4".into()), Ratios::Uniform);
+        let report = redo_from(1, &pattern, &model, &demo.path(&other), &mut Silent).expect("a valid run");
+        assert!(block(&demo, &whole, 0) == block(&demo, &other, 0), "{what}: the first block");
+        assert!(block(&demo, &whole, 1) != block(&demo, &other, 1), "{what}: the second block");
+        let asked =
+            |of: usize| report.matrices.iter().filter(move |facts| facts.block == of).map(|facts| facts.pattern);
+        assert!(asked(1).all(|pattern| pattern.is_some_and(|pattern| pattern.to_string() == "2:4")), "{what}");
+        assert!(asked(0).all(|pattern| pattern.is_some_and(|pattern| pattern.to_string() != "2:4")), "{what}");
+        assert!(report.warnings.iter().any(|warning| warning.contains("the first 1 blocks are of an earlier run")));
+    }
+}
+
+#[test]
+fn what_cannot_be_done_again_is_refused() {
+    let demo = Demo::new();
+    let (model, plan) = (demo.path("model"), short(&demo));
+    let refusal = |blocks: usize, plan: &Plan| {
+        redo_from(blocks, plan, &model, &demo.path("out"), &mut Silent).expect_err("refused").to_string()
+    };
+    assert!(refusal(1, &plan).contains("no unfinished run is here"));
+    stop_after(2, &plan, &demo, "out");
+    assert!(refusal(3, &plan).contains("it has 2 finished blocks"));
+    let mut other = plan.clone();
+    other.calibration.seed = 5;
+    assert!(refusal(1, &other).contains("finished blocks of another run"));
+    prune(&plan, &model, &demo.path("out"), &mut Silent).expect("nothing was lost");
+}
+
+/// A run whose hidden states are most of its memory, and the budget that sends them to the disk.
+fn large(demo: &Demo, spec: &DecoderSpec) -> (Plan, ByteSize) {
+    let mut plan = short(demo);
+    (plan.calibration.samples, plan.evaluation.ladder) = (400, true);
+    plan.retraining.objective = RetrainingObjective::Kl;
+    (plan.retraining.epochs, plan.reconstruction.epochs) = (1, 2);
+    let texts = Texts::of(&plan, spec, &[100_000]);
+    let estimate = |memory| Estimate::new(&plan, spec, texts, memory).expect("a valid plan");
+    let budget = estimate(None).peak() - 1;
+    assert!(estimate(Some(budget)).scratch > 0 && estimate(Some(budget)).peak() < budget);
+    (plan, ByteSize(budget))
+}
+
+#[test]
+fn states_that_wait_on_the_disk_change_nothing() {
+    let demo = Demo::new();
+    let checkpoint = Checkpoint::open(&demo.path("model")).expect("a checkpoint");
+    let decoder = Decoder::open(checkpoint, candle_core::Device::Cpu).expect("a model");
+    let (mut plan, budget) = large(&demo, decoder.spec());
+    for granularity in [Granularity::Submodule, Granularity::Blocks(2)] {
+        plan.reconstruction.granularity = granularity;
+        plan.compute.memory = None;
+        demo.prune(&plan, "memory").expect("a valid run");
+        plan.compute.memory = Some(budget);
+        demo.prune(&plan, "disk").expect("a valid run");
+        assert!(weights(&demo.path("memory")) == weights(&demo.path("disk")), "{granularity:?}");
+        for out in ["memory", "disk"] {
+            std::fs::remove_dir_all(demo.path(out)).expect("removed");
+        }
+    }
+    plan.compute.memory = Some(ByteSize(budget.0 / 4));
+    let error = demo.prune(&plan, "out").expect_err("too little");
+    assert!(error.to_string().contains("more than the") && error.hint().is_some_and(|hint| hint.contains("--memory")));
+    assert!(!demo.path("out").exists());
 }

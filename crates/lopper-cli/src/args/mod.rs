@@ -64,6 +64,9 @@ pub struct PruneArgs {
     pub out: PathBuf,
     #[command(flatten)]
     pub plan: PlanOptions,
+    /// Go on with an interrupted run from this block on (the first is 0), with other settings for pruning and training
+    #[arg(long, value_name = "BLOCK")]
+    pub redo_from: Option<usize>,
     /// Print the report as JSON instead of a table
     #[arg(long)]
     pub json: bool,

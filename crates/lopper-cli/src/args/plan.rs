@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use lopper::calibration::{HiddenDtype, Sampling};
 use lopper::method::{METHODS, Order};
-use lopper::plan::{ComputeDtype, Inputs, Plan, PruningGranularity, Ratios, Rule};
+use lopper::plan::{ByteSize, ComputeDtype, Inputs, Plan, PruningGranularity, Ratios, Rule};
 use lopper::sparsity::Extent;
 
 use super::choice::{compensation, criterion, method, one_of};
@@ -127,9 +127,12 @@ pub struct PlanOptions {
 
     #[command(flatten)]
     pub compute: ComputeOptions,
-    /// How to hold activations in memory; bf16 halves them [default: f32]
+    /// How to hold activations; bf16 halves them [default: f32]
     #[arg(long, value_name = "DTYPE", value_parser = one_of::<HiddenDtype>(&["f32", "bf16"]), help_heading = COMPUTE)]
     pub hidden_states: Option<HiddenDtype>,
+    /// Memory the run may take, as 24GB; activations wait on the disk where they would not fit [default: what is free, but for a margin]
+    #[arg(long, value_name = "SIZE", help_heading = COMPUTE)]
+    pub memory: Option<ByteSize>,
 }
 
 const PRUNING: &str = "Pruning";
@@ -182,6 +185,7 @@ impl PlanOptions {
         self.apply_evaluation(plan);
         self.compute.apply(plan);
         set(&mut plan.compute.hidden_states, self.hidden_states.as_ref());
+        set_some(&mut plan.compute.memory, self.memory.as_ref());
     }
 
     fn apply_pruning(&self, plan: &mut Plan) {

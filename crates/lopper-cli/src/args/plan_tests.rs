@@ -67,6 +67,7 @@ const FLAGS: &[(&str, &str, &str, &str)] = &[
     ("compute.hidden_states", "hidden-states", "bf16", r#""bf16""#),
     ("compute.device", "device", "cuda:1", r#""cuda:1""#),
     ("compute.threads", "threads", "3", "3"),
+    ("compute.memory", "memory", "24GB", r#""24GB""#),
 ];
 
 /// Keys without a flag: `model` is the argument MODEL.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use lopper::Result;
 use lopper::checkpoint::Checkpoint;
 use lopper::evaluation::{ScoredText, Windows, open_tokenizer};
-use lopper::explain::{Estimate, Phase, Texts, scored_tokens};
+use lopper::explain::{Budget, Estimate, Phase, Texts};
 use lopper::model::{Decoder, DecoderSpec};
 use lopper::plan::{Measured, Plan};
 use lopper::progress::{Event, Observer};
@@ -44,7 +44,13 @@ type PatternByName = BTreeMap<String, String>;
 struct Memory {
     /// Bytes of the phase that needs most.
     peak: u64,
+    /// Bytes that the run may take, or that the machine can spare; absent where that is not known.
+    budget: Option<u64>,
+    /// Bytes of activations and copies that wait on the disk, so that it keeps to that.
+    disk: u64,
     phases: Vec<Phase>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -88,13 +94,21 @@ fn explain(model: &Model, plan: &Plan) -> Result<Explanation> {
     plan.validate(spec)?;
     lopper::device::open(&plan.compute.device)?;
     let texts = text_lengths(plan, model, spec)?;
-    let scored = scored_tokens(plan, spec, &texts);
-    let estimate = Estimate::new(plan, spec, Texts { scored_tokens: scored, largest_bytes: largest_text(plan) })?;
+    let (texts, budget) = (Texts::of(plan, spec, &texts), Budget::of(plan));
+    let estimate = Estimate::new(plan, spec, texts, budget.bytes())?;
+    let warning = budget.check(&estimate)?;
     let rate = (plan.compute.device == "cpu").then(|| Rate::measure(plan, spec));
-    let steps = words::steps(plan, spec, decoder.checkpoint().total_bytes(), scored)?;
+    let steps = words::steps(plan, spec, decoder.checkpoint().total_bytes(), texts.scored_tokens)?;
     let (allocation, kinds) = allocation(plan, spec)?;
     let plan = plan.resolved(spec)?;
-    Ok(Explanation { steps, allocation, kinds, memory: memory(&estimate), time: time(&estimate, rate), plan })
+    let memory = Memory {
+        peak: estimate.peak(),
+        budget: budget.bytes(),
+        disk: estimate.scratch,
+        phases: estimate.phases.clone(),
+        warning,
+    };
+    Ok(Explanation { steps, allocation, kinds, memory, time: time(&estimate, rate), plan })
 }
 
 /// The pattern of each matrix by name, as far as it is known before the run, and in words.
@@ -119,20 +133,6 @@ fn text_lengths(plan: &Plan, model: &Model, spec: &DecoderSpec) -> Result<Vec<us
     Ok(texts.iter().map(|text| text.tokens.len()).collect::<Vec<_>>())
 }
 
-/// Bytes of the largest text file; a line of JSONL, and the built-in text, count as small.
-fn largest_text(plan: &Plan) -> u64 {
-    let (calibration, evaluation) = (&plan.calibration, &plan.evaluation);
-    let files =
-        [&calibration.files, &calibration.wikitext, &evaluation.texts, &evaluation.wikitext].into_iter().flatten();
-    let whole =
-        files.filter(|file| file.extension().is_none_or(|extension| !extension.to_string_lossy().contains("json")));
-    whole.filter_map(|file| std::fs::metadata(file).ok()).map(|facts| facts.len()).max().unwrap_or(0)
-}
-
-fn memory(estimate: &Estimate) -> Memory {
-    Memory { peak: estimate.peak().map_or(0, Phase::bytes), phases: estimate.phases.clone() }
-}
-
 fn time(estimate: &Estimate, rate: Option<Rate>) -> Time {
     let seconds = |flops: f64| rate.map(|rate| rate.seconds(flops));
     let stages = estimate.work.iter().filter(|work| work.flops > 0.0);
@@ -148,7 +148,17 @@ fn time(estimate: &Estimate, rate: Option<Rate>) -> Time {
 fn text(model: &Model, explanation: &Explanation) -> String {
     let steps = explanation.steps.iter().fold(String::new(), |text, step| text + "  " + step + "\n");
     let Explanation { memory, time, .. } = explanation;
-    let peak = format!("Memory: about {} at its peak (an estimate; the peak of each phase)", units::bytes(memory.peak));
+    let peak = format!(
+        "Memory: about {} at its peak{} (an estimate; the peak of each phase){}",
+        units::bytes(memory.peak),
+        memory.budget.map_or_else(String::new, |budget| format!(", of {} that it may take", units::bytes(budget))),
+        if memory.disk > 0 {
+            format!("\nDisk: {} of activations wait there meanwhile", units::bytes(memory.disk))
+        } else {
+            String::new()
+        },
+    );
+    let peak = memory.warning.iter().fold(peak, |text, warning| text + "\nWarning: " + warning);
     let took = match time.seconds {
         Some(seconds) => format!("Time: about {} (an estimate; {})", units::seconds(seconds), rate_in_words(time)),
         None => "Time: not estimated for this device".into(),

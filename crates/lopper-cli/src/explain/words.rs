@@ -3,7 +3,7 @@
 use lopper::Result;
 use lopper::calibration::{Needs, Sampling};
 use lopper::explain::rungs;
-use lopper::model::{DecoderSpec, LinearRole, Part};
+use lopper::model::{DecoderSpec, Part};
 use lopper::plan::{Inputs, Plan, Ratios, RetrainingObjective};
 use lopper::reconstruction::Parameters;
 use lopper::schedule::{Schedule, Step, Trained};
@@ -37,7 +37,7 @@ pub fn steps(plan: &Plan, spec: &DecoderSpec, bytes: u64, scored: usize) -> Resu
         _ => (format!("for every {span} of {} blocks together:", spec.blocks), "the weights"),
     };
     steps.push(each);
-    steps.push(format!("    load {whose} as f32 ({} a block)", units::bytes(block_bytes(spec))));
+    steps.push(format!("    load {whose} as f32 ({} a block)", units::bytes(4 * spec.block_weights() as u64)));
     for step in schedule.steps(1) {
         steps.push(format!("    {}", self::step(&step, plan, spec, &schedule)?));
     }
@@ -68,10 +68,6 @@ fn retrain(plan: &Plan) -> Option<String> {
 /// What trains.
 fn what_trains(parameters: Parameters) -> String {
     if parameters == Parameters::FULL { "the kept weights".into() } else { parameters.to_string() }
-}
-
-fn block_bytes(spec: &DecoderSpec) -> u64 {
-    LinearRole::ALL.into_iter().map(|role| spec.shape(role)).map(|(d_out, d_in)| 4 * (d_out * d_in) as u64).sum()
 }
 
 fn calibration(plan: &Plan, spec: &DecoderSpec, schedule: &Schedule) -> String {

@@ -1,19 +1,21 @@
 //! Hidden states of the calibration sequences at one depth of the model, in a compact dtype.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
-use lopper_kernels::{bf16_to_f32, copied, f32_to_bf16, zeros};
+use lopper_kernels::zeros;
 use rayon::prelude::*;
 
+use super::storage::{Storage, Stored};
 use crate::autograd::read;
+use crate::checkpoint::StorageDtype;
 use crate::error::Result;
 use crate::model::{Decoder, Sequences};
 
 /// Batches of a forward pass that run side by side.
 pub(crate) const AT_ONCE: usize = 2;
-/// Elements that a thread copies at a time.
-const COPIED: usize = 64 * 1024;
 
-/// How hidden states are held in memory.
+/// How hidden states are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HiddenDtype {
@@ -26,25 +28,24 @@ pub enum HiddenDtype {
 impl HiddenDtype {
     /// Bytes per number.
     pub fn bytes(self) -> u64 {
+        self.storage().size() as u64
+    }
+
+    fn storage(self) -> StorageDtype {
         match self {
-            Self::F32 => 4,
-            Self::Bf16 => 2,
+            Self::F32 => StorageDtype::F32,
+            Self::Bf16 => StorageDtype::BF16,
         }
     }
 }
 
-#[derive(Clone)]
-pub(super) enum Stored {
-    F32(Vec<f32>),
-    Bf16(Vec<u16>),
-}
-
-/// Hidden states of every sequence, each [tokens, hidden].
+/// Hidden states of every sequence, each [tokens, hidden]. Clones share what is the same.
 #[derive(Clone)]
 pub struct HiddenStates {
     pub(super) hidden: usize,
     pub(super) dtype: HiddenDtype,
     pub(super) device: Device,
+    pub(super) storage: Storage,
     pub(super) sequences: Vec<Stored>,
 }
 
@@ -52,10 +53,10 @@ impl HiddenStates {
     /// The embeddings of token sequences: the states before the first block.
     ///
     /// # Errors
-    /// If an id is beyond the vocabulary.
-    pub fn embed(decoder: &Decoder, sequences: &[Vec<u32>], dtype: HiddenDtype) -> Result<Self> {
-        let mut states =
-            Self { hidden: decoder.spec().hidden, dtype, device: decoder.device().clone(), sequences: Vec::new() };
+    /// If an id is beyond the vocabulary, or the disk fails.
+    pub fn embed(decoder: &Decoder, sequences: &[Vec<u32>], dtype: HiddenDtype, storage: &Storage) -> Result<Self> {
+        let (device, storage) = (decoder.device().clone(), storage.clone());
+        let mut states = Self { hidden: decoder.spec().hidden, dtype, device, storage, sequences: Vec::new() };
         for ids in sequences {
             let stored = states.store(&decoder.embed(ids)?)?;
             states.sequences.push(stored);
@@ -67,12 +68,13 @@ impl HiddenStates {
     /// As many sequences of as many tokens, to be filled with rows of another width.
     #[must_use]
     pub fn with_width(&self, width: usize) -> Self {
-        let empty = || match self.dtype {
-            HiddenDtype::F32 => Stored::F32(Vec::new()),
-            HiddenDtype::Bf16 => Stored::Bf16(Vec::new()),
-        };
-        let sequences = self.sequences.iter().map(|_| empty()).collect();
-        Self { hidden: width, dtype: self.dtype, device: self.device.clone(), sequences }
+        let sequences = vec![Stored::Memory(Arc::default()); self.len()];
+        Self { hidden: width, sequences, ..self.clone() }
+    }
+
+    /// Where they are kept.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
     }
 
     /// Number of sequences.
@@ -88,13 +90,14 @@ impl HiddenStates {
     /// The sequences with these indices, one after the other: [tokens, hidden] f32.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory is short, or the disk fails.
     pub fn batch(&self, indices: &[usize]) -> Result<(Tensor, Sequences)> {
-        let lengths = indices.iter().map(|&i| self.sequences[i].len() / self.hidden);
+        let lengths = indices.iter().map(|&i| self.tokens(i));
         let layout = Sequences::new(lengths);
         let mut data = zeros(layout.tokens() * self.hidden);
         for (range, &i) in layout.ranges().zip(indices) {
-            self.sequences[i].load(&mut data[range.start * self.hidden..range.end * self.hidden]);
+            let out = &mut data[range.start * self.hidden..range.end * self.hidden];
+            self.sequences[i].with(|bytes| self.dtype.storage().decode(bytes, out))?;
         }
         Ok((Tensor::from_vec(data, (layout.tokens(), self.hidden), &Device::Cpu)?.to_device(&self.device)?, layout))
     }
@@ -102,7 +105,7 @@ impl HiddenStates {
     /// Replaces the sequences with these indices by the rows of `states`.
     ///
     /// # Errors
-    /// If the rows are not as many as the sequences have.
+    /// If the rows are not as many as the sequences have, or the disk fails.
     pub fn set(&mut self, indices: &[usize], layout: &Sequences, states: &Tensor) -> Result<()> {
         for (range, &i) in layout.ranges().zip(indices) {
             self.sequences[i] = self.store(&states.narrow(0, range.start, range.len())?)?;
@@ -166,48 +169,20 @@ impl HiddenStates {
         if self.device.is_cpu() { group.par_iter().map(one).collect() } else { group.iter().map(one).collect() }
     }
 
-    /// Bytes in memory.
-    pub fn bytes(&self) -> usize {
-        self.sequences.iter().map(Stored::bytes).sum()
+    /// Tokens of a sequence.
+    pub(super) fn tokens(&self, index: usize) -> usize {
+        self.sequences[index].len() / (self.hidden * self.dtype.storage().size())
     }
 
     fn store(&self, states: &Tensor) -> Result<Stored> {
         let states = states.to_device(&Device::Cpu)?.contiguous()?;
-        Ok(read([&states], |[states]| match self.dtype {
-            HiddenDtype::F32 => Stored::F32(copied(states)),
-            HiddenDtype::Bf16 => {
-                let mut half = vec![0; states.len()];
-                f32_to_bf16(states, &mut half);
-                Stored::Bf16(half)
-            }
-        })?)
-    }
-}
-
-impl Stored {
-    pub fn len(&self) -> usize {
-        match self {
-            Self::F32(data) => data.len(),
-            Self::Bf16(data) => data.len(),
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Self::F32(data) => 4 * data.len(),
-            Self::Bf16(data) => 2 * data.len(),
-        }
-    }
-
-    fn load(&self, out: &mut [f32]) {
-        match self {
-            Self::F32(data) => {
-                out.par_chunks_mut(COPIED)
-                    .zip(data.par_chunks(COPIED))
-                    .for_each(|(out, data)| out.copy_from_slice(data));
-            }
-            Self::Bf16(data) => bf16_to_f32(data, out),
-        }
+        let storage = self.dtype.storage();
+        let bytes = read([&states], |[states]| {
+            let mut bytes = vec![0; states.len() * storage.size()];
+            storage.encode(states, &mut bytes);
+            bytes
+        })?;
+        Stored::new(bytes, &self.storage)
     }
 }
 

@@ -6,10 +6,12 @@ use std::io::{self, BufRead, Read, Write};
 
 use candle_core::Device;
 
-use super::hidden_states::{HiddenDtype, HiddenStates, Stored};
+use super::hidden_states::{HiddenDtype, HiddenStates};
+use super::storage::{Storage, Stored};
+use crate::error::Error;
 
-/// Numbers converted at a time.
-const PIECE: usize = 512 * 1024;
+/// Bytes read at a time.
+const PIECE: usize = 1 << 20;
 /// Bytes of a digest.
 const DIGEST: usize = 32;
 
@@ -52,17 +54,13 @@ impl HiddenStates {
     /// Those of `out`.
     pub fn write(&self, out: impl Write) -> io::Result<()> {
         let mut out = Digested::new(out);
-        let tokens = self.sequences.iter().map(|stored| (stored.len() / self.hidden) as u64);
+        let tokens = (0..self.len()).map(|index| self.tokens(index) as u64);
         let header = [self.dtype.bytes(), self.hidden as u64, self.sequences.len() as u64];
         for number in header.into_iter().chain(tokens) {
             out.write_all(&number.to_le_bytes())?;
         }
-        let mut bytes = Vec::new();
         for stored in &self.sequences {
-            match stored {
-                Stored::F32(data) => write_all(&mut out, data, f32::to_le_bytes, &mut bytes)?,
-                Stored::Bf16(data) => write_all(&mut out, data, u16::to_le_bytes, &mut bytes)?,
-            }
+            stored.with(|bytes| out.write_all(bytes)).map_err(io_error)??;
         }
         let digest = out.digest.finalize();
         out.inner.write_all(digest.as_bytes())
@@ -72,7 +70,7 @@ impl HiddenStates {
     ///
     /// # Errors
     /// Those of `input`; `InvalidData` where its digest, or its size, is not that of its contents.
-    pub fn read(input: impl BufRead, device: &Device) -> io::Result<Self> {
+    pub fn read(input: impl BufRead, device: &Device, storage: &Storage) -> io::Result<Self> {
         let mut input = Digested::new(input);
         let dtype = match number(&mut input)? {
             2 => HiddenDtype::Bf16,
@@ -86,12 +84,9 @@ impl HiddenStates {
         }
         let mut sequences = Vec::new();
         for length in lengths {
-            let size =
-                usize::try_from(length).ok().and_then(|length| length.checked_mul(hidden)).ok_or_else(damaged)?;
-            sequences.push(match dtype {
-                HiddenDtype::F32 => Stored::F32(read_all(&mut input, size, f32::from_le_bytes)?),
-                HiddenDtype::Bf16 => Stored::Bf16(read_all(&mut input, size, u16::from_le_bytes)?),
-            });
+            let size = [hidden, dtype.bytes() as usize].into_iter().try_fold(length as usize, usize::checked_mul);
+            let bytes = read_all(&mut input, size.ok_or_else(damaged)?)?;
+            sequences.push(Stored::new(bytes, storage).map_err(io_error)?);
         }
         let expected = input.digest.finalize();
         let mut digest = [0; DIGEST];
@@ -99,7 +94,7 @@ impl HiddenStates {
         if digest != *expected.as_bytes() || !input.inner.fill_buf()?.is_empty() {
             return Err(damaged());
         }
-        Ok(Self { hidden, dtype, device: device.clone(), sequences })
+        Ok(Self { hidden, dtype, device: device.clone(), storage: storage.clone(), sequences })
     }
 }
 
@@ -113,69 +108,63 @@ fn number(input: &mut impl Read) -> io::Result<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-fn write_all<T: Copy, const N: usize>(
-    out: &mut impl Write,
-    data: &[T],
-    to_bytes: impl Fn(T) -> [u8; N],
-    bytes: &mut Vec<u8>,
-) -> io::Result<()> {
-    for piece in data.chunks(PIECE) {
-        bytes.resize(piece.len() * N, 0);
-        for (bytes, &number) in bytes.as_chunks_mut::<N>().0.iter_mut().zip(piece) {
-            *bytes = to_bytes(number);
-        }
-        out.write_all(bytes)?;
+/// Grows with what is there: a length that lies takes no memory.
+fn read_all(input: &mut impl Read, size: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while bytes.len() < size {
+        let start = bytes.len();
+        bytes.resize(size.min(start + PIECE), 0);
+        input.read_exact(&mut bytes[start..])?;
     }
-    Ok(())
+    Ok(bytes)
 }
 
-/// Grows with what is there: a length that lies takes no memory.
-fn read_all<T, const N: usize>(
-    input: &mut impl Read,
-    size: usize,
-    from_bytes: impl Fn([u8; N]) -> T,
-) -> io::Result<Vec<T>> {
-    let (mut data, mut bytes) = (Vec::new(), vec![0; PIECE * N]);
-    while data.len() < size {
-        let piece = &mut bytes[..(size - data.len()).min(PIECE) * N];
-        input.read_exact(piece)?;
-        data.extend(piece.as_chunks::<N>().0.iter().map(|&number| from_bytes(number)));
+fn io_error(error: Error) -> io::Error {
+    match error {
+        Error::Io { source, .. } => source,
+        other => io::Error::other(other),
     }
-    data.shrink_to_fit();
-    Ok(data)
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Tensor};
+    use candle_core::Device;
 
-    use super::super::hidden_states::{HiddenDtype, HiddenStates, Stored};
+    use super::super::hidden_states::{HiddenDtype, HiddenStates};
+    use super::super::storage::{Storage, Stored};
 
     #[test]
     fn states_are_read_as_they_were_written_and_damage_is_found() {
-        let f32s = (0..30u8).map(|i| f32::from(i).sqrt() - 2.0).collect();
-        for (dtype, sequences) in [
-            (HiddenDtype::F32, vec![Stored::F32(f32s), Stored::F32(vec![f32::MIN_POSITIVE / 2.0; 5])]),
-            (HiddenDtype::Bf16, vec![Stored::Bf16((0..100_000).map(|i| i as u16).collect()), Stored::Bf16(Vec::new())]),
+        let home = tempfile::tempdir().expect("directory");
+        let disk = Storage::on_disk(home.path()).expect("a file");
+        let subnormal = [f32::MIN_POSITIVE / 2.0; 5].map(f32::to_le_bytes).concat();
+        for (dtype, contents) in [
+            (HiddenDtype::F32, vec![(0..120).collect(), subnormal]),
+            (HiddenDtype::Bf16, vec![(0..2_000_000_u32).map(|i| i as u8).collect(), Vec::new()]),
         ] {
-            let states = HiddenStates { hidden: 5, dtype, device: Device::Cpu, sequences };
-            let mut bytes = Vec::new();
-            states.write(&mut bytes).expect("memory");
-            let read = HiddenStates::read(bytes.as_slice(), &Device::Cpu).expect("as written");
-            assert_eq!((read.len(), read.bytes()), (states.len(), states.bytes()));
-            let rows = |states: &HiddenStates| states.batch(&[0]).expect("rows").0;
-            let same = |a: &Tensor, b: &Tensor| {
-                let bits = |x: &Tensor| x.flatten_all().and_then(|x| x.to_vec1::<f32>()).expect("f32");
-                bits(a).iter().zip(bits(b)).all(|(a, b)| a.to_bits() == b.to_bits())
-            };
-            assert!(same(&rows(&read), &rows(&states)));
-            for place in [0, 9, 17, 25, bytes.len() / 2, bytes.len() - 1] {
-                let mut damaged = bytes.clone();
-                damaged[place] ^= 4;
-                assert!(HiddenStates::read(damaged.as_slice(), &Device::Cpu).is_err(), "byte {place}");
+            for (from, to) in [(&Storage::Memory, &disk), (&disk, &Storage::Memory)] {
+                let put = |bytes: &Vec<u8>| Stored::new(bytes.clone(), from).expect("stored");
+                let (device, sequences) = (Device::Cpu, contents.iter().map(put).collect());
+                let states = HiddenStates { hidden: 5, dtype, device, storage: from.clone(), sequences };
+                let mut bytes = Vec::new();
+                states.write(&mut bytes).expect("memory");
+                let read = HiddenStates::read(bytes.as_slice(), &Device::Cpu, to).expect("as written");
+                assert_eq!((read.len(), read.tokens(0)), (states.len(), states.tokens(0)));
+                for (stored, content) in read.sequences.iter().zip(&contents) {
+                    assert!(stored.with(|bytes| bytes == content).expect("readable"));
+                }
+                for place in [0, 9, 17, 25, bytes.len() / 2, bytes.len() - 1] {
+                    let mut damaged = bytes.clone();
+                    damaged[place] ^= 4;
+                    assert!(read_of(&damaged).is_err(), "byte {place}");
+                }
+                assert!(read_of(&bytes[..bytes.len() - 1]).is_err());
+                assert!(read_of(&[bytes.as_slice(), &[0]].concat()).is_err());
             }
-            assert!(HiddenStates::read(&bytes[..bytes.len() - 1], &Device::Cpu).is_err());
-            assert!(HiddenStates::read([bytes.as_slice(), &[0]].concat().as_slice(), &Device::Cpu).is_err());
         }
+    }
+
+    fn read_of(bytes: &[u8]) -> std::io::Result<HiddenStates> {
+        HiddenStates::read(bytes, &Device::Cpu, &Storage::Memory)
     }
 }

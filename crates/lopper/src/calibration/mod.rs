@@ -2,11 +2,15 @@
 
 mod hidden_states;
 mod kept_states;
+mod parked;
 mod sampling;
 mod statistics;
+mod storage;
 
 pub use hidden_states::{HiddenDtype, HiddenStates, batches};
 pub use sampling::{Sampling, draw_windows, shuffle};
 pub use statistics::{InputStatistics, Needs, SeenInputs, StatisticsTap};
+pub use storage::{Scratch, Storage};
 
 pub(crate) use hidden_states::AT_ONCE;
+pub(crate) use parked::Parked;

@@ -79,6 +79,13 @@ impl Checkpoint {
         }
     }
 
+    /// Tells the kernel that the bytes of a tensor are needed soon; an unknown name is ignored.
+    pub fn prefetch(&self, name: &str) {
+        if let Some(info) = self.info(name) {
+            self.shards[info.shard].prefetch(info.bytes.clone());
+        }
+    }
+
     /// Tells the kernel that the bytes of a tensor are not needed for now; an unknown name is ignored.
     pub fn release(&self, name: &str) {
         if let Some(info) = self.info(name) {

@@ -1,11 +1,11 @@
 //! A checkpoint written as a copy of another: same shards, same headers, some tensors replaced, every other byte as it was.
 //!
-//! Replaced tensors are written at their place as they come, in any order; [`Rewrite::finish`] fills in the rest
+//! Replaced tensors are written at their place as they come, in any order; [`Rewrite::publish`] fills in the rest
 //! from the source and moves the directory to its destination in one step. Memory is one piece of one tensor.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ const PIECE: usize = 4 << 20;
 /// Bytes of an untouched run that are copied at once.
 const STRIDE: usize = 16 << 20;
 
-/// An output being written. Dropped before [`Rewrite::finish`], it leaves nothing behind.
+/// An output being written. Dropped before [`Rewrite::publish`], it leaves nothing behind.
 #[derive(Debug)]
 pub struct Rewrite<'a> {
     source: &'a Checkpoint,
@@ -132,6 +132,22 @@ impl<'a> Rewrite<'a> {
         Ok(())
     }
 
+    /// What a replaced tensor has become: f32 on the CPU, as it is stored. `None` of one that was not replaced.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read.
+    pub fn get(&self, name: &str) -> Result<Option<Tensor>> {
+        let replaced = self.source.info(name).filter(|_| self.replaced.contains(name));
+        let Some((info, storage)) = replaced.and_then(|info| Some((info, info.storage()?))) else { return Ok(None) };
+        let OutputShard { path, file } = &self.shards[info.shard];
+        let (mut bytes, mut values) = (vec![0; info.bytes.len()], vec![0.0; info.elements()]);
+        let mut file = file;
+        let read = file.seek(SeekFrom::Start(info.bytes.start as u64)).and_then(|_| file.read_exact(&mut bytes));
+        read.map_err(Error::io("read", path))?;
+        storage.decode(&bytes, &mut values);
+        Ok(Some(Tensor::from_vec(values, info.shape.as_slice(), &Device::Cpu)?))
+    }
+
     fn write_values(&mut self, name: &str, info: &TensorInfo, storage: StorageDtype, values: &[f32]) -> Result<()> {
         let mut bytes = vec![0; values.len().min(PIECE) * storage.size()];
         for (piece, values) in values.chunks(PIECE).enumerate() {
@@ -219,14 +235,6 @@ impl<'a> Rewrite<'a> {
         let Self { shards, staging, .. } = self;
         drop(shards);
         staging.commit()
-    }
-
-    /// [`Rewrite::complete`], then [`Rewrite::publish`].
-    ///
-    /// # Errors
-    /// [`Error::Io`]; the unfinished output is then removed.
-    pub fn finish(self) -> Result<()> {
-        self.publish()
     }
 
     /// Copies every run of untouched tensors of one shard.

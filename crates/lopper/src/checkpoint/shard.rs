@@ -53,6 +53,17 @@ impl Shard {
         &self.map
     }
 
+    /// Tells the kernel that these bytes are needed soon: it reads them while the program goes on.
+    pub fn prefetch(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if !range.is_empty() && range.end <= self.map.len() {
+            // advice may be refused, which costs time and nothing else
+            let _ = self.map.advise_range(memmap2::Advice::WillNeed, range.start, range.len());
+        }
+        #[cfg(not(unix))]
+        drop(range);
+    }
+
     /// Tells the kernel that these bytes are not needed for now. They are read again from the file when touched.
     pub fn release(&self, range: Range<usize>) {
         #[cfg(unix)]

@@ -120,7 +120,8 @@ pub(super) fn place(out: &Path, input: &Path) -> Result<PathBuf> {
 
 /// Creates a file of `size` bytes, with its space taken from the disk now, so that a long run does not end on a full one.
 pub(super) fn create_sized(path: &Path, size: u64) -> Result<File> {
-    let file = File::create(path).map_err(Error::io("create", path))?;
+    let opened = File::options().read(true).write(true).create(true).truncate(true).open(path);
+    let file = opened.map_err(Error::io("create", path))?;
     file.set_len(size).map_err(Error::io("reserve space for", path))?;
     #[cfg(target_os = "linux")]
     match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size.max(1)) {

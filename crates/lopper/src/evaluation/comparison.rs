@@ -7,7 +7,7 @@ use lopper_kernels::Precision;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::forward::{Asked, HEAD_BATCHES, Passage, asked, by_passage, groups, states};
+use super::forward::{Asked, HEAD_BATCHES, Passage, asked, by_passage, group_bytes, groups, states};
 use super::loglikelihood::not_a_number;
 use super::perplexity::{Perplexity, passages};
 use super::scores::{TaskScore, mean_and_error};
@@ -120,7 +120,7 @@ pub fn compare_texts(
     let mut windows = vec![Window::default(); all.len()];
     let heads = [reference.head()?, model.head()?];
     // both models' states are in memory together
-    let groups = groups(&all, 2 * model.spec().hidden.max(reference.spec().hidden));
+    let groups = groups(&all, 2 * model.spec().hidden.max(reference.spec().hidden), group_bytes(model.spec()));
     let count = groups.len() as f64;
     for (place, group) in groups.iter().enumerate() {
         let mut half = |decoder, part: f64| {

@@ -13,16 +13,22 @@ use rayon::prelude::*;
 use crate::autograd::{RotaryTable, Tape, read, write};
 use crate::calibration::AT_ONCE;
 use crate::error::{Error, Result};
-use crate::model::{Block, Decoder, NextToken, NoTap, Sequences, common_prefix};
+use crate::model::{Block, Decoder, DecoderSpec, NextToken, NoTap, Sequences, common_prefix};
 
-/// Hidden states held at a time, in bytes; more sequences are evaluated in several passes over the blocks.
-pub(crate) const GROUP_BYTES: usize = 192 << 20;
+/// Hidden states held at a time, in bytes, in a small model.
+const GROUP_BYTES: usize = 192 << 20;
 /// Rows that go through a block together, unless one sequence has more.
 pub(crate) const BATCH_ROWS: usize = 1024;
 /// Tokens that attention sees together, shared ones counted for each sequence.
 const BATCH_TOKENS: usize = 4 * BATCH_ROWS;
 /// Batches whose rows meet the head together.
 pub(crate) const HEAD_BATCHES: usize = 8;
+
+/// Bytes of hidden states held at a time; more sequences are evaluated in several passes over the blocks. As much as the larger a
+/// block is, and the longer a pass over the files.
+pub(crate) fn group_bytes(spec: &DecoderSpec) -> usize {
+    GROUP_BYTES.max(spec.block_weights() * size_of::<f32>())
+}
 
 /// A token sequence of which some predictions count.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,13 +93,13 @@ pub(super) struct Asked {
     pub members: Vec<usize>,
 }
 
-/// The batches of all passages, in groups whose hidden states fit in memory together.
-pub(super) fn groups(passages: &[Passage], hidden: usize) -> Vec<Vec<Batch>> {
+/// The batches of all passages, in groups whose hidden states, `width` numbers a row, take no more than `bytes`.
+pub(super) fn groups(passages: &[Passage], width: usize, bytes: usize) -> Vec<Vec<Batch>> {
     let mut groups: Vec<Vec<Batch>> = Vec::new();
     let mut rows = usize::MAX;
     for members in batches(passages) {
         let batch = Batch::new(passages, &members);
-        if rows.saturating_add(batch.ids.len()).saturating_mul(4 * hidden) > GROUP_BYTES {
+        if rows.saturating_add(batch.ids.len()).saturating_mul(size_of::<f32>() * width) > bytes {
             groups.push(Vec::new());
             rows = 0;
         }
@@ -215,7 +221,7 @@ pub fn next_tokens(
     }
     let mut found = vec![Vec::new(); passages.len()];
     let head = decoder.head()?;
-    let groups = groups(passages, decoder.spec().hidden);
+    let groups = groups(passages, decoder.spec().hidden, group_bytes(decoder.spec()));
     let total: usize = groups.iter().flatten().map(Batch::whole).sum();
     let mut done = 0;
     for group in groups {

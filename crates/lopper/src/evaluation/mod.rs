@@ -16,7 +16,7 @@ mod tasks;
 mod texts;
 
 pub use comparison::{ComparedTexts, TaskDifference, TextDifference, compare_tasks, compare_texts};
-pub(crate) use forward::{BATCH_ROWS, GROUP_BYTES, HEAD_BATCHES};
+pub(crate) use forward::{BATCH_ROWS, HEAD_BATCHES, group_bytes};
 pub use forward::{Passage, next_tokens};
 pub use loglikelihood::{Answer, Encoder, log_likelihoods};
 pub use output::{harness, records};

@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use super::{Sizes, Texts};
 use crate::calibration::{AT_ONCE, Needs};
-use crate::evaluation::{BATCH_ROWS, GROUP_BYTES, HEAD_BATCHES};
+use crate::evaluation::{BATCH_ROWS, HEAD_BATCHES, group_bytes};
 use crate::model::{HEAD_ROWS, HEAD_TOKENS};
 use crate::model::{LinearRole, Part};
-use crate::plan::{Inputs, RetrainingObjective};
+use crate::plan::{Granularity, Inputs, PruningGranularity, RetrainingObjective};
 use crate::schedule::{Step, batch};
 
 /// Bytes of an f32.
@@ -67,39 +67,60 @@ impl Sizes<'_> {
         }
     }
 
-    /// All streams of hidden states.
-    fn streams(&self) -> Item {
-        let bytes = self.plan.compute.hidden_states.bytes();
+    /// Hidden states of the calibration windows, or what of them is on its way from the disk.
+    pub(super) fn states(&self, bytes: u64) -> Item {
+        if !self.on_disk {
+            return Item { name: "hidden states of the calibration windows", bytes };
+        }
+        let row = self.spec.hidden as u64 * self.plan.compute.hidden_states.bytes();
+        let moving = (self.batch_tokens() * row).min(self.stream()).min(bytes);
+        Item { name: "hidden states on their way from the disk", bytes: moving }
+    }
+
+    /// Bytes of all streams of hidden states.
+    fn streams(&self) -> u64 {
         let second = self.schedule.dense_stream || self.plan.calibration.inputs == Inputs::Dense;
         // a window that is pruned piece by piece remembers where it began
         let start = self.schedule.steps(1).iter().any(|step| matches!(step, Step::Preview(_)));
         let streams = if self.schedule.calibrates { 1 + u64::from(second) + u64::from(start) } else { 0 };
-        let tokens = (self.windows * self.seqlen) as u64;
-        Item {
-            name: "hidden states of the calibration windows",
-            bytes: streams * tokens * self.spec.hidden as u64 * bytes,
-        }
+        streams * self.stream()
+    }
+
+    /// Bytes of one stream.
+    pub(super) fn stream(&self) -> u64 {
+        (self.windows * self.seqlen * self.spec.hidden) as u64 * self.plan.compute.hidden_states.bytes()
+    }
+
+    /// Bytes that wait on the disk; a stream that moves on is there twice for a while.
+    pub(super) fn scratch(&self) -> u64 {
+        self.streams().max(self.retraining_streams()) + self.stream() + self.captured_bytes() + self.copies()
     }
 
     /// Dense and pruned weights of a block, with masks; of the blocks of a window before it only what is kept.
-    fn block(&self) -> Item {
+    /// A window that trains has let go of the dense weights.
+    fn block(&self, trains: bool) -> Item {
         let weights = self.weights(Part::Attention) + self.weights(Part::Mlp);
         let before = self.span() - 1;
+        let dense = if trains && self.plan.reconstruction.granularity != Granularity::Matrix { 0 } else { F32 };
         let name = if before > 0 {
             "blocks of a window with their masks"
         } else {
             "one block, dense and pruned, with its masks"
         };
-        Item { name, bytes: weights * (2 * F32 + 1) + before * weights * (F32 + 1) }
+        Item { name, bytes: weights * (dense + F32 + 1) + before * weights * (F32 + 1) }
     }
 
-    /// Gram matrices of all inputs of a block, packed f64, and the factors of their inverses, for those who need them.
+    /// Gram matrices of the inputs of a block, packed f64, and the factors of their inverses, for those who need them. A half that
+    /// has trained lets go of its own.
     fn grams(&self, needs: Needs) -> Item {
         let gram = |n: u64| n * (n + 1) / 2 * 8;
         let factor = |n: u64| if needs == Needs::InverseHessian { n * n * F32 } else { 0 };
-        let all = [Part::Attention, Part::Mlp].into_iter().flat_map(|part| self.inputs(part));
-        let bytes = if needs >= Needs::Gram { all.map(|n| gram(n) + factor(n)).sum() } else { 0 };
-        Item { name: "Gram matrices of the block's inputs", bytes }
+        let half = |part| self.inputs(part).into_iter().map(|n| gram(n) + factor(n)).sum::<u64>();
+        let [attention, mlp] = [Part::Attention, Part::Mlp].map(half);
+        let by_half = self.plan.reconstruction.granularity == Granularity::Submodule
+            && self.plan.pruning.granularity == PruningGranularity::Submodule;
+        let bytes = if by_half { attention.max(mlp) } else { attention + mlp };
+        Item { name: "Gram matrices of the inputs at hand", bytes: if needs >= Needs::Gram { bytes } else { 0 } }
     }
 
     /// A pass over the dense model: one stream of the windows that train, a block, and its scores.
@@ -112,7 +133,7 @@ impl Sizes<'_> {
         let activations = activations * self.batch_tokens() * F32;
         let weights: u64 = parts.map(|part| self.weights(part)).iter().sum();
         let items = vec![
-            Item { name: "hidden states of the calibration windows", bytes: states },
+            self.states(states),
             Item { name: "one block", bytes: weights * F32 },
             Item { name: "scores of a block", bytes: weights * F32 },
             Item { name: "activations of one batch", bytes: activations.max(self.inverting(needs)) },
@@ -137,11 +158,11 @@ impl Sizes<'_> {
         let mut phases = vec![Phase { name: "reading the texts", items: Vec::new() }];
         phases.extend(self.schedule.survey.map(|needs| self.surveying(needs)));
         if self.schedule.calibrates && self.schedule.needs != Needs::Nothing {
-            phases.push(self.compressing("calibrating a block", self.calibrating()));
+            phases.push(self.compressing("calibrating a block", false, self.calibrating()));
         }
-        phases.push(self.compressing("choosing and compensating in a block", self.solving()));
+        phases.push(self.compressing("choosing and compensating in a block", false, self.solving()));
         if self.trains() {
-            phases.push(self.compressing("training a window", self.training()));
+            phases.push(self.compressing("training a window", true, self.training()));
         }
         if self.plan.retraining.objective != RetrainingObjective::None {
             phases.push(Phase { name: "training the whole model", items: self.retraining() });
@@ -161,9 +182,9 @@ impl Sizes<'_> {
     }
 
     /// A phase of pruning a block: `own` beside what all of them hold.
-    fn compressing(&self, name: &'static str, own: Vec<Item>) -> Phase {
+    fn compressing(&self, name: &'static str, trains: bool, own: Vec<Item>) -> Phase {
         let grams = self.grams(self.schedule.needs);
-        Phase { name, items: [vec![self.streams(), self.block(), grams], own].concat() }
+        Phase { name, items: [vec![self.states(self.streams()), self.block(trains), grams], own].concat() }
     }
 
     /// A forward pass over one batch, and the f32 sums of the Gram matrices at hand.
@@ -201,7 +222,7 @@ impl Sizes<'_> {
     /// Hidden states of a group of windows.
     fn scored_states(&self, scored_tokens: usize) -> Item {
         let (length, row) = (self.plan.evaluation_seqlen(self.spec) as u64, self.spec.hidden as u64 * F32);
-        let bytes = (GROUP_BYTES as u64).max(length * row).min(scored_tokens as u64 * row);
+        let bytes = (group_bytes(self.spec) as u64).max(length * row).min(scored_tokens as u64 * row);
         Item { name: "hidden states of a group of windows", bytes }
     }
 

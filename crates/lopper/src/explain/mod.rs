@@ -1,6 +1,7 @@
 //! What a run will take, from plan and model alone: bytes by phase and floating-point operations by stage. Pure functions
 //! that mirror what `prune` allocates and multiplies; elementwise work and allocator overhead are not counted.
 
+mod budget;
 mod memory;
 mod training;
 mod work;
@@ -12,6 +13,7 @@ use crate::model::{DecoderSpec, LinearRole, Part};
 use crate::plan::{Granularity, Plan};
 use crate::schedule::{Schedule, lower_rungs, rung_before_retraining};
 
+pub use budget::Budget;
 pub use memory::{Item, Phase};
 pub use work::Work;
 
@@ -22,6 +24,8 @@ pub struct Estimate {
     pub phases: Vec<Phase>,
     /// What is computed in each stage.
     pub work: Vec<Work>,
+    /// Bytes of the hidden states that wait on the disk; 0 where they are in memory.
+    pub scratch: u64,
 }
 
 /// What is known of the texts before anything runs.
@@ -33,26 +37,53 @@ pub struct Texts {
     pub largest_bytes: u64,
 }
 
+impl Texts {
+    /// Of a plan whose texts have these lengths in tokens.
+    pub fn of(plan: &Plan, spec: &DecoderSpec, lengths: &[usize]) -> Self {
+        Self { scored_tokens: scored_tokens(plan, spec, lengths), largest_bytes: largest_text(plan) }
+    }
+}
+
 impl Estimate {
-    /// Estimates the run of `plan` on a model.
+    /// Estimates the run of `plan` on a model with so many bytes of memory: hidden states wait on the disk where they would not
+    /// fit, and where it helps.
     ///
     /// # Errors
     /// If the plan names an unknown method.
-    pub fn new(plan: &Plan, spec: &DecoderSpec, texts: Texts) -> Result<Self> {
-        let sizes = Sizes::new(plan, spec)?;
-        let phases = sizes.phases(texts);
-        Ok(Self { phases, work: sizes.work(texts.scored_tokens)? })
+    pub fn new(plan: &Plan, spec: &DecoderSpec, texts: Texts, memory: Option<u64>) -> Result<Self> {
+        let (mut sizes, fits) = (Sizes::new(plan, spec)?, |bytes| memory.is_none_or(|memory| bytes <= memory));
+        let mut phases = sizes.phases(texts);
+        if !fits(peak(&phases)) {
+            sizes.on_disk = true;
+            phases = sizes.phases(texts);
+        }
+        let scratch = if sizes.on_disk { sizes.scratch() } else { 0 };
+        Ok(Self { phases, work: sizes.work(texts.scored_tokens)?, scratch })
     }
 
-    /// The phase that needs most.
-    pub fn peak(&self) -> Option<&Phase> {
-        self.phases.iter().max_by_key(|phase| phase.bytes())
+    /// Bytes of the phase that needs most.
+    pub fn peak(&self) -> u64 {
+        peak(&self.phases)
     }
 
     /// Operations of all stages.
     pub fn flops(&self) -> f64 {
         self.work.iter().map(|work| work.flops).sum()
     }
+}
+
+fn peak(phases: &[Phase]) -> u64 {
+    phases.iter().map(Phase::bytes).max().unwrap_or(0)
+}
+
+/// Bytes of the largest text file; a line of JSONL, and the built-in text, count as small.
+fn largest_text(plan: &Plan) -> u64 {
+    let (calibration, evaluation) = (&plan.calibration, &plan.evaluation);
+    let files =
+        [&calibration.files, &calibration.wikitext, &evaluation.texts, &evaluation.wikitext].into_iter().flatten();
+    let whole =
+        files.filter(|file| file.extension().is_none_or(|extension| !extension.to_string_lossy().contains("json")));
+    whole.filter_map(|file| std::fs::metadata(file).ok()).map(|facts| facts.len()).max().unwrap_or(0)
 }
 
 /// Tokens that one evaluation of the plan scores, given the length of each text in tokens.
@@ -81,12 +112,15 @@ struct Sizes<'a> {
     seqlen: usize,
     /// Calibration windows, held-out ones included.
     windows: usize,
+    /// Whether hidden states wait on the disk.
+    on_disk: bool,
 }
 
 impl<'a> Sizes<'a> {
     fn new(plan: &'a Plan, spec: &'a DecoderSpec) -> Result<Self> {
         let windows = plan.calibration.samples + plan.calibration.held_out;
-        Ok(Self { plan, spec, schedule: Schedule::new(plan)?, seqlen: plan.calibration_seqlen(spec), windows })
+        let (schedule, seqlen) = (Schedule::new(plan)?, plan.calibration_seqlen(spec));
+        Ok(Self { plan, spec, schedule, seqlen, windows, on_disk: false })
     }
 
     fn trains(&self) -> bool {

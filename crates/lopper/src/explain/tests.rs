@@ -37,13 +37,13 @@ fn plan() -> Plan {
 }
 
 fn bytes(plan: &Plan, phase: &str, item: &str) -> Option<u64> {
-    let estimate = Estimate::new(plan, &spec(), Texts::default()).expect("plan");
+    let estimate = Estimate::new(plan, &spec(), Texts::default(), None).expect("plan");
     let phase = estimate.phases.iter().find(|known| known.name.contains(phase))?.clone();
     phase.items.iter().find(|known| known.name.contains(item)).map(|item| item.bytes)
 }
 
 fn flops(plan: &Plan, stage: &str) -> f64 {
-    let estimate = Estimate::new(plan, &spec(), Texts::default()).expect("plan");
+    let estimate = Estimate::new(plan, &spec(), Texts::default(), None).expect("plan");
     estimate.work.iter().find(|work| work.stage == stage).map_or(f64::NAN, |work| work.flops)
 }
 
@@ -51,10 +51,14 @@ fn flops(plan: &Plan, stage: &str) -> f64 {
 fn memory_is_the_sum_of_what_is_alive() {
     // 8 windows of 10 tokens of width 8 in f32, dense and pruned
     assert_eq!(bytes(&plan(), "training", "hidden states"), Some(2 * 8 * 10 * 8 * 4));
-    // f32 twice and a mask byte
-    assert_eq!(bytes(&plan(), "training", "one block"), Some(640 * 9));
-    // three inputs of width 8, one of 16, lower triangles in f64
-    assert_eq!(bytes(&plan(), "training", "Gram"), Some(8 * (3 * 36 + 136)));
+    // f32 twice and a mask byte; once when targets are made
+    assert_eq!(bytes(&plan(), "choosing", "one block"), Some(640 * 9));
+    assert_eq!(bytes(&plan(), "training", "one block"), Some(640 * 5));
+    // of the feed-forward half an input of width 8 and one of 16, lower triangles in f64; with the block three of 8
+    assert_eq!(bytes(&plan(), "training", "Gram"), Some(8 * (36 + 136)));
+    let mut block = plan();
+    block.reconstruction.granularity = Granularity::Block;
+    assert_eq!(bytes(&block, "training", "Gram"), Some(8 * (3 * 36 + 136)));
     // the feed-forward half is the larger
     assert_eq!(bytes(&plan(), "training", "gradients"), Some(384 * 4));
     assert_eq!(bytes(&plan(), "training", "moments"), Some(384 * 8));
@@ -163,7 +167,7 @@ fn texts_are_scored_in_whole_windows() {
     assert_eq!(scored_tokens(&plan, &spec(), &[99, 10]), 100);
     plan.evaluation.windows = Some(2);
     assert_eq!(scored_tokens(&plan, &spec(), &[99, 10]), 30);
-    let estimate = Estimate::new(&plan, &spec(), Texts { scored_tokens: 30, largest_bytes: 1000 }).expect("plan");
+    let estimate = Estimate::new(&plan, &spec(), Texts { scored_tokens: 30, largest_bytes: 1000 }, None).expect("plan");
     let evaluate = estimate.work.iter().find(|work| work.stage == "evaluate").expect("scored");
     // dense and final: two blocks and the head of 32 × 8
     let items = |phase: &str| estimate.phases.iter().find(|known| known.name == phase).expect("phase").items.clone();
@@ -172,4 +176,20 @@ fn texts_are_scored_in_whole_windows() {
     assert_eq!(of("scoring: the head", "the head's pages"), Some(32 * 8 * 2));
     assert_eq!(of("reading the texts", "largest text"), Some(112_000));
     assert_eq!(evaluate.flops, 2.0 * 30.0 * (2.0 * (2.0 * 640.0 + 160.0) + 2.0 * 256.0));
+}
+
+#[test]
+fn states_go_to_the_disk_where_they_do_not_fit() {
+    let (plan, spec) = (plan(), spec());
+    let estimate = |memory| Estimate::new(&plan, &spec, Texts::default(), memory).expect("plan");
+    let peak = estimate(None).peak();
+    assert_eq!((estimate(Some(peak)).scratch, estimate(Some(peak)).peak()), (0, peak));
+    // two streams of 8 windows of 10 tokens, one of them twice; what the 384 numbers of the larger half were, and the best of them
+    let less = estimate(Some(peak - 1));
+    assert_eq!(less.scratch, 3 * 8 * 10 * 8 * 4 + 2 * 384 * 4);
+    assert!(less.peak() < peak);
+    let training = less.phases.iter().find(|phase| phase.name == "training a window").expect("trains");
+    let names: Vec<_> = training.items.iter().map(|item| item.name).collect();
+    assert!(names.contains(&"hidden states on their way from the disk"), "{names:?}");
+    assert!(!names.contains(&"a copy to fall back on"), "{names:?}");
 }

@@ -16,18 +16,39 @@ impl Sizes<'_> {
         self.plan.reconstruction.granularity.span().clamp(1, self.spec.blocks.max(1)) as u64
     }
 
-    /// Snapshot, gradients and moments of the window at hand, and the activations of one batch.
-    pub(super) fn training(&self) -> Vec<Item> {
+    /// Numbers that train in a window.
+    fn trained_in_window(&self) -> u64 {
         let plan = &self.plan.reconstruction;
         let half =
             |part| self.trained(plan.parameters, LinearRole::ALL.into_iter().filter(move |role| role.part() == part));
         let block = HALVES.map(half);
         let alone = |role| self.trained(plan.parameters, std::iter::once(role));
-        let trained = match plan.granularity {
+        match plan.granularity {
+            Granularity::None => 0,
             Granularity::Matrix => LinearRole::ALL.map(alone).into_iter().max().unwrap_or(0),
-            Granularity::None | Granularity::Submodule => block[0].max(block[1]),
+            Granularity::Submodule => block[0].max(block[1]),
             _ => self.span() * (block[0] + block[1]),
-        };
+        }
+    }
+
+    /// Numbers that train in the whole model.
+    fn trained_in_model(&self) -> u64 {
+        let plan = &self.plan.retraining;
+        let trains = plan.objective != RetrainingObjective::None;
+        let block = self.trained(plan.parameters, LinearRole::ALL.into_iter());
+        if trains { self.spec.blocks as u64 * block } else { 0 }
+    }
+
+    /// Bytes of what a window was, and of the best that it has become: of the larger of all windows.
+    pub(super) fn copies(&self) -> u64 {
+        let copies = |numbers: u64, epochs: usize| numbers * F32 * if epochs > 1 { 2 } else { 1 };
+        let window = copies(self.trained_in_window(), self.plan.reconstruction.epochs);
+        window.max(copies(self.trained_in_model(), self.plan.retraining.epochs))
+    }
+
+    /// Snapshot, gradients and moments of the window at hand, and the activations of one batch.
+    pub(super) fn training(&self) -> Vec<Item> {
+        let plan = &self.plan.reconstruction;
         let tokens = (plan.batch * self.seqlen) as u64;
         let boundaries = self.span() * tokens * self.spec.hidden as u64 * F32;
         let activations = match plan.granularity {
@@ -37,7 +58,7 @@ impl Sizes<'_> {
             }
             _ => HALVES.map(|part| self.activations(part, true)).iter().sum(),
         };
-        let mut items = self.states_of_training(trained, plan.parameters, plan.epochs);
+        let mut items = self.states_of_training(self.trained_in_window(), plan.parameters, plan.epochs);
         items.push(Item {
             name: "activations of one batch, forward and backward",
             bytes: activations * tokens * F32 + if self.span() > 1 { boundaries } else { 0 },
@@ -55,24 +76,30 @@ impl Sizes<'_> {
     pub(super) fn retraining(&self) -> Vec<Item> {
         let (plan, blocks) = (&self.plan.retraining, self.spec.blocks as u64);
         let weights = blocks * HALVES.map(|part| self.weights(part)).iter().sum::<u64>();
-        let trained = blocks * self.trained(plan.parameters, LinearRole::ALL.into_iter());
         let (h, tokens) = (self.spec.hidden as u64, (plan.batch * self.seqlen) as u64);
         let head = (self.spec.vocabulary.max(1) as u64) * h * F32;
-        let stored = self.plan.compute.hidden_states.bytes();
-        let streams = (1 + u64::from(self.is_taught())) * (self.windows * self.seqlen) as u64 * h * stored;
         let block: u64 = HALVES.map(|part| self.activations(part, true)).iter().sum();
         let logits = (HEAD_TOKENS * self.spec.vocabulary) as u64 * F32 * (2 + u64::from(self.is_taught()));
         let mut items = vec![
-            Item { name: "hidden states of the calibration windows", bytes: streams },
+            self.states(self.retraining_streams()),
             Item { name: "the whole model with its masks, and the head", bytes: weights * (F32 + 1) + head },
         ];
-        items.extend(self.states_of_training(trained, plan.parameters, plan.epochs));
+        items.extend(self.states_of_training(self.trained_in_model(), plan.parameters, plan.epochs));
         items.push(Item {
             name: "activations of one batch in one block, states between blocks",
             bytes: tokens * F32 * (block + blocks * h),
         });
         items.push(Item { name: "logits of some tokens with their gradient", bytes: logits });
         items
+    }
+
+    /// Bytes of the hidden states that retraining reads.
+    pub(super) fn retraining_streams(&self) -> u64 {
+        let streams = match self.plan.retraining.objective {
+            RetrainingObjective::None => 0,
+            _ => 1 + u64::from(self.is_taught()),
+        };
+        streams * self.stream()
     }
 
     /// What is kept of so many numbers that train.
@@ -82,9 +109,10 @@ impl Sizes<'_> {
             OptimizerKind::Sgd => ("momentum", trained * F32),
             OptimizerKind::Adafactor => ("a copy of the largest gradient", self.largest() * F32),
         };
+        let copies = if self.on_disk { 0 } else { trained * F32 * if epochs > 1 { 2 } else { 1 } };
         let adapted = if parameters.adapter.is_some() { 3 * self.largest() * F32 } else { 0 };
         vec![
-            Item { name: "a copy to fall back on", bytes: trained * F32 * if epochs > 1 { 2 } else { 1 } },
+            Item { name: "a copy to fall back on", bytes: copies },
             Item { name: "gradients", bytes: trained * F32 },
             Item { name, bytes: moments },
             Item { name: "adapted weights and their gradients", bytes: adapted },
@@ -116,12 +144,18 @@ impl Sizes<'_> {
 
     /// Where matrices train one by one: inputs and targets of the one at hand, of every window.
     fn captured(&self) -> Item {
-        let bytes = self.plan.compute.hidden_states.bytes();
+        let bytes = if self.on_disk { 0 } else { self.captured_bytes() };
+        Item { name: "inputs and targets of a matrix", bytes }
+    }
+
+    /// Bytes of those inputs and targets.
+    pub(super) fn captured_bytes(&self) -> u64 {
+        if self.plan.reconstruction.granularity != Granularity::Matrix {
+            return 0;
+        }
         let twice = u64::from(self.schedule.dense_stream);
         let of = |role| self.widths(role) + twice * self.spec.shape(role).1 as u64;
         let widest = LinearRole::ALL.map(of).into_iter().max().unwrap_or(0);
-        let tokens = (self.windows * self.seqlen) as u64;
-        let matrices = self.plan.reconstruction.granularity == Granularity::Matrix;
-        Item { name: "inputs and targets of a matrix", bytes: if matrices { widest * tokens * bytes } else { 0 } }
+        widest * (self.windows * self.seqlen) as u64 * self.plan.compute.hidden_states.bytes()
     }
 }

@@ -123,10 +123,25 @@ impl Decoder {
         Ok(tensor)
     }
 
+    /// Loads the weight of a linear layer, f32.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn load_weight(&self, id: LinearId) -> Result<Tensor> {
+        self.load(&Self::weight_name(id))
+    }
+
+    /// Has the system read a block from the disk while the program goes on; beyond the last there is nothing to do.
+    pub fn prefetch_block(&self, index: usize) {
+        for role in LinearRole::ALL.into_iter().filter(|_| index < self.spec.blocks) {
+            self.checkpoint.prefetch(&Self::weight_name(LinearId { block: index, role }));
+        }
+    }
+
     fn load_linear(&self, block: usize, role: LinearRole) -> Result<Linear> {
         let id = LinearId { block, role };
         let bias = self.spec.has_bias(role).then(|| self.load(&Self::bias_name(id))).transpose()?;
-        Ok(Linear { weight: self.load(&Self::weight_name(id))?, bias })
+        Ok(Linear { weight: self.load_weight(id)?, bias })
     }
 
     /// Loads the norm whose weight has this name.

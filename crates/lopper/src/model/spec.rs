@@ -68,6 +68,11 @@ impl DecoderSpec {
         }
     }
 
+    /// Weights of the linear layers of a block.
+    pub fn block_weights(&self) -> usize {
+        LinearRole::ALL.into_iter().map(|role| self.shape(role)).map(|(d_out, d_in)| d_out * d_in).sum()
+    }
+
     /// Whether a linear layer has a bias.
     pub fn has_bias(&self, role: LinearRole) -> bool {
         match role {

@@ -19,6 +19,11 @@ impl Allocation {
         self.0.get(&id)?.as_ref()
     }
 
+    /// Takes over what another one has for the first `blocks` blocks.
+    pub fn take_blocks(&mut self, other: &Self, blocks: usize) {
+        self.0.extend(other.0.iter().filter(|(id, _)| id.block < blocks).map(|(&id, &pattern)| (id, pattern)));
+    }
+
     /// Every matrix with its pattern, in the order of the model; `None` stays dense.
     pub fn iter(&self) -> impl Iterator<Item = (LinearId, Option<&Pattern>)> {
         self.0.iter().map(|(&id, pattern)| (id, pattern.as_ref()))

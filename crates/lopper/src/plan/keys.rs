@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use lopper_kernels::Precision;
 use serde::{Deserialize, Serialize};
 
-use super::{ReconstructionPlan, RetrainingPlan, Rule};
+use super::{ByteSize, ReconstructionPlan, RetrainingPlan, Rule};
 use crate::calibration::{HiddenDtype, Sampling};
 use crate::method::{Order, SolverSettings};
 use crate::sparsity::Extent;
@@ -166,6 +166,9 @@ pub struct ComputePlan {
     /// Worker threads; all cores if absent. The result does not depend on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
+    /// Memory that the run may take; what is free, but for a margin, if absent. The result does not depend on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<ByteSize>,
 }
 
 /// How linear layers multiply.
@@ -218,7 +221,8 @@ impl Default for PruningPlan {
 
 impl Default for ComputePlan {
     fn default() -> Self {
-        Self { dtype: ComputeDtype::F32, hidden_states: HiddenDtype::F32, device: "cpu".into(), threads: None }
+        let (dtype, hidden_states) = (ComputeDtype::F32, HiddenDtype::F32);
+        Self { dtype, hidden_states, device: "cpu".into(), threads: None, memory: None }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The whole run as data. A [`Plan`] that [`Plan::validate`] accepted contradicts neither itself nor the model.
 
 mod allocation;
+mod byte_size;
 mod keys;
 mod rules;
 mod targets;
@@ -18,6 +19,7 @@ use crate::sparsity::{Extent, Pattern};
 use rules::Request;
 
 pub use allocation::{Allocation, Measured};
+pub use byte_size::ByteSize;
 pub use keys::{
     CalibrationPlan, ComputeDtype, ComputePlan, EvaluationPlan, Inputs, Plan, PruningGranularity, PruningPlan, Ratios,
 };

@@ -41,6 +41,19 @@ impl BlockState {
         self.statistics.clear();
     }
 
+    /// Lets go of the dense weights of a half whose targets are made.
+    pub fn forget_dense_half(&mut self, part: Part) {
+        match part {
+            Part::Attention => self.dense.attention = self.pruned.attention.clone(),
+            Part::Mlp => self.dense.mlp = self.pruned.mlp.clone(),
+        }
+    }
+
+    /// Lets go of what is known of the inputs of a half.
+    pub fn forget_inputs(&mut self, part: Part) {
+        self.statistics.retain(|role, _| role.part() != part);
+    }
+
     /// What the inputs of this layer were; layers that read one input share it.
     pub fn inputs_of(&self, role: LinearRole) -> Option<&InputStatistics> {
         self.statistics.get(&Self::first_reader(role))

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use candle_core::Tensor;
 
 use crate::autograd::{RotaryTable, Tape};
-use crate::calibration::{HiddenStates, InputStatistics, Needs, SeenInputs, StatisticsTap};
+use crate::calibration::{InputStatistics, Needs, SeenInputs, StatisticsTap};
 use crate::checkpoint::Rewrite;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::method::{LayerProblem, SelectThenRepair, SolutionFacts, to_vec};
 use crate::model::{Decoder, LinearId, LinearRole, Part, Sequences};
 use crate::plan::{Allocation, Plan};
@@ -44,7 +44,7 @@ pub(super) fn compress(
     if journal.blocks() >= blocks {
         return Ok(journal.record(allocation));
     }
-    let mut run = Compression::new(job, (plan, allocation), decoder, &schedule, journal)?;
+    let mut run = Compression::new(job, (plan, allocation), decoder, &schedule, (journal, &mut *rewrite))?;
     let stage = format!("pruning {blocks} blocks");
     run.job.observer.event(Event::Stage { name: &stage });
     let span = schedule.granularity.span().min(blocks).max(1);
@@ -78,20 +78,18 @@ impl<'j, 'o> Compression<'j, 'o> {
         (plan, allocation): (&'j Plan, &'j Allocation),
         decoder: &'j Decoder,
         schedule: &'j Schedule,
-        journal: &Journal,
+        (journal, rewrite): (&Journal, &mut Rewrite),
     ) -> Result<Self> {
         let keeps_dense = schedule.dense_stream && !schedule.restarts();
-        let begin = |job: &Job| {
-            let inputs = HiddenStates::embed(decoder, &job.samples, plan.compute.hidden_states)?;
-            let dense = keeps_dense.then(|| inputs.clone());
-            Ok::<_, Error>(Some((inputs, dense)))
+        let kept = journal.states([schedule.calibrates, keeps_dense], decoder.device(), &job.storage)?;
+        let embed = || schedule.calibrates.then(|| Streams::embed(job, plan, decoder, keeps_dense)).transpose();
+        let (from, streams) = match kept {
+            Some((blocks, [inputs, dense])) => (blocks, inputs.map(|inputs| Streams::new(inputs, dense))),
+            None => (0, embed()?),
         };
-        let states = match journal.states([schedule.calibrates, keeps_dense], decoder.device())? {
-            Some([inputs, dense]) => inputs.map(|inputs| (inputs, dense)),
-            None if schedule.calibrates => begin(job)?,
-            None => None,
-        };
-        let streams = states.map(|(inputs, dense)| Streams { inputs, start: None, dense, next: None, captured: None });
+        let catch_up =
+            |streams: Streams| streams.after(from..journal.blocks(), job, plan, (decoder, rewrite), schedule);
+        let streams = streams.map(catch_up).transpose()?;
         let rotary = decoder.rotary(plan.calibration_seqlen(decoder.spec()))?;
         Ok(Self {
             method: plan.method()?,
@@ -116,6 +114,7 @@ impl<'j, 'o> Compression<'j, 'o> {
                         // what windows should give has passed through the dense blocks before
                         states.iter_mut().for_each(BlockState::forget_dense);
                         states.push(BlockState::load(self.decoder, first + block)?);
+                        self.decoder.prefetch_block(first + block + 1);
                     }
                     self.prune(&mut states[*block], parts)?;
                 }

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use candle_core::Device;
 
-use crate::calibration::draw_windows;
+use crate::calibration::{Storage, draw_windows};
 use crate::checkpoint::Checkpoint;
 use crate::device;
 use crate::error::{Error, Result};
 use crate::evaluation::{ScoredText, Suite, Windows, open_tokenizer, tokenize};
+use crate::explain::{Budget, Estimate, Texts};
 use crate::model::{Decoder, DecoderSpec};
 use crate::plan::Plan;
 use crate::progress::{Event, Observer};
@@ -22,6 +23,10 @@ pub(super) struct Job<'a> {
     pub samples: Vec<Vec<u32>>,
     suite: Suite,
     precision: lopper_kernels::Precision,
+    /// Where hidden states are kept.
+    pub storage: Storage,
+    /// Bytes of the disk that they may take.
+    pub scratch: u64,
     pub timings: Timings,
     pub warnings: Vec<String>,
     pub observer: &'a mut (dyn Observer + Send),
@@ -54,7 +59,24 @@ impl<'a> Job<'a> {
             observer.event(Event::Warning(warning));
         }
         let precision = plan.compute.dtype.precision();
-        Ok(Self { device, samples, suite, precision, timings, warnings, observer })
+        let (storage, scratch) = (Storage::Memory, 0);
+        Ok(Self { device, samples, suite, precision, storage, scratch, timings, warnings, observer })
+    }
+
+    /// Keeps hidden states on the disk of the output where they would not fit in memory.
+    pub fn fit(&mut self, plan: &Plan, spec: &DecoderSpec, out: &Path) -> Result<()> {
+        let lengths: Vec<usize> = self.suite.texts.iter().map(|text| text.tokens.len()).collect();
+        let budget = Budget::of(plan);
+        let estimate = Estimate::new(plan, spec, Texts::of(plan, spec, &lengths), budget.bytes())?;
+        if let Some(warning) = budget.check(&estimate)? {
+            self.warn(warning);
+        }
+        if estimate.scratch > 0 {
+            let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+            self.storage = Storage::on_disk(parent.unwrap_or(Path::new(".")))?;
+            self.scratch = estimate.scratch;
+        }
+        Ok(())
     }
 
     /// Scores a model on every text and task.

@@ -17,14 +17,15 @@ use lopper_kernels::dispatch::Tier;
 
 use crate::checkpoint::{Checkpoint, Rewrite, Unfinished};
 use crate::error::{Error, Result};
+use crate::machine::peak_memory;
 use crate::model::Decoder;
 use crate::plan::{Allocation, Plan, RetrainingObjective};
 use crate::progress::{Event, Observer};
-use crate::report::{ModelFacts, Report, Rung, Stage, peak_memory};
+use crate::report::{ModelFacts, Report, Rung, Stage};
 use crate::schedule::{Schedule, lower_rungs, rung_before_retraining, rung_name};
 use compress::{Record, compress};
 use job::Job;
-use journal::Journal;
+use journal::{Identity, Journal, MODEL, SECOND};
 use retrain::retrain;
 use survey::allocate;
 
@@ -35,17 +36,39 @@ use survey::allocate;
 /// # Errors
 /// Whatever is wrong with plan, model or texts, before anything is computed; later only if the machine fails.
 pub fn prune(plan: &Plan, model: &Path, out: &Path, observer: &mut (dyn Observer + Send)) -> Result<Report> {
-    let started = Instant::now();
-    in_pool(plan.compute.threads, || {
-        let mut job = Job::open(plan, model, observer)?;
-        let decoder = Decoder::open(Checkpoint::open(model)?, job.device.clone())?;
+    go_on(plan, model, out, None, observer)
+}
+
+/// As [`prune`], where an interrupted run has left more than the first `blocks` blocks of `out`: keeps those, and does the others
+/// by this plan, which may prune and train otherwise.
+///
+/// # Errors
+/// As [`prune`], and where no such run was left: one with the same model, texts, calibration and way to compute.
+pub fn redo_from(
+    blocks: usize,
+    plan: &Plan,
+    model: &Path,
+    out: &Path,
+    observer: &mut (dyn Observer + Send),
+) -> Result<Report> {
+    go_on(plan, model, out, Some(blocks), observer)
+}
+
+fn go_on(
+    plan: &Plan,
+    model: &Path,
+    out: &Path,
+    redo: Option<usize>,
+    observer: &mut (dyn Observer + Send),
+) -> Result<Report> {
+    opened(plan, model, out, observer, |mut job, decoder, started| {
         let place = Unfinished::open(out, model)?;
-        let report = decoder.checkpoint().fingerprint().and_then(|identity| {
-            let named = fingerprint(plan, &decoder, &identity, &job)?;
-            let journal = Journal::open(&place, named, plan, &mut job, started)?;
-            run(job, plan, &decoder, identity, out, journal)
+        let report = decoder.checkpoint().fingerprint().and_then(|fingerprint| {
+            let identity = identity(plan, decoder, &fingerprint, &job, redo)?;
+            let journal = Journal::open(&place, identity, redo, plan, &mut job, started)?;
+            run(job, plan, decoder, fingerprint, out, journal)
         });
-        if report.is_ok() || !Journal::is_in(&place) {
+        if report.is_ok() || !Journal::is_in(place.directory()) {
             Journal::end(place);
         }
         report
@@ -64,23 +87,37 @@ pub fn prune_knowing(
     out: &Path,
     observer: &mut (dyn Observer + Send),
 ) -> Result<Report> {
+    opened(plan, model, out, observer, |job, decoder, started| {
+        let fingerprint = decoder.checkpoint().fingerprint()?;
+        run(job, plan, decoder, fingerprint, out, Journal::of_scores(dense, started))
+    })
+}
+
+/// Opens and checks what a run reads, and runs it.
+fn opened(
+    plan: &Plan,
+    model: &Path,
+    out: &Path,
+    observer: &mut (dyn Observer + Send),
+    run: impl FnOnce(Job, &Decoder, Instant) -> Result<Report> + Send,
+) -> Result<Report> {
     let started = Instant::now();
     in_pool(plan.compute.threads, || {
-        let job = Job::open(plan, model, observer)?;
+        let mut job = Job::open(plan, model, observer)?;
         let decoder = Decoder::open(Checkpoint::open(model)?, job.device.clone())?;
-        let identity = decoder.checkpoint().fingerprint()?;
-        run(job, plan, &decoder, identity, out, Journal::of_scores(dense, started))
+        job.fit(plan, decoder.spec(), out)?;
+        run(job, &decoder, started)
     })
 }
 
 /// Where an interrupted run of [`prune`] has left what it finished, if it has finished anything: the same call goes on there.
 pub fn unfinished(out: &Path) -> Option<PathBuf> {
-    Unfinished::beside(out).filter(|directory| directory.join(journal::JOURNAL).exists())
+    Unfinished::beside(out).filter(|directory| directory.exists() && Journal::is_in(directory))
 }
 
 /// Removes what a run of [`prune`] in this process leaves when it is interrupted, if it has finished nothing.
 pub fn remove_empty(out: &Path) {
-    let is_empty = |directory: &PathBuf| Unfinished::is_ours(directory) && !directory.join(journal::JOURNAL).exists();
+    let is_empty = |directory: &PathBuf| Unfinished::is_ours(directory) && !Journal::is_in(directory);
     if let Some(directory) = Unfinished::beside(out).filter(is_empty) {
         // nothing better can be done with a failure here
         let _ = std::fs::remove_dir_all(directory);
@@ -88,14 +125,20 @@ pub fn remove_empty(out: &Path) {
 }
 
 /// Names everything that the outcome depends on.
-fn fingerprint(plan: &Plan, decoder: &Decoder, identity: &str, job: &Job) -> Result<String> {
+fn identity(plan: &Plan, decoder: &Decoder, model: &str, job: &Job, redo: Option<usize>) -> Result<Identity> {
     let mut plan = plan.resolved(decoder.spec())?;
-    // the bytes of the outcome depend on neither
-    (plan.model, plan.compute.threads) = (String::new(), None);
+    // the bytes of the outcome depend on none of these
+    (plan.model, plan.compute.threads, plan.compute.memory) = (String::new(), None, None);
     // kernels of another kind sum in another order
     let machine = format!("{} {:?} {}", std::env::consts::ARCH, Tier::detect(), lopper_kernels::bf16_is_native());
-    let parts = [env!("CARGO_PKG_VERSION"), &machine, &plan.to_toml()?, identity, &job.digest()];
-    Ok(blake3::hash(parts.join("\n").as_bytes()).to_hex().to_string())
+    let (program, texts) = (env!("CARGO_PKG_VERSION"), job.digest());
+    let name = |plan: &Plan, redo: &str| {
+        let parts = [program, &machine, &plan.to_toml()?, model, &texts, redo];
+        Ok::<_, Error>(blake3::hash(parts.join("\n").as_bytes()).to_hex().to_string())
+    };
+    let run = name(&plan, &redo.map_or_else(String::new, |blocks| blocks.to_string()))?;
+    let Plan { calibration, evaluation, compute, .. } = plan;
+    Ok(Identity { run, input: name(&Plan { calibration, evaluation, compute, ..Plan::default() }, "")? })
 }
 
 fn run(
@@ -107,7 +150,8 @@ fn run(
     mut journal: Journal,
 ) -> Result<Report> {
     let source = decoder.checkpoint();
-    let mut rewrite = journal.rewrite(source, out, 2 * kept_bytes(plan, decoder, &job)?)?;
+    let spare = 2 * kept_bytes(plan, decoder, &job)? + job.scratch;
+    let mut rewrite = journal.rewrite(source, out, spare)?;
     let retrains = plan.retraining.objective != RetrainingObjective::None && !journal.is_retrained();
     let lower: Vec<_> = lower_rungs(plan).into_iter().filter(|(name, _)| !journal.knows(name)).collect();
     if retrains || !lower.is_empty() {
@@ -121,7 +165,7 @@ fn run(
         journal.score(&mut job, name, |job| rung(job, name, (&plan, &allocation), decoder, rewrite))?;
     }
     if !retrains && !journal.is_retrained() {
-        journal.release_second()?;
+        journal.release(SECOND)?;
     }
     let mut record = compress(&mut job, plan, &allocation, decoder, &mut rewrite, &mut journal)?;
     if let Some(name) = rung_before_retraining(plan) {
@@ -132,7 +176,7 @@ fn run(
         retrain(&mut job, plan, decoder, &mut rewrite, &mut again, &mut record)?;
         journal.retrained(&job, &record, &again)?;
         rewrite = again;
-        journal.release_first()?;
+        journal.release(MODEL)?;
     }
     let zeros = check(&mut job, decoder, &mut rewrite, &record)?;
     let last = rung_name(plan);

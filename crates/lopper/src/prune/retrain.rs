@@ -62,7 +62,7 @@ impl Model {
         Ok(Self {
             states: load(&pruned, record)?,
             norm: pruned.load_norm(Decoder::FINAL_NORM)?,
-            inputs: HiddenStates::embed(&pruned, &job.samples, plan.compute.hidden_states)?,
+            inputs: HiddenStates::embed(&pruned, &job.samples, plan.compute.hidden_states, &job.storage)?,
         })
     }
 
@@ -114,7 +114,7 @@ fn teacher(job: &mut Job, plan: &Plan, decoder: &Decoder) -> Result<Option<Hidde
     }
     let (precision, length) = (plan.compute.dtype.precision(), plan.calibration_seqlen(decoder.spec()));
     let (batch, rotary) = (batch(length), decoder.rotary(length)?);
-    let mut states = HiddenStates::embed(decoder, &job.samples, plan.compute.hidden_states)?;
+    let mut states = HiddenStates::embed(decoder, &job.samples, plan.compute.hidden_states, &job.storage)?;
     let norm = decoder.load_norm(Decoder::FINAL_NORM)?;
     job.timings.measure(Stage::Advance, || {
         for index in 0..decoder.spec().blocks {

@@ -1,16 +1,23 @@
 //! The hidden states of a run: what layers are shown, what windows should give, and how both move on.
 
+use std::ops::Range;
+
 use candle_core::Tensor;
 use lopper_kernels::Precision;
 
 use crate::autograd::{RotaryTable, Tape, Value};
 use crate::calibration::HiddenStates;
-use crate::error::Result;
-use crate::model::{Block, LinearRole, NoTap, Part, Sequences, Tap};
+use crate::checkpoint::Rewrite;
+use crate::error::{Error, Result};
+use crate::model::{Block, Decoder, LinearId, LinearRole, NoTap, Part, Sequences, Tap};
+use crate::plan::Plan;
+use crate::progress::Event;
 use crate::report::Stage;
+use crate::schedule::{Schedule, batch};
 
 use super::block_state::BlockState;
 use super::compress::Compression;
+use super::job::Job;
 
 /// Hidden states between the steps of a window.
 pub(super) struct Streams {
@@ -65,6 +72,71 @@ pub(super) fn through(
         Ok((y.tensor().clone(), ()))
     };
     states.advance(batch, forward, |_, ()| Ok(()))
+}
+
+impl Streams {
+    /// Between two windows.
+    pub fn new(inputs: HiddenStates, dense: Option<HiddenStates>) -> Self {
+        Self { inputs, start: None, dense, next: None, captured: None }
+    }
+
+    /// Before the first block.
+    pub fn embed(job: &Job, plan: &Plan, decoder: &Decoder, keeps_dense: bool) -> Result<Self> {
+        let embedded = HiddenStates::embed(decoder, &job.samples, plan.compute.hidden_states, &job.storage)?;
+        Ok(Self::new(embedded.clone(), keeps_dense.then_some(embedded)))
+    }
+
+    /// After some blocks that are finished, as `rewrite` has them.
+    pub fn after(
+        mut self,
+        blocks: Range<usize>,
+        job: &mut Job,
+        plan: &Plan,
+        (decoder, rewrite): (&Decoder, &Rewrite),
+        schedule: &Schedule,
+    ) -> Result<Self> {
+        if blocks.is_empty() {
+            return Ok(self);
+        }
+        job.observer.event(Event::Stage { name: "running finished blocks once more" });
+        let (length, precision) = (plan.calibration_seqlen(decoder.spec()), plan.compute.dtype.precision());
+        let (batch, rotary) = (batch(length), decoder.rotary(length)?);
+        job.timings.measure(Stage::Advance, || {
+            for index in blocks {
+                let dense = decoder.load_block(index)?;
+                let written = written(&dense, index, decoder, rewrite)?;
+                let shown = if schedule.dense_inputs { &dense } else { &written };
+                // half by half, as they came here the first time: they are rounded in between
+                for part in [Part::Attention, Part::Mlp] {
+                    through(&mut self.inputs, (shown, &[part]), batch, (precision, &rotary))?;
+                    if let Some(states) = &mut self.dense {
+                        through(states, (&dense, &[part]), batch, (precision, &rotary))?;
+                    }
+                }
+            }
+            Ok(self)
+        })
+    }
+}
+
+/// A block as it is in the files that are being written.
+fn written(dense: &Block, index: usize, decoder: &Decoder, rewrite: &Rewrite) -> Result<Block> {
+    let mut block = dense.clone();
+    let replace = |name: &str, tensor: &mut Tensor| {
+        if let Some(replaced) = rewrite.get(name)? {
+            *tensor = replaced.to_device(decoder.device())?;
+        }
+        Ok::<_, Error>(())
+    };
+    for role in LinearRole::ALL {
+        let (id, linear) = (LinearId { block: index, role }, block.linear_mut(role));
+        replace(&Decoder::weight_name(id), &mut linear.weight)?;
+        linear.bias.iter_mut().try_for_each(|bias| replace(&Decoder::bias_name(id), bias))?;
+    }
+    for part in [Part::Attention, Part::Mlp] {
+        replace(&Decoder::norm_name(index, part), &mut block.norm_mut(part))?;
+    }
+    Ok(block)
 }
 
 impl Compression<'_, '_> {

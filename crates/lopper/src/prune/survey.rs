@@ -52,7 +52,7 @@ struct Survey<'j, 'o> {
 impl<'j, 'o> Survey<'j, 'o> {
     fn new(job: &'j mut Job<'o>, plan: &'j Plan, decoder: &'j Decoder, needs: Needs) -> Result<Self> {
         let training = &job.samples[..plan.calibration.samples];
-        let embed = || HiddenStates::embed(decoder, training, plan.compute.hidden_states);
+        let embed = || HiddenStates::embed(decoder, training, plan.compute.hidden_states, &job.storage);
         let states = (needs != Needs::Nothing).then(embed).transpose()?;
         let rotary = decoder.rotary(plan.calibration_seqlen(decoder.spec()))?;
         let criterion = Criterion::by_name(&plan.pruning.criterion)?;

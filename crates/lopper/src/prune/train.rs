@@ -31,6 +31,7 @@ impl Compression<'_, '_> {
         }
         let Some(streams) = self.streams.take() else { return Ok(()) };
         let Some(targets) = streams.dense.as_ref().or(streams.next.as_ref()) else { return Ok(()) };
+        halves.iter().for_each(|&(block, part)| states[block].forget_dense_half(part));
         let name = name(states, halves);
         let settings = self.settings(states[0].index, halves[0].1, 0);
         let parts: Vec<Vec<Part>> = (0..states.len())
@@ -54,7 +55,11 @@ impl Compression<'_, '_> {
         self.streams = Some(streams);
         self.note(name, states[0].index, outcome);
         let [state] = states else { return Ok(()) };
-        halves.iter().try_for_each(|&(_, part)| self.record_errors(state, |role| role.part() == part))
+        for &(_, part) in halves {
+            self.record_errors(state, |role| role.part() == part)?;
+            state.forget_inputs(part);
+        }
+        Ok(())
     }
 
     /// One matrix against its own output.
@@ -120,8 +125,9 @@ impl Compression<'_, '_> {
         let chosen = |facts: &&mut MatrixFacts| facts.block == state.index && of(facts.role);
         for facts in self.record.matrices.iter_mut().filter(chosen).filter(|facts| facts.pattern.is_some()) {
             let Some(gram) = state.inputs_of(facts.role).and_then(|inputs| inputs.gram.as_ref()) else { continue };
-            let [dense, pruned] = [&state.dense, &state.pruned].map(|block| to_vec(&block.linear(facts.role).weight));
-            facts.error_reconstructed = Some(OutputError::new(&dense?, gram).relative(&pruned?));
+            let dense = to_vec(&self.decoder.load_weight(LinearId { block: facts.block, role: facts.role })?)?;
+            let pruned = to_vec(&state.pruned.linear(facts.role).weight)?;
+            facts.error_reconstructed = Some(OutputError::new(&dense, gram).relative(&pruned));
         }
         Ok(())
     }

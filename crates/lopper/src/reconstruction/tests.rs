@@ -13,7 +13,7 @@ use super::{
 };
 use crate::autograd::optimizer::{Decay, OptimizerKind};
 use crate::autograd::{Gradients, RotaryTable, Tape};
-use crate::calibration::{HiddenDtype, HiddenStates};
+use crate::calibration::{HiddenDtype, HiddenStates, Storage};
 use crate::checkpoint::Checkpoint;
 use crate::model::{Block, Decoder, LinearId, LinearRole, NoTap, Norm, Part, Sequences};
 use crate::sparsity::{Mask, Pattern, Scope};
@@ -169,7 +169,7 @@ fn gradients_of_the_next_token_loss_are_those_of_pytorch() {
     let (decoder, golden) = (open("llama"), golden("window/model"));
     let ids: Vec<u32> = golden["ids"].flatten_all().and_then(|ids| ids.to_vec1()).expect("ids");
     let tokens: Vec<Vec<u32>> = ids.chunks(24).map(<[u32]>::to_vec).collect();
-    let inputs = HiddenStates::embed(&decoder, &tokens, HiddenDtype::F32).expect("embedded");
+    let inputs = HiddenStates::embed(&decoder, &tokens, HiddenDtype::F32, &Storage::Memory).expect("embedded");
     let mut blocks: Vec<Block> =
         (0..decoder.spec().blocks).map(|index| decoder.load_block(index).expect("block")).collect();
     let (masks, none): (Vec<_>, _) = (blocks.iter().map(whole).collect(), BTreeMap::new());
@@ -227,7 +227,7 @@ impl Tiny {
         let vocabulary = decoder.spec().vocabulary as u32;
         let text = |window: u32| (0..12).map(|token| (token * token * 7 + window * 13) % vocabulary).collect();
         let tokens: Vec<Vec<u32>> = (0..6).map(text).collect();
-        let inputs = HiddenStates::embed(&decoder, &tokens, HiddenDtype::F32).expect("embedded");
+        let inputs = HiddenStates::embed(&decoder, &tokens, HiddenDtype::F32, &Storage::Memory).expect("embedded");
         let rotary = decoder.rotary(12).expect("angles");
         let mut blocks: Vec<Block> = [0, 1].map(|index| decoder.load_block(index).expect("block")).into();
         let (mut states, mut targets) = (inputs.clone(), Vec::new());

@@ -62,7 +62,7 @@ pub fn reconstruct(
     }
     let before = held_out_error(window, &Trainee::none(window, settings), data, settings)?;
     let mut outcome = Outcome { held_out_before: before, held_out_after: before, ..Outcome::default() };
-    let original = window.snapshot();
+    let original = window.snapshot(data.inputs.storage())?;
     let mut learning_rate = settings.learning_rate;
     for attempt in 0..ATTEMPTS {
         let run = train(window, data, &Settings { learning_rate, ..*settings }, watch)?;
@@ -74,7 +74,7 @@ pub fn reconstruct(
             outcome.held_out_before = before;
             break;
         }
-        window.restore(&original);
+        window.restore(&original)?;
         outcome.restored = attempt + 1;
         learning_rate /= 4.0;
     }
@@ -148,7 +148,7 @@ fn train(
             break;
         }
         if best && epoch + 1 < settings.epochs {
-            saved = Some(trainee.save()?);
+            saved = Some(trainee.save(data.inputs.storage())?);
         }
     }
     if let Some(saved) = saved.filter(|_| run.best.is_some_and(|(_, epoch)| epoch < run.held_out.len())) {

@@ -8,6 +8,8 @@ use super::adapter::Adapter;
 use super::window::{Kind, Place, Window};
 use crate::autograd::optimizer::Optimizer;
 use crate::autograd::{Tape, read};
+use crate::calibration::{Parked, Storage};
+use crate::error;
 
 /// Entries that a thread squares at a time.
 const PIECE: usize = 64 * 1024;
@@ -89,13 +91,14 @@ impl Trainee {
     }
 
     /// A copy of everything in training.
-    pub fn save(&self) -> Result<Vec<Tensor>> {
-        self.optimizer.tensors().map(Tensor::copy).collect()
+    pub fn save(&self, storage: &Storage) -> error::Result<Parked> {
+        let copy = |tensor: &Tensor| if storage.is_memory() { tensor.copy() } else { Ok(tensor.clone()) };
+        Parked::new(self.optimizer.tensors().map(copy).collect::<Result<_>>()?, storage)
     }
 
     /// Puts a copy back.
-    pub fn load(&self, saved: &[Tensor]) -> Result<()> {
-        self.optimizer.variables().zip(saved).try_for_each(|(variable, saved)| variable.set(saved))
+    pub fn load(&self, saved: &Parked) -> error::Result<()> {
+        self.optimizer.variables().zip(saved.tensors()).try_for_each(|(variable, saved)| Ok(variable.set(&saved?)?))
     }
 
     /// Leaves plain tensors in the window, adapters merged.

@@ -10,6 +10,7 @@ use candle_core::Tensor;
 use super::objective::Objective;
 use super::trainee::Trainee;
 use crate::autograd::{Gradients, RotaryTable, Tape, Value};
+use crate::calibration::{Parked, Storage};
 use crate::error::Result;
 use crate::model::{Block, Linear, LinearRole, NoTap, Norm, Part, Sequences};
 use crate::sparsity::Mask;
@@ -190,14 +191,15 @@ impl Window<'_> {
     }
 
     /// Every tensor that may train, to fall back on. Training replaces tensors and does not write to them.
-    pub(super) fn snapshot(&mut self) -> Vec<Tensor> {
-        self.places().into_iter().map(|place| place.tensor.clone()).collect()
+    pub(super) fn snapshot(&mut self, storage: &Storage) -> Result<Parked> {
+        Parked::new(self.places().into_iter().map(|place| place.tensor.clone()).collect(), storage)
     }
 
     /// Puts a snapshot back.
-    pub(super) fn restore(&mut self, snapshot: &[Tensor]) {
-        for (place, saved) in self.places().into_iter().zip(snapshot) {
-            *place.tensor = saved.clone();
+    pub(super) fn restore(&mut self, snapshot: &Parked) -> Result<()> {
+        for (place, saved) in self.places().into_iter().zip(snapshot.tensors()) {
+            *place.tensor = saved?;
         }
+        Ok(())
     }
 }

@@ -1,6 +1,5 @@
 //! What a run did: facts per matrix and window, scores, timings, versions. Written as `report.json` beside the model.
 
-mod memory;
 mod timings;
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -12,7 +11,6 @@ use crate::plan::Plan;
 use crate::reconstruction::Outcome;
 use crate::sparsity::Pattern;
 
-pub use memory::{peak_memory, reset_peak_memory};
 pub use timings::{Stage, Timings};
 
 /// Everything worth knowing about a run.

@@ -15,11 +15,12 @@ use super::settings::{at, describe, keys, merge, read};
 use super::wrong;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
+use crate::machine::reset_peak_memory;
 use crate::model::{Decoder, DecoderSpec};
 use crate::plan::Plan;
 use crate::progress::Observer;
 use crate::prune::prune_knowing;
-use crate::report::{Report, Rung, reset_peak_memory};
+use crate::report::{Report, Rung};
 
 impl Study {
     /// Settles the plan that every run starts from: `start`, what the study's base says, then `change`.

@@ -4,61 +4,41 @@
 //! files written so far. A window that was under way is made again: it reads nothing that it writes, so the end is the same to the
 //! byte. What the run depends on (plan, weights, texts, program, processor) has a fingerprint; another run is refused.
 
-use std::collections::BTreeSet;
+mod state;
+
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use candle_core::Device;
-use serde::{Deserialize, Serialize};
 
 use super::compress::Record;
 use super::job::Job;
-use crate::calibration::HiddenStates;
+use crate::calibration::{HiddenStates, Storage};
 use crate::checkpoint::{Checkpoint, LOCK, Rewrite, Unfinished};
-use crate::error::{Error, Result};
-use crate::evaluation;
+use crate::error::Result;
 use crate::model::LinearId;
 use crate::plan::{Allocation, Plan};
 use crate::progress::Event;
-use crate::report::{MatrixFacts, Rung, Stage, Timings, WindowFacts};
+use crate::report::{Rung, Stage};
+use state::{Scored, State, nothing_to_redo};
+
+pub(super) use state::Identity;
 
 /// Its own file; it is there when anything is finished. CBOR, which has every number.
 pub(super) const JOURNAL: &str = "journal.cbor";
-/// The plan, for people.
+/// Its plan, for people.
 const PLAN: &str = "plan.toml";
 /// The files of the pruned model.
-const MODEL: &str = "model";
+pub(super) const MODEL: &str = "model";
 /// Those of a lower rung, or of the retrained model.
-const SECOND: &str = "second";
+pub(super) const SECOND: &str = "second";
 /// Hidden states after so many blocks: of the pruned model, of the dense one.
 const STATES: [&str; 2] = ["inputs", "dense"];
 
-/// What is kept of a run.
-#[derive(Default, Serialize, Deserialize)]
-struct State {
-    version: String,
-    fingerprint: String,
-    seconds: f64,
-    timings: Timings,
-    warnings: Vec<String>,
-    rungs: Vec<Scored>,
-    allocation: Option<Allocation>,
-    /// Blocks finished.
-    blocks: usize,
-    matrices: Vec<MatrixFacts>,
-    windows: Vec<WindowFacts>,
-    replaced: BTreeSet<String>,
-    retrained: bool,
-}
-
-/// A rung with its answers question by question, which a report leaves out.
-#[derive(Serialize, Deserialize)]
-struct Scored {
-    rung: Rung,
-    records: Vec<Vec<evaluation::Record>>,
-}
+/// To keep hidden states takes at most one part in so many of the time.
+const KEEPING: u32 = 50;
 
 /// Remembers a run; or only its scores, where nothing is kept.
 pub(super) struct Journal<'a> {
@@ -67,6 +47,7 @@ pub(super) struct Journal<'a> {
     started: Instant,
     /// Seconds of the runs before this one.
     before: f64,
+    pace: Pace,
 }
 
 impl<'a> Journal<'a> {
@@ -74,50 +55,63 @@ impl<'a> Journal<'a> {
     pub fn of_scores(dense: Option<&Rung>, started: Instant) -> Self {
         let known = dense.into_iter().map(|rung| Scored { rung: rung.clone(), records: Vec::new() });
         let state = State { rungs: known.collect(), ..State::default() };
-        Self { place: None, state, started, before: 0.0 }
+        Self { place: None, state, started, before: 0.0, pace: Pace::default() }
     }
 
-    /// Begins, or takes up what an earlier run of the same fingerprint has left. What an earlier run of another left is thrown away
-    /// if no block of it was finished.
+    /// Begins, or takes up what an earlier run of the same identity has left; with `redo`, its first blocks, where only what is
+    /// done with them differs. What an earlier run of another left is thrown away if no block of it was finished.
     ///
     /// # Errors
-    /// If more was left by another run, or it cannot be read.
+    /// If more was left by another run, it cannot be read, or there is nothing to do again.
     pub fn open(
         place: &'a Unfinished,
-        fingerprint: String,
+        identity: Identity,
+        redo: Option<usize>,
         plan: &Plan,
         job: &mut Job,
         started: Instant,
     ) -> Result<Self> {
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        let new = State { version, fingerprint, ..State::default() };
-        let state = match left(place)? {
-            Some(state) if state.fingerprint == new.fingerprint => {
-                job.take_up(&state.timings, &state.warnings);
-                job.observer.event(Event::Warning(&format!(
-                    "going on after {} finished blocks and {} scored models of an interrupted run",
-                    state.blocks,
-                    state.rungs.len()
-                )));
-                let current = STATES.map(|name| states_name(name, state.blocks));
-                let known = [LOCK, JOURNAL, PLAN, MODEL, SECOND];
-                place.clear_but(|name| known.contains(&name) || current.iter().any(|file| file == name))?;
-                state
+        let state = match (State::read(place)?, redo) {
+            (Some(state), _) if state.identity == identity => Some(state),
+            (Some(state), Some(blocks)) if state.identity.input == identity.input => {
+                Some(state.back_to(blocks, identity.clone(), place)?)
             }
-            Some(state) if state.blocks > 0 => return Err(another(place, &state)),
-            _ => {
-                place.clear()?;
-                let text = plan.to_toml()?;
-                place.write(PLAN, |file| file.write_all(text.as_bytes()))?;
-                new
-            }
+            (None, Some(_)) => return Err(nothing_to_redo(place)),
+            (Some(state), _) if state.blocks > 0 => return Err(state.is_anothers(place)),
+            _ => None,
         };
-        Ok(Self { place: Some(place), before: state.seconds, state, started })
+        let taken = state.is_some();
+        let new = || State { version: env!("CARGO_PKG_VERSION").into(), identity, ..State::default() };
+        let state = state.unwrap_or_else(new);
+        let mut journal = Self { place: Some(place), before: state.seconds, state, started, pace: Pace::default() };
+        if taken {
+            journal.take_up(place, job)?;
+        } else {
+            place.clear()?;
+        }
+        let text = plan.to_toml()?;
+        place.write(PLAN, |file| file.write_all(text.as_bytes()))?;
+        Ok(journal)
     }
 
-    /// Whether anything is kept there.
-    pub fn is_in(place: &Unfinished) -> bool {
-        place.has(JOURNAL)
+    fn take_up(&mut self, place: &Unfinished, job: &mut Job) -> Result<()> {
+        let state = &self.state;
+        job.take_up(&state.timings, &state.warnings);
+        job.observer.event(Event::Warning(&format!(
+            "going on after {} finished blocks and {} scored models of an interrupted run",
+            state.blocks,
+            state.rungs.len()
+        )));
+        // what was taken back must never be taken up again
+        self.save(job)?;
+        let current = STATES.map(|name| states_name(name, self.state.states));
+        let known = [LOCK, JOURNAL, PLAN, MODEL, SECOND];
+        place.clear_but(|name| known.contains(&name) || current.iter().any(|file| file == name))
+    }
+
+    /// Whether anything is kept in a directory; a disk that does not say may have it.
+    pub fn is_in(directory: &Path) -> bool {
+        directory.join(JOURNAL).try_exists().unwrap_or(true)
     }
 
     /// Forgets a run that is finished: first the journal, so that whatever is left of the rest is never taken up.
@@ -141,14 +135,9 @@ impl<'a> Journal<'a> {
         self.place.map_or_else(|| Rewrite::begin(source, out), |place| Rewrite::begin_within(source, place, SECOND, 0))
     }
 
-    /// Gives the space of the model before retraining back.
-    pub fn release_first(&self) -> Result<()> {
-        self.place.map_or(Ok(()), |place| place.clear_but(|name| name != MODEL))
-    }
-
-    /// Gives the space of a second output back.
-    pub fn release_second(&self) -> Result<()> {
-        self.place.map_or(Ok(()), |place| place.clear_but(|name| name != SECOND))
+    /// Gives the space of one of the two outputs back.
+    pub fn release(&self, output: &str) -> Result<()> {
+        self.place.map_or(Ok(()), |place| place.clear_but(|name| name != output))
     }
 
     /// Whether a model of this name was scored.
@@ -165,7 +154,10 @@ impl<'a> Journal<'a> {
         if let Some(known) = &self.state.allocation {
             return Ok(known.clone());
         }
-        let found = find(job)?;
+        let mut found = find(job)?;
+        if let Some((blocks, earlier)) = &self.state.earlier {
+            found.take_blocks(earlier, *blocks);
+        }
         self.state.allocation = Some(found.clone());
         self.save(job)?;
         Ok(found)
@@ -201,20 +193,26 @@ impl<'a> Journal<'a> {
         self.state.retrained
     }
 
-    /// The hidden states after the blocks finished before this run: the pruned model's, the dense one's, as far as they are wanted.
-    /// `None` before the first block.
-    pub fn states(&self, wanted: [bool; 2], device: &Device) -> Result<Option<[Option<HiddenStates>; 2]>> {
-        let Some(place) = self.place.filter(|_| self.state.blocks > 0) else { return Ok(None) };
+    /// The last hidden states that were kept before this run, and after how many blocks: the pruned model's, the dense one's, as far
+    /// as they are wanted. `None` where none were.
+    pub fn states(
+        &self,
+        wanted: [bool; 2],
+        device: &Device,
+        storage: &Storage,
+    ) -> Result<Option<(usize, [Option<HiddenStates>; 2])>> {
+        let Some(place) = self.place.filter(|_| self.state.states > 0) else { return Ok(None) };
         let read = |name: &str| {
-            let path = place.path(&states_name(name, self.state.blocks));
-            let states = File::open(&path).and_then(|file| HiddenStates::read(BufReader::new(file), device));
+            let path = place.path(&states_name(name, self.state.states));
+            let states = File::open(&path).and_then(|file| HiddenStates::read(BufReader::new(file), device, storage));
             states.map_err(|error| place.damaged(path, format!("the hidden states cannot be read: {error}")))
         };
         let [inputs, dense] = [0, 1].map(|which| wanted[which].then(|| read(STATES[which])).transpose());
-        Ok(Some([inputs?, dense?]))
+        Ok(Some((self.state.states, [inputs?, dense?])))
     }
 
-    /// After a window: everything is on the disk when this returns. Of the hidden states those that another window will read.
+    /// After a window: it is on the disk when this returns. So are the hidden states that another window will read, unless to keep
+    /// them took more than a small part of the time since: then a run that goes on computes them anew from those kept before.
     pub fn window(
         &mut self,
         job: &mut Job,
@@ -224,18 +222,22 @@ impl<'a> Journal<'a> {
         rewrite: &Rewrite,
     ) -> Result<()> {
         let Some(place) = self.place else { return Ok(()) };
-        let started = Instant::now();
+        let (started, before) = (Instant::now(), self.state.states);
         rewrite.flush()?;
-        for (name, states) in STATES.into_iter().zip(states) {
-            let Some(states) = states else { continue };
-            // in pieces of a megabyte: no buffer
-            place.write(&states_name(name, blocks), |file| states.write(file))?;
+        self.state.blocks = blocks;
+        if self.pace.is_due() {
+            for (name, states) in STATES.into_iter().zip(states) {
+                let Some(states) = states else { continue };
+                // in pieces of a megabyte: no buffer
+                place.write(&states_name(name, blocks), |file| states.write(file))?;
+            }
+            self.state.states = if states[0].is_some() { blocks } else { 0 };
+            self.pace.kept(started);
         }
-        let before = std::mem::replace(&mut self.state.blocks, blocks);
         self.keep(record);
         job.timings.note(Stage::Write, started);
         self.save(job)?;
-        for name in STATES {
+        for name in STATES.into_iter().filter(|_| before != self.state.states) {
             // the journal no longer names it; where it cannot be removed, or never was, it does no harm
             let _ = fs::remove_file(place.path(&states_name(name, before)));
         }
@@ -280,35 +282,24 @@ impl<'a> Journal<'a> {
     }
 }
 
+/// When hidden states are kept.
+#[derive(Default)]
+struct Pace {
+    /// When that was done last, and how long it took.
+    last: Option<(Instant, Duration)>,
+}
+
+impl Pace {
+    /// Whether enough time went by.
+    fn is_due(&self) -> bool {
+        self.last.is_none_or(|(when, took)| when.elapsed() >= KEEPING * took)
+    }
+
+    fn kept(&mut self, since: Instant) {
+        self.last = Some((Instant::now(), since.elapsed()));
+    }
+}
+
 fn states_name(name: &str, blocks: usize) -> String {
     format!("{name}-{blocks}")
-}
-
-/// The journal that an earlier run has left; none of a run that was finished, and only not cleared away.
-fn left(place: &Unfinished) -> Result<Option<State>> {
-    if !place.has(JOURNAL) {
-        return Ok(None);
-    }
-    let path = place.path(JOURNAL);
-    let file = File::open(&path).map_err(Error::io("read", &path))?;
-    let state: State = ciborium::from_reader(BufReader::new(file))
-        .map_err(|error| place.damaged(path, format!("this is no journal of a run: {error}")))?;
-    let model = if state.retrained { SECOND } else { MODEL };
-    Ok((state.blocks == 0 || place.has(model)).then_some(state))
-}
-
-fn another(place: &Unfinished, state: &State) -> Error {
-    let directory = place.directory();
-    Error::Checkpoint {
-        path: directory.into(),
-        problem: format!(
-            "{} finished blocks of another run were left here: its plan, model, texts, processor or program (lopper {}) differ",
-            state.blocks, state.version
-        ),
-        hint: Some(format!(
-            "go on with its own plan (--plan {}), choose another output, or remove {} to begin anew",
-            directory.join(PLAN).display(),
-            directory.display()
-        )),
-    }
 }

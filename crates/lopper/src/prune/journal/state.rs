@@ -1,0 +1,132 @@
+//! What the journal of a run holds, and what of it another run may take up.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::BufReader;
+
+use serde::{Deserialize, Serialize};
+
+use super::{JOURNAL, MODEL, PLAN, SECOND};
+use crate::checkpoint::Unfinished;
+use crate::error::{Error, Result};
+use crate::evaluation;
+use crate::model::{Decoder, LinearId, LinearRole, Part};
+use crate::plan::Allocation;
+use crate::report::{MatrixFacts, Rung, Timings, WindowFacts};
+
+/// Names a run; fingerprints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::prune) struct Identity {
+    /// Of everything that the outcome depends on.
+    pub run: String,
+    /// The same but for what is done with the blocks: how they are pruned and trained.
+    pub input: String,
+}
+
+/// What is kept of a run.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct State {
+    pub version: String,
+    pub identity: Identity,
+    pub seconds: f64,
+    pub timings: Timings,
+    pub warnings: Vec<String>,
+    pub rungs: Vec<Scored>,
+    pub allocation: Option<Allocation>,
+    /// Of the first so many blocks, where another plan made them.
+    pub earlier: Option<(usize, Allocation)>,
+    /// Blocks finished.
+    pub blocks: usize,
+    /// The hidden states after so many blocks are kept; 0 for none.
+    pub states: usize,
+    pub matrices: Vec<MatrixFacts>,
+    pub windows: Vec<WindowFacts>,
+    pub replaced: BTreeSet<String>,
+    pub retrained: bool,
+}
+
+/// A rung with its answers question by question, which a report leaves out.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Scored {
+    pub rung: Rung,
+    pub records: Vec<Vec<evaluation::Record>>,
+}
+
+impl State {
+    /// The journal that an earlier run has left; none of a run that was finished, and only not cleared away.
+    pub fn read(place: &Unfinished) -> Result<Option<Self>> {
+        if !place.has(JOURNAL) {
+            return Ok(None);
+        }
+        let path = place.path(JOURNAL);
+        let file = File::open(&path).map_err(Error::io("read", &path))?;
+        let state: Self = ciborium::from_reader(BufReader::new(file))
+            .map_err(|error| place.damaged(path, format!("this is no journal of a run: {error}")))?;
+        let model = if state.retrained { SECOND } else { MODEL };
+        Ok((state.blocks == 0 || place.has(model)).then_some(state))
+    }
+
+    /// Its first `blocks` blocks, and the scores of the dense model, for a run that does something else with the others.
+    pub fn back_to(mut self, blocks: usize, identity: Identity, place: &Unfinished) -> Result<Self> {
+        if self.retrained || blocks > self.blocks {
+            let problem = if self.retrained {
+                "its model was retrained as a whole: no block of it can be done again".into()
+            } else {
+                format!("it has {} finished blocks: it cannot be done again from block {blocks} on", self.blocks)
+            };
+            return Err(Error::Checkpoint { path: place.directory().into(), problem, hint: None });
+        }
+        self.states = if self.states > blocks { 0 } else { self.states };
+        self.replaced.retain(|name| (0..blocks).any(|block| names(block).any(|of_block| of_block == *name)));
+        self.matrices.retain(|facts| facts.block < blocks);
+        self.windows.retain(|facts| facts.block < blocks);
+        self.rungs.retain(|scored| scored.rung.name == "dense");
+        self.earlier = self.allocation.take().map(|mut allocation| {
+            if let Some((first, earlier)) = &self.earlier {
+                allocation.take_blocks(earlier, *first);
+            }
+            (blocks, allocation)
+        });
+        (self.blocks, self.identity) = (blocks, identity);
+        if blocks > 0 {
+            self.warnings.push(format!(
+                "the first {blocks} blocks are of an earlier run, with other settings than the plan of this one"
+            ));
+        }
+        Ok(self)
+    }
+
+    /// What to say when another run has left this.
+    pub fn is_anothers(&self, place: &Unfinished) -> Error {
+        let directory = place.directory();
+        Error::Checkpoint {
+            path: directory.into(),
+            problem: format!(
+                "{} finished blocks of another run were left here: its plan, model, texts, processor or program (lopper {}) differ",
+                self.blocks, self.version
+            ),
+            hint: Some(format!(
+                "go on with its own plan (--plan {}), do its last blocks again with other settings (--redo-from), choose another \
+                 output, or remove {} to begin anew",
+                directory.join(PLAN).display(),
+                directory.display()
+            )),
+        }
+    }
+}
+
+/// Everything in a block that a run may write.
+fn names(block: usize) -> impl Iterator<Item = String> {
+    let ids = LinearRole::ALL.into_iter().map(move |role| LinearId { block, role });
+    let linears = ids.flat_map(|id| [Decoder::weight_name(id), Decoder::bias_name(id)]);
+    linears.chain([Part::Attention, Part::Mlp].map(|part| Decoder::norm_name(block, part)))
+}
+
+/// What to say when a run should be done again that was not begun.
+pub(super) fn nothing_to_redo(place: &Unfinished) -> Error {
+    Error::Checkpoint {
+        path: place.directory().into(),
+        problem: "no unfinished run is here of which blocks could be done again".into(),
+        hint: Some("leave out --redo-from".into()),
+    }
+}
