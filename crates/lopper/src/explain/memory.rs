@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{Sizes, Texts};
 use crate::calibration::{AT_ONCE, Needs};
 use crate::evaluation::{BATCH_ROWS, HEAD_BATCHES, group_bytes};
+use crate::method::SLAB;
 use crate::model::{HEAD_ROWS, HEAD_TOKENS};
 use crate::model::{LinearRole, Part};
 use crate::plan::{Granularity, Inputs, PruningGranularity, RetrainingObjective};
@@ -102,10 +103,10 @@ impl Sizes<'_> {
         let weights = self.weights(Part::Attention) + self.weights(Part::Mlp);
         let before = self.span() - 1;
         let dense = if trains && self.plan.reconstruction.granularity != Granularity::Matrix { 0 } else { F32 };
-        let name = if before > 0 {
-            "blocks of a window with their masks"
-        } else {
-            "one block, dense and pruned, with its masks"
+        let name = match (before, dense) {
+            (0, 0) => "one block with its masks",
+            (0, _) => "one block, dense and pruned, with its masks",
+            _ => "blocks of a window with their masks",
         };
         Item { name, bytes: weights * (dense + F32 + 1) + before * weights * (F32 + 1) }
     }
@@ -210,7 +211,11 @@ impl Sizes<'_> {
             let (weights, square) = ((d_out * d_in) as u64, (d_in * d_in) as u64);
             match self.schedule.needs {
                 Needs::Gram | Needs::InverseHessian => {
-                    weights + F32 * (square + 6 * weights).max(2 * square + 5 * weights)
+                    let slab = weights.min(SLAB as u64);
+                    // a solver's vectors; then a candidate, the masked weight, their differences from the weight, and an image
+                    let (solving, judging) = (square + 4 * slab + 2 * weights, square + 4 * weights + slab);
+                    let walking = if self.schedule.needs == Needs::Gram { 0 } else { 2 * square + 5 * weights };
+                    weights + F32 * solving.max(judging).max(walking)
                 }
                 Needs::Nothing | Needs::ColumnNorms => weights + F32 * 3 * weights,
             }

@@ -59,6 +59,14 @@ impl Default for SolverSettings {
     }
 }
 
+/// Weights of a matrix that are worked on at a time: what that takes does not grow with the matrix beyond it.
+pub(crate) const SLAB: usize = 64 << 20;
+
+/// As many weights, in whole rows of so many.
+pub(crate) fn slab(columns: usize) -> usize {
+    (SLAB / columns.max(1)).max(1) * columns.max(1)
+}
+
 /// A pruned weight.
 pub struct LayerSolution {
     /// Ŵ, row-major [d_out, d_in]; zero wherever the mask prunes.

@@ -2,6 +2,7 @@
 
 use lopper_kernels::{Precision, View, product};
 
+use super::slab;
 use crate::linalg::Gram;
 
 /// `‖(W − Ŵ)Xᵀ‖² / ‖WXᵀ‖² = tr((W − Ŵ)G(W − Ŵ)ᵀ) / tr(WGWᵀ)` for any Ŵ.
@@ -31,7 +32,9 @@ impl<'a> OutputError<'a> {
 
 /// `tr(W·G·Wᵀ)`.
 fn quadratic(weight: &[f32], g: &[f32], n: usize) -> f64 {
-    let rows = weight.len() / n;
-    let image = product(View::new(weight, rows, n), View::new(g, n, n), Precision::F32);
-    weight.iter().zip(&image).map(|(&w, &i)| f64::from(w) * f64::from(i)).sum()
+    let of = |weight: &[f32]| -> f64 {
+        let image = product(View::new(weight, weight.len() / n, n), View::new(g, n, n), Precision::F32);
+        weight.iter().zip(&image).map(|(&w, &i)| f64::from(w) * f64::from(i)).sum()
+    };
+    weight.chunks(slab(n)).map(of).sum()
 }

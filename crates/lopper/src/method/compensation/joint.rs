@@ -5,7 +5,7 @@
 //! gradients restricted to the mask.
 
 use crate::linalg::masked_least_squares;
-use crate::method::{LayerProblem, SolutionFacts};
+use crate::method::{LayerProblem, SolutionFacts, slab};
 use crate::sparsity::Mask;
 
 /// The solver stops when the residual of every row has fallen this far.
@@ -15,8 +15,12 @@ pub(super) fn repair(problem: &LayerProblem, mask: &Mask, facts: &mut SolutionFa
     let (gram, damping) = facts.damping_of(problem)?;
     // H/2 = XᵀX + (γ/2)I has the same optimum
     let h = gram.damped(damping);
-    let solution =
-        masked_least_squares(problem.weight, None, mask.as_slice(), &h, problem.settings.iterations, TOLERANCE);
-    facts.iterations = Some(solution.iterations);
-    Some(solution.weight)
+    let mut repaired = Vec::with_capacity(problem.weight.len());
+    let slab = slab(problem.columns);
+    for (weight, kept) in problem.weight.chunks(slab).zip(mask.as_slice().chunks(slab)) {
+        let solution = masked_least_squares(weight, None, kept, &h, problem.settings.iterations, TOLERANCE);
+        facts.iterations = facts.iterations.max(Some(solution.iterations));
+        repaired.extend(solution.weight);
+    }
+    Some(repaired)
 }
