@@ -68,6 +68,12 @@ impl HiddenStates {
         out.inner.write_all(digest.as_bytes())
     }
 
+    /// Whether these can be the states of `sequences` in a model of this width.
+    pub fn fits(&self, sequences: &[Vec<u32>], hidden: usize) -> bool {
+        let lengths = self.sequences.iter().map(|stored| stored.len() / self.hidden);
+        self.hidden == hidden && lengths.eq(sequences.iter().map(Vec::len))
+    }
+
     /// Reads what [`Self::write`] wrote.
     ///
     /// # Errors
@@ -80,6 +86,9 @@ impl HiddenStates {
             _ => return Err(damaged()),
         };
         let (hidden, count) = (number(&mut input)? as usize, number(&mut input)?);
+        if hidden == 0 {
+            return Err(damaged());
+        }
         let mut lengths = Vec::new();
         for _ in 0..count {
             lengths.push(number(&mut input)?);

@@ -86,7 +86,8 @@ impl<'j, 'o> Compression<'j, 'o> {
             let dense = keeps_dense.then(|| inputs.clone());
             Ok::<_, Error>(Some((inputs, dense)))
         };
-        let states = match journal.states([schedule.calibrates, keeps_dense], decoder.device())? {
+        let of = (job.samples.as_slice(), decoder.spec().hidden);
+        let states = match journal.states([schedule.calibrates, keeps_dense], decoder.device(), of)? {
             Some([inputs, dense]) => inputs.map(|inputs| (inputs, dense)),
             None if schedule.calibrates => begin(job)?,
             None => None,

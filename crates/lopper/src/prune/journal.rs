@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufReader, Write};
 use std::path::Path;
 use std::time::Instant;
 
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compress::Record;
 use super::job::Job;
+use super::sealed::{seal, unseal};
 use crate::calibration::HiddenStates;
 use crate::checkpoint::{Checkpoint, LOCK, Rewrite, Unfinished};
 use crate::error::{Error, Result};
@@ -24,7 +25,7 @@ use crate::plan::{Allocation, Plan};
 use crate::progress::Event;
 use crate::report::{MatrixFacts, Rung, Stage, Timings, WindowFacts};
 
-/// Its own file; it is there when anything is finished. CBOR, which has every number.
+/// Its own file; it is there when anything is finished.
 pub(super) const JOURNAL: &str = "journal.cbor";
 /// The plan, for people.
 const PLAN: &str = "plan.toml";
@@ -202,13 +203,22 @@ impl<'a> Journal<'a> {
     }
 
     /// The hidden states after the blocks finished before this run: the pruned model's, the dense one's, as far as they are wanted.
-    /// `None` before the first block.
-    pub fn states(&self, wanted: [bool; 2], device: &Device) -> Result<Option<[Option<HiddenStates>; 2]>> {
+    /// `None` before the first block. They must be of `samples` in a model of width `hidden`.
+    pub fn states(
+        &self,
+        wanted: [bool; 2],
+        device: &Device,
+        (samples, hidden): (&[Vec<u32>], usize),
+    ) -> Result<Option<[Option<HiddenStates>; 2]>> {
         let Some(place) = self.place.filter(|_| self.state.blocks > 0) else { return Ok(None) };
         let read = |name: &str| {
             let path = place.path(&states_name(name, self.state.blocks));
             let states = File::open(&path).and_then(|file| HiddenStates::read(BufReader::new(file), device));
-            states.map_err(|error| place.damaged(path, format!("the hidden states cannot be read: {error}")))
+            match states {
+                Ok(states) if states.fits(samples, hidden) => Ok(states),
+                Ok(_) => Err(place.damaged(path, "these are not the hidden states of the calibration windows".into())),
+                Err(error) => Err(place.damaged(path, format!("the hidden states cannot be read: {error}"))),
+            }
         };
         let [inputs, dense] = [0, 1].map(|which| wanted[which].then(|| read(STATES[which])).transpose());
         Ok(Some([inputs?, dense?]))
@@ -272,11 +282,7 @@ impl<'a> Journal<'a> {
         self.state.timings = job.timings.clone();
         self.state.warnings.clone_from(&job.warnings);
         self.state.seconds = self.before + self.started.elapsed().as_secs_f64();
-        place.write(JOURNAL, |file| {
-            let mut file = BufWriter::new(file);
-            ciborium::into_writer(&self.state, &mut file).map_err(std::io::Error::other)?;
-            file.flush()
-        })
+        place.write(JOURNAL, |file| file.write_all(&seal(&self.state)?))
     }
 }
 
@@ -290,11 +296,20 @@ fn left(place: &Unfinished) -> Result<Option<State>> {
         return Ok(None);
     }
     let path = place.path(JOURNAL);
-    let file = File::open(&path).map_err(Error::io("read", &path))?;
-    let state: State = ciborium::from_reader(BufReader::new(file))
-        .map_err(|error| place.damaged(path, format!("this is no journal of a run: {error}")))?;
+    let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+    let state: State =
+        unseal(&bytes).map_err(|error| place.damaged(path, format!("this is no journal of a run: {error}")))?;
     let model = if state.retrained { SECOND } else { MODEL };
     Ok((state.blocks == 0 || place.has(model)).then_some(state))
+}
+
+/// Whether bytes are a journal.
+///
+/// # Errors
+/// Why they are none.
+#[doc(hidden)]
+pub fn check_journal(bytes: &[u8]) -> Result<(), String> {
+    unseal::<State>(bytes).map(drop)
 }
 
 fn another(place: &Unfinished, state: &State) -> Error {

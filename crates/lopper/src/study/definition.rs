@@ -74,7 +74,8 @@ impl Study {
     pub fn parse(text: &str, origin: &str) -> Result<Self> {
         let study: Self = toml::from_str(text)
             .map_err(|error| wrong(&format!("{origin}: {}", error.to_string().trim_end()), SHAPE_HINT))?;
-        study.check()?;
+        let named = |error: Error| wrong(&format!("{origin}: {error}"), error.hint().unwrap_or_default());
+        study.check().map_err(named)?;
         Ok(study)
     }
 

@@ -6,6 +6,7 @@ mod special;
 mod tokenizer;
 
 pub use builtin::{builtin_held_out, builtin_text};
+pub(crate) use corpus::read_utf8;
 pub use corpus::{Document, read_documents, read_text, read_wikitext};
 pub use special::SpecialTokens;
 pub use tokenizer::Tokenizer;
