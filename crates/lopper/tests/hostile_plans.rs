@@ -75,9 +75,8 @@ fn files_that_hold_no_toml_are_refused_by_all() {
         }
     }
     for (start, read) in [("calibration", plan as fn(&str) -> String), ("base", study), ("labels", task)] {
-        for text in nested(start) {
-            read(&text);
-        }
+        let messages: Vec<String> = nested(start).iter().map(|text| read(text)).collect();
+        assert!(messages.iter().rev().take(2).all(|message| message.contains("nested more than")), "{messages:?}");
     }
 }
 
@@ -90,7 +89,7 @@ fn a_plan_with_a_value_of_another_kind_is_refused() {
         ("[calibration]\nsamples = -1", "samples"),
         ("[calibration]\nsamples = 1.5", "samples"),
         ("[calibration]\nsamples = 'many'", "samples"),
-        ("[calibration]\nsamples = 99999999999999999999", "number too large"),
+        ("[calibration]\nsamples = 99999999999999999999", "expected usize"),
         ("[calibration]\nfiles = 'one.txt'", "files"),
         ("[calibration]\nseed = nan", "seed"),
         ("[pruning]\nsparsity = true", "sparsity"),

@@ -15,6 +15,7 @@ use crate::method::criterion::Criterion;
 use crate::method::{SelectThenRepair, SolverSettings};
 use crate::model::{DecoderSpec, LinearRole};
 use crate::sparsity::{Extent, Pattern};
+use crate::text::from_toml;
 use rules::Request;
 
 pub use allocation::{Allocation, Measured};
@@ -47,8 +48,8 @@ impl Plan {
     /// # Errors
     /// If it has an unknown key or a value of the wrong kind.
     pub fn parse(text: &str, origin: &str) -> Result<Self> {
-        toml::from_str(text).map_err(|error| Error::Plan {
-            problem: format!("{origin}: {}", error.to_string().trim_end()),
+        from_toml(text).map_err(|error| Error::Plan {
+            problem: format!("{origin}: {error}"),
             hint: Some("`lopper explain MODEL --print-plan` writes a plan with every key".into()),
         })
     }

@@ -8,6 +8,7 @@ use toml::{Table, Value};
 use super::settings::{merge, nest};
 use super::wrong;
 use crate::error::Result;
+use crate::text::from_toml;
 
 /// One axis of the grid.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,7 +54,7 @@ impl Axis {
             return Err(wrong(&format!("the axis {text:?} is not KEY=VALUE,VALUE"), "as in calibration.seed=0,1,2"));
         };
         let value = |text: &str| {
-            let parsed = format!("value = {text}").parse::<Table>().ok();
+            let parsed = from_toml::<Table>(&format!("value = {text}")).ok();
             parsed.and_then(|mut table| table.remove("value")).unwrap_or_else(|| text.into())
         };
         let axis = Self::of_key(key.trim(), values.split(',').map(|text| value(text.trim())).collect());

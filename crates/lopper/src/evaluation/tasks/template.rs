@@ -20,6 +20,7 @@ use serde_json::Value;
 use super::{Kind, Metric, Question, Task};
 use crate::error::{Error, Result};
 use crate::evaluation::row::Row;
+use crate::text::from_toml;
 
 /// The file.
 #[derive(Deserialize)]
@@ -75,7 +76,7 @@ pub fn parse_task(text: &str, path: &Path) -> Result<Task> {
         problem: format!("{}: {problem}", path.display()),
         hint: Some("a task has name, version, questions, context, choices and gold; see docs/evaluation.md".into()),
     };
-    let task: Description = toml::from_str(text).map_err(|error| fault(error.to_string().trim_end().to_owned()))?;
+    let task: Description = from_toml(text).map_err(fault)?;
     if task.metrics.is_empty() || task.metrics.contains(&Metric::Perplexity) {
         return Err(fault("metrics are acc, acc_norm or both".into()));
     }
