@@ -40,7 +40,9 @@ impl Thrift {
             List(items) => {
                 out.push(0xf0 | items.first().map_or(12, Thrift::kind));
                 varint(items.len() as u64, out);
-                items.iter().for_each(|item| item.write(out));
+                for item in items {
+                    item.write(out);
+                }
             }
             Struct(fields) => {
                 let mut before = 0;
@@ -63,6 +65,10 @@ fn varint(mut number: u64, out: &mut Vec<u8>) {
     out.push(number as u8);
 }
 
+fn size(bytes: &[u8]) -> i64 {
+    i64::try_from(bytes.len()).unwrap()
+}
+
 /// A column of columns; those follow it.
 fn group(children: i64) -> Thrift {
     Struct(vec![(3, I32(0)), (4, Text("g")), (5, I32(children))])
@@ -77,7 +83,7 @@ fn leaf() -> Thrift {
 fn file(schema: Vec<Thrift>, chunk: &[u8], codec: i64, rows: i64) -> Vec<u8> {
     let mut file = b"PAR1".to_vec();
     file.extend(chunk);
-    let length = chunk.len() as i64;
+    let length = size(chunk);
     let column = vec![
         (1, I32(6)),
         (2, List(vec![I32(0)])),
@@ -106,7 +112,7 @@ fn page(values: i64, grown: i64, contents: &[u8]) -> Vec<u8> {
 /// A page of a type, with the field of its own header.
 fn page_of((kind, field): (i64, u8), header: Vec<(u8, Thrift)>, grown: i64, contents: &[u8]) -> Vec<u8> {
     let mut page = Vec::new();
-    let stored = contents.len() as i64;
+    let stored = size(contents);
     Struct(vec![(1, I32(kind)), (2, I32(grown)), (3, I32(stored)), (field, Struct(header))]).write(&mut page);
     page.extend(contents);
     page
@@ -134,7 +140,7 @@ fn texts(texts: &[&str]) -> Vec<u8> {
 #[test]
 fn a_file_that_does_not_lie_is_read() {
     let contents = texts(&["why", "how"]);
-    let chunk = page(2, contents.len() as i64, &contents);
+    let chunk = page(2, size(&contents), &contents);
     assert_eq!(refusal(&file(vec![group(1), leaf()], &chunk, 0, 2)), "2 questions");
 }
 
@@ -164,7 +170,7 @@ fn a_column_of_no_columns_is_an_error() {
 fn what_would_grow_beyond_reason_is_refused() {
     let schema = || vec![group(1), leaf()];
     let contents = texts(&["why"]);
-    let plain = |values| page(values, contents.len() as i64, &contents);
+    let plain = |values| page(values, size(&contents), &contents);
     for rows in [1 << 40, i64::MAX, -1] {
         let message = refusal(&file(schema(), &plain(1), 0, rows));
         assert!(message.contains("it would grow to") && message.contains("rows"), "{message}");
@@ -185,21 +191,20 @@ fn what_would_grow_beyond_reason_is_refused() {
 #[test]
 fn a_text_that_is_repeated_beyond_reason_is_refused() {
     let (count, text) = (100_000, texts(&["why".repeat(1000).as_str()]));
-    let size = text.len() as i64;
-    let mut chunk = page_of((2, 7), vec![(1, I32(1)), (2, I32(0))], size, &text);
+    let mut chunk = page_of((2, 7), vec![(1, I32(1)), (2, I32(0))], size(&text), &text);
     // indices of no bits, in one run
     let mut indices = vec![0];
     varint(2 * count, &mut indices);
-    let header = vec![(1, I32(count as i64)), (2, I32(8)), (3, I32(3)), (4, I32(3))];
-    chunk.extend(page_of((0, 5), header, indices.len() as i64, &indices));
-    let message = refusal(&file(vec![group(1), leaf()], &chunk, 0, count as i64));
+    let header = vec![(1, I32(count.cast_signed())), (2, I32(8)), (3, I32(3)), (4, I32(3))];
+    chunk.extend(page_of((0, 5), header, size(&indices), &indices));
+    let message = refusal(&file(vec![group(1), leaf()], &chunk, 0, count.cast_signed()));
     assert!(message.contains("it would grow to") && message.contains("bytes of rows"), "{message}");
 }
 
 #[test]
 fn a_page_that_is_cut_short_is_an_error() {
     let contents = texts(&["why"]);
-    let whole = page(1, contents.len() as i64, &contents);
+    let whole = page(1, size(&contents), &contents);
     for length in 0..whole.len() {
         let message = refusal(&file(vec![group(1), leaf()], &whole[..length], 0, 1));
         assert!(message.contains("q.parquet: not Parquet that can be read"), "cut to {length}: {message}");

@@ -64,7 +64,7 @@ fn what_was_left_is_taken_up_whole_or_not_at_all() {
     check_journal(&whole).unwrap();
     let mut flipped = whole.clone();
     flipped[whole.len() / 2] ^= 1;
-    let garbage = [sealed(b""), sealed(&[0x9f; 100_000]), sealed(&[0xbb; 9]), sealed(b"\x1a\xff\xff\xff\xff")];
+    let garbage = [sealed(b""), sealed(&b"\x9f".repeat(100_000)), sealed(&[0xbb; 9]), sealed(b"\x1a\xff\xff\xff\xff")];
     let journals = [&whole[..whole.len() - 1], &whole[..10], &[], &flipped, b"not a journal"];
     for contents in journals.into_iter().chain(garbage.iter().map(Vec::as_slice)) {
         let message = refused(&demo, &plan, &journal, contents);

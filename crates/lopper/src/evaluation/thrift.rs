@@ -53,12 +53,13 @@ impl<'a> Thrift<'a> {
         let (mut fields, mut field) = (BTreeMap::new(), 0_i16);
         loop {
             let head = self.byte()?;
-            if head & 15 == 0 {
+            let (distance, kind) = (head >> 4, head & 15);
+            if kind == 0 {
                 return Some(fields);
             }
-            // the distance to the field before, or the number itself
-            field = if head >> 4 == 0 { self.number()? as i16 } else { field.wrapping_add(i16::from(head >> 4)) };
-            let item = if is_bool(head & 15) { Item::Other } else { self.item(head & 15, depth)? };
+            // no distance to the field before: its number follows
+            field = if distance == 0 { self.number()? as i16 } else { field.wrapping_add(i16::from(distance)) };
+            let item = if is_bool(kind) { Item::Other } else { self.item(kind, depth)? };
             fields.insert(field, item);
         }
     }
@@ -110,7 +111,7 @@ impl<'a> Thrift<'a> {
     /// A signed integer, in zigzag.
     fn number(&mut self) -> Option<i64> {
         let value = self.varint()?;
-        Some((value >> 1) as i64 ^ -((value & 1) as i64))
+        Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
     }
 }
 

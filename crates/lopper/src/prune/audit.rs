@@ -25,7 +25,7 @@ pub(super) fn audit(source: &Decoder, written: &Decoder, record: &Record) -> Res
     let known: BTreeSet<_> = record.matrices.iter().map(|facts| (facts.block, facts.role)).collect();
     let all = written.spec().blocks * LinearRole::ALL.len();
     if known.len() != all || record.matrices.len() != all {
-        return Err(broken(format!("{} of {all} matrices are accounted for", known.len())));
+        return Err(broken(&format!("{} of {all} matrices are accounted for", known.len())));
     }
     let mut zeros = 0;
     for facts in &record.matrices {
@@ -40,13 +40,13 @@ pub(super) fn audit(source: &Decoder, written: &Decoder, record: &Record) -> Res
         })?;
         out.release(&name);
         if let Some((pattern, violation)) = violation {
-            return Err(broken(format!("{name} does not obey the pattern {pattern}: {violation}")));
+            return Err(broken(&format!("{name} does not obey the pattern {pattern}: {violation}")));
         }
     }
     Ok(zeros)
 }
 
-fn broken(promise: String) -> Error {
+fn broken(promise: &str) -> Error {
     let hint = Some("this is a defect of lopper; nothing was written".into());
     Error::Numeric { problem: format!("audit: {promise}"), hint }
 }
