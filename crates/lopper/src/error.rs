@@ -1,5 +1,6 @@
 //! What can go wrong, grouped by stage. A message says what and where; [`Error::hint`] says what to try.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 /// Result of everything in this crate that can fail.
@@ -101,9 +102,19 @@ impl Error {
     /// Whether the machine failed (disk, network, memory) rather than the plan or the data.
     pub fn is_machine(&self) -> bool {
         match self {
-            Self::Io { source, .. } => source.kind() != std::io::ErrorKind::NotFound,
+            Self::Io { source, .. } => {
+                !matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidData)
+            }
             Self::Hub { .. } | Self::Tensor(_) => true,
             _ => false,
         }
     }
+}
+
+/// What `f` gives, or what it said when it panicked: for libraries that panic on damaged files.
+pub(crate) fn caught<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        said.unwrap_or("it panicked").to_owned()
+    })
 }

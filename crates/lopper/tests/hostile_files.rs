@@ -87,7 +87,13 @@ fn a_header_that_lies_is_refused_with_the_tensor_that_does() {
         (r#"{"__metadata__":{"format":1}}"#.into(), "not what safetensors defines", ""),
         ("[1,2]".into(), "not what safetensors defines", "a map from tensor names"),
         ("{\"a\":".into(), "not what safetensors defines", "EOF"),
-        (format!("{{\"a\":{}", "[".repeat(10_000)), "not what safetensors defines", "recursion"),
+        (format!("{{\"a\":{}", "[".repeat(10_000)), "not what safetensors defines", "invalid type"),
+        (format!("{{\"a\":{{\"x\":{}", "[".repeat(10_000)), "tensor `a`", "EOF"),
+        (
+            format!("{{{}}}", a.replace("\"shape\":[1]", "\"shape\":[1],\"shape\":[1]")),
+            "tensor `a`: duplicate field `shape`",
+            "",
+        ),
         (String::new(), "not what safetensors defines", ""),
     ];
     for (header, first, second) in cases {
@@ -169,6 +175,12 @@ fn an_index_and_its_shards_must_agree() {
         (r#""a":"/etc/passwd""#.into(), "not a file of this directory".into()),
         (r#""a":"..""#.into(), "not a file of this directory".into()),
         (r#""a":"""#.into(), "not a file of this directory".into()),
+        (r#""a":"..\\up.safetensors""#.into(), "not a file of this directory".into()),
+        (r#""a":"C:\\up.safetensors""#.into(), "not a file of this directory".into()),
+        (r#""a":"down/model.safetensors""#.into(), "not a file of this directory".into()),
+        (r#""a":"model\u0000.safetensors""#.into(), "is missing".into()),
+        (r#""a":"config.json""#.into(), "config.json: its header claims".into()),
+        (format!(r#""a":{}"#, "[".repeat(100_000)), "not a safetensors index".into()),
         (r#""a":7"#.into(), "not a safetensors index".into()),
         (String::new(), "the index names no tensor".into()),
     ];

@@ -66,6 +66,12 @@ impl HiddenStates {
         out.inner.write_all(digest.as_bytes())
     }
 
+    /// Whether these can be the states of `sequences` in a model of this width.
+    pub fn fits(&self, sequences: &[Vec<u32>], hidden: usize) -> bool {
+        let lengths = (0..self.len()).map(|index| self.tokens(index));
+        self.hidden == hidden && lengths.eq(sequences.iter().map(Vec::len))
+    }
+
     /// Reads what [`Self::write`] wrote.
     ///
     /// # Errors
@@ -78,6 +84,9 @@ impl HiddenStates {
             _ => return Err(damaged()),
         };
         let (hidden, count) = (number(&mut input)? as usize, number(&mut input)?);
+        if hidden == 0 {
+            return Err(damaged());
+        }
         let mut lengths = Vec::new();
         for _ in 0..count {
             lengths.push(number(&mut input)?);

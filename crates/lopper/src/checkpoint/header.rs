@@ -179,9 +179,7 @@ impl<'de> Visitor<'de> for RawHeaderVisitor {
                 header.metadata = map.next_value()?;
                 continue;
             }
-            let value: serde_json::Value = map.next_value()?;
-            let fields = serde_json::from_value(value)
-                .map_err(|error| de::Error::custom(format!("tensor `{name}`: {error}")))?;
+            let fields = map.next_value().map_err(|error| de::Error::custom(format!("tensor `{name}`: {error}")))?;
             header.tensors.push(RawTensor { name, fields });
         }
         Ok(header)

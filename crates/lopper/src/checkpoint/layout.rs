@@ -107,7 +107,8 @@ pub(crate) fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
         return Err(fault("the index names no tensor".into()));
     }
     for (name, file) in &index.weight_map {
-        let inside = Path::new(file).file_name().is_some_and(|last| last == file.as_str());
+        // `\` divides paths on some systems: a name that has one is a file of this directory on none
+        let inside = Path::new(file).file_name().is_some_and(|last| last == file.as_str()) && !file.contains('\\');
         if !inside {
             return Err(fault(format!(
                 "tensor `{name}` is said to be in `{file}`, which is not a file of this directory"

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use parquet::errors::ParquetError;
-use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
 
+use super::parquet;
 use super::row::Row;
 use super::tasks::DataSet;
 use crate::error::{Error, Result};
+use crate::text::read_utf8;
 
 /// Kinds of files, in the order they are looked for.
 const KINDS: [&str; 3] = ["jsonl", "json", "parquet"];
@@ -64,7 +64,7 @@ fn missing(directory: &Path, data: &DataSet, split: &str) -> Error {
 pub fn rows(files: &[PathBuf]) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for file in files {
-        rows.extend(if file.extension().is_some_and(|kind| kind == "parquet") { parquet(file)? } else { lines(file)? });
+        rows.extend(if file.extension().is_some_and(|kind| kind == "parquet") { columns(file)? } else { lines(file)? });
     }
     if rows.is_empty() {
         let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
@@ -74,7 +74,7 @@ pub fn rows(files: &[PathBuf]) -> Result<Vec<Row>> {
 }
 
 fn lines(file: &Path) -> Result<Vec<Row>> {
-    let text = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
+    let text = read_utf8(file)?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let row = |(place, line): (usize, &str)| match serde_json::from_str(line) {
         Ok(value @ Value::Object(_)) => Ok(Row(value)),
@@ -84,12 +84,12 @@ fn lines(file: &Path) -> Result<Vec<Row>> {
     lines.map(row).collect()
 }
 
-fn parquet(file: &Path) -> Result<Vec<Row>> {
-    let unreadable = |error: ParquetError| fault(file, &format!("not Parquet that can be read: {error}"));
-    let reader = SerializedFileReader::new(std::fs::File::open(file).map_err(Error::io("read", file))?);
-    let reader = reader.map_err(unreadable)?;
-    let rows = reader.get_row_iter(None).map_err(unreadable)?;
-    rows.map(|row| Ok(Row(row.map_err(unreadable)?.to_json_value()))).collect()
+fn columns(file: &Path) -> Result<Vec<Row>> {
+    let contents = std::fs::read(file).map_err(Error::io("read", file))?;
+    let opened = std::fs::File::open(file).map_err(Error::io("read", file))?;
+    let rows = parquet::rows(&contents, opened);
+    let rows = rows.map_err(|problem| fault(file, &format!("not Parquet that can be read: {problem}")))?;
+    Ok(rows.into_iter().map(Row).collect())
 }
 
 fn fault(file: &Path, problem: &str) -> Error {

@@ -79,6 +79,12 @@ impl RotarySpec {
         })
     }
 
+    /// Whether the angles of sequences of up to `length` tokens are numbers.
+    pub fn is_finite(&self, length: usize) -> bool {
+        let (frequencies, scale) = self.frequencies(length);
+        frequencies.iter().all(|f| f.is_finite() && *f >= 0.0) && scale.is_finite() && scale > 0.0
+    }
+
     /// Frequencies [dim / 2] and the factor of cosine and sine.
     pub fn frequencies(&self, length: usize) -> (Vec<f32>, f32) {
         let plain = |theta: f64| (0..self.dim / 2).map(move |i| theta.powf(2.0 * i as f64 / self.dim as f64));

@@ -16,6 +16,7 @@ use crate::method::criterion::Criterion;
 use crate::method::{SelectThenRepair, SolverSettings};
 use crate::model::{DecoderSpec, LinearRole};
 use crate::sparsity::{Extent, Pattern};
+use crate::text::from_toml;
 use rules::Request;
 
 pub use allocation::{Allocation, Measured};
@@ -35,14 +36,22 @@ const LARGEST_COUNT: usize = 1 << 30;
 const DEFAULT_SEQLEN: usize = 2048;
 
 impl Plan {
-    /// Reads a plan from TOML.
+    /// Reads a plan from a file.
     ///
     /// # Errors
     /// If the file cannot be read, or has an unknown key or a value of the wrong kind.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        toml::from_str(&text).map_err(|error| Error::Plan {
-            problem: format!("{}: {}", path.display(), error.to_string().trim_end()),
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    /// From TOML; `origin` is what it is called in errors.
+    ///
+    /// # Errors
+    /// If it has an unknown key or a value of the wrong kind.
+    pub fn parse(text: &str, origin: &str) -> Result<Self> {
+        from_toml(text).map_err(|error| Error::Plan {
+            problem: format!("{origin}: {error}"),
             hint: Some("`lopper explain MODEL --print-plan` writes a plan with every key".into()),
         })
     }
@@ -180,6 +189,12 @@ impl Plan {
         let biases = LinearRole::ALL.into_iter().any(|role| spec.has_bias(role));
         let (reconstruction, retraining) = (&self.reconstruction, &self.retraining);
         let alone = reconstruction.granularity == Granularity::Matrix;
+        let adapts = [reconstruction.parameters, retraining.parameters].iter().any(|one| one.adapter.is_some());
+        let width = spec.hidden.max(spec.mlp.intermediate);
+        ranges.push((
+            !adapts || reconstruction.rank <= width,
+            "reconstruction.rank exceeds the width of the model: an adapter of such a rank is no smaller than the matrix",
+        ));
         ranges.push((
             reconstruction.granularity == Granularity::None || reconstruction.parameters.any(biases, !alone),
             "of what reconstruction.parameters names a window has nothing: biases are there in few families, norms not in a single matrix",

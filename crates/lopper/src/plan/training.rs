@@ -6,6 +6,7 @@ use std::str::FromStr;
 use lopper_kernels::Precision;
 use serde::{Deserialize, Serialize};
 
+use super::LARGEST_COUNT;
 use crate::autograd::optimizer::{Decay, OptimizerKind};
 use crate::reconstruction::{Loss, Parameters, Settings};
 
@@ -210,6 +211,9 @@ impl ReconstructionPlan {
     pub(super) fn ranges(&self) -> Vec<(bool, &'static str)> {
         vec![
             (self.batch > 0, "reconstruction.batch is 0"),
+            (self.batch <= LARGEST_COUNT, "reconstruction.batch is beyond any text"),
+            (self.accumulate <= LARGEST_COUNT, "reconstruction.accumulate is beyond any text"),
+            (self.epochs <= LARGEST_COUNT, "reconstruction.epochs is beyond any patience"),
             (self.epochs > 0, "reconstruction.epochs is 0; for no training set reconstruction.granularity to \"none\""),
             (
                 (0.0..1.0).contains(&self.learning_rate),
@@ -257,6 +261,8 @@ impl RetrainingPlan {
     pub(super) fn ranges(&self) -> Vec<(bool, &'static str)> {
         vec![
             (self.batch > 0, "retraining.batch is 0"),
+            (self.batch <= LARGEST_COUNT, "retraining.batch is beyond any text"),
+            (self.epochs <= LARGEST_COUNT, "retraining.epochs is beyond any patience"),
             (self.epochs > 0, "retraining.epochs is 0; for no retraining set retraining.objective to \"none\""),
             (
                 (0.0..1.0).contains(&self.learning_rate),

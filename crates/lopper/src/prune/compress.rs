@@ -81,7 +81,7 @@ impl<'j, 'o> Compression<'j, 'o> {
         (journal, rewrite): (&Journal, &mut Rewrite),
     ) -> Result<Self> {
         let keeps_dense = schedule.dense_stream && !schedule.restarts();
-        let kept = journal.states([schedule.calibrates, keeps_dense], decoder.device(), &job.storage)?;
+        let kept = journal.states([schedule.calibrates, keeps_dense], decoder, job)?;
         let embed = || schedule.calibrates.then(|| Streams::embed(job, plan, decoder, keeps_dense)).transpose();
         let (from, streams) = match kept {
             Some((blocks, [inputs, dense])) => (blocks, inputs.map(|inputs| Streams::new(inputs, dense))),

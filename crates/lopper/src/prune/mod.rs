@@ -25,9 +25,14 @@ use crate::report::{ModelFacts, Report, Rung, Stage};
 use crate::schedule::{Schedule, lower_rungs, rung_before_retraining, rung_name};
 use compress::{Record, compress};
 use job::Job;
+#[doc(hidden)]
+pub use journal::check_journal;
 use journal::{Identity, Journal, MODEL, SECOND};
 use retrain::retrain;
 use survey::allocate;
+
+/// More worker threads than cores are in any machine.
+const MOST_THREADS: usize = 4096;
 
 /// Prunes and repairs the checkpoint in `model` as `plan` says and writes the result to `out`, which must not exist yet.
 /// Until everything is written, reopened and audited, `out` does not appear; the input is only read. Interrupted, it leaves what
@@ -273,8 +278,12 @@ fn json(report: &Report) -> Result<Vec<u8>> {
 /// # Errors
 /// If the threads cannot be started, or those of `f`.
 pub fn in_pool<R: Send>(threads: Option<usize>, f: impl FnOnce() -> Result<R> + Send) -> Result<R> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build();
-    let pool = pool
-        .map_err(|error| Error::Plan { problem: format!("cannot start {threads:?} threads: {error}"), hint: None })?;
+    let count = threads.unwrap_or(0);
+    let fault = |why: String| Error::Plan { problem: format!("cannot start {count} threads: {why}"), hint: None };
+    if count > MOST_THREADS {
+        return Err(fault(format!("no machine has more than {MOST_THREADS} cores")));
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build();
+    let pool = pool.map_err(|error| fault(error.to_string()))?;
     pool.install(f)
 }

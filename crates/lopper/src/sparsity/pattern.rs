@@ -52,6 +52,7 @@ impl From<Scope> for Extent {
 
 /// Which weights of a matrix may be non-zero. A value of this type is valid.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "Unchecked")]
 pub enum Pattern {
     /// `⌊sparsity · n⌋` of the n weights of each scope are pruned.
     Unstructured {
@@ -67,6 +68,29 @@ pub enum Pattern {
         /// M, at most 32.
         of: usize,
     },
+}
+
+/// A [`Pattern`] as it is read.
+#[derive(serde::Deserialize)]
+#[serde(rename = "Pattern")]
+enum Unchecked {
+    Unstructured { sparsity: f64, scope: Scope },
+    NofM { keep: usize, of: usize },
+}
+
+impl TryFrom<Unchecked> for Pattern {
+    type Error = Error;
+
+    fn try_from(pattern: Unchecked) -> Result<Self> {
+        match pattern {
+            // all weights of a matrix may go where several share a target
+            Unchecked::Unstructured { sparsity, scope } if (0.0..=1.0).contains(&sparsity) => {
+                Ok(Self::Unstructured { sparsity, scope })
+            }
+            Unchecked::Unstructured { sparsity, scope } => Self::unstructured(sparsity, scope),
+            Unchecked::NofM { keep, of } => Self::n_of_m(keep, of),
+        }
+    }
 }
 
 /// The largest group of an N:M pattern.

@@ -8,6 +8,7 @@ use toml::{Table, Value};
 use super::settings::{merge, nest};
 use super::wrong;
 use crate::error::Result;
+use crate::text::from_toml;
 
 /// One axis of the grid.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +34,8 @@ pub struct Coordinate {
     pub overlay: Table,
 }
 
+/// More parts than the key of any setting has.
+const MOST_PARTS: usize = 8;
 /// The key of a combination that is its name.
 const LABEL: &str = "label";
 
@@ -51,7 +54,7 @@ impl Axis {
             return Err(wrong(&format!("the axis {text:?} is not KEY=VALUE,VALUE"), "as in calibration.seed=0,1,2"));
         };
         let value = |text: &str| {
-            let parsed = format!("value = {text}").parse::<Table>().ok();
+            let parsed = from_toml::<Table>(&format!("value = {text}")).ok();
             parsed.and_then(|mut table| table.remove("value")).unwrap_or_else(|| text.into())
         };
         let axis = Self::of_key(key.trim(), values.split(',').map(|text| value(text.trim())).collect());
@@ -108,6 +111,15 @@ impl Axis {
         if name.is_empty() || name.split('.').any(str::is_empty) {
             return Err(wrong(&format!("{name:?} is no name for an axis"), "a key looks like pruning.damping"));
         }
+        let combinations = self.values.iter().filter_map(Value::as_table).flat_map(Table::keys);
+        if let Some(key) =
+            combinations.map(String::as_str).chain([name]).find(|key| key.split('.').count() > MOST_PARTS)
+        {
+            return Err(wrong(
+                &format!("{key:?} is no key: it has too many parts"),
+                "a key looks like pruning.damping",
+            ));
+        }
         if self.values.is_empty() {
             return Err(wrong(&format!("the axis {name} has no values"), "leave the axis out, or give it some"));
         }
@@ -116,13 +128,16 @@ impl Axis {
                 format!("the axis {name} has a name and no key, but its value {value} is not a table of keys");
             return Err(wrong(&problem, "as in { label = \"x\", \"pruning.criterion\" = \"wanda\" }"));
         }
-        let coordinates = self.coordinates();
-        for (place, coordinate) in coordinates.iter().enumerate() {
-            if coordinates[..place].iter().any(|other| other.label == coordinate.label) {
-                return Err(wrong(&format!("the axis {name} has {} twice", coordinate.label), ""));
-            }
+        let mut seen = BTreeSet::new();
+        match self
+            .coordinates()
+            .into_iter()
+            .map(|coordinate| coordinate.label)
+            .find(|label| !seen.insert(label.clone()))
+        {
+            Some(label) => Err(wrong(&format!("the axis {name} has {label} twice"), "")),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

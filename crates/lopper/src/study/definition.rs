@@ -10,6 +10,7 @@ use super::axis::Axis;
 use super::measures::Measure;
 use super::wrong;
 use crate::error::{Error, Result};
+use crate::text::from_toml;
 
 /// More runs than this are a mistake.
 pub(super) const MOST_RUNS: usize = 1000;
@@ -72,9 +73,9 @@ impl Study {
     /// # Errors
     /// If it has unknown keys, or contradicts itself.
     pub fn parse(text: &str, origin: &str) -> Result<Self> {
-        let study: Self = toml::from_str(text)
-            .map_err(|error| wrong(&format!("{origin}: {}", error.to_string().trim_end()), SHAPE_HINT))?;
-        study.check()?;
+        let study: Self = from_toml(text).map_err(|error| wrong(&format!("{origin}: {error}"), SHAPE_HINT))?;
+        let named = |error: Error| wrong(&format!("{origin}: {error}"), error.hint().unwrap_or_default());
+        study.check().map_err(named)?;
         Ok(study)
     }
 

@@ -62,6 +62,8 @@ impl Default for SolverTiming {
 
 /// The largest k: its Gram matrix takes about a gigabyte.
 const LARGEST: usize = 4096;
+/// The most weights: they take a gigabyte.
+const MOST_WEIGHTS: usize = 1 << 28;
 /// Rows of X for each input.
 const TOKENS: usize = 2;
 /// What inputs share.
@@ -97,6 +99,9 @@ impl SolverTiming {
                 refuse("kept, rows, iterations and repeats must be above 0")
             }
             _ if self.kept > LARGEST => refuse(&format!("kept is above {LARGEST}")),
+            _ if self.rows.saturating_mul(2 * self.kept) > MOST_WEIGHTS => {
+                refuse(&format!("rows of 2·kept weights are more than {MOST_WEIGHTS} weights"))
+            }
             _ if !(self.damping > 0.0 && self.damping.is_finite()) => refuse("damping is not a positive number"),
             _ => Ok(()),
         }
@@ -202,6 +207,7 @@ mod tests {
             (SolverTiming { compensation: "wander".into(), ..base() }, "wander"),
             (SolverTiming { kept: 0, ..base() }, "above 0"),
             (SolverTiming { kept: 1 << 20, ..base() }, "above 4096"),
+            (SolverTiming { rows: 1 << 60, ..base() }, "more than"),
             (SolverTiming { damping: f64::NAN, ..base() }, "damping"),
         ];
         for (settings, expected) in cases {

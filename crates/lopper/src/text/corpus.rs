@@ -26,7 +26,7 @@ pub fn read_documents(path: &Path) -> Result<Vec<Document>> {
 /// # Errors
 /// As [`read_documents`].
 pub fn read_text(path: &Path) -> Result<Vec<String>> {
-    let contents = read_utf8(path)?;
+    let contents = read_some(path)?;
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
     match extension.as_deref() {
         Some("jsonl" | "ndjson" | "json") => json_lines(path, &contents),
@@ -40,7 +40,7 @@ pub fn read_text(path: &Path) -> Result<Vec<String>> {
 /// # Errors
 /// As [`read_documents`].
 pub fn read_wikitext(path: &Path) -> Result<String> {
-    Ok(wikitext(&read_utf8(path)?))
+    Ok(wikitext(&read_some(path)?))
 }
 
 fn wikitext(contents: &str) -> String {
@@ -53,42 +53,49 @@ fn row(line: &str) -> String {
     if line.trim().is_empty() { String::new() } else { format!("{line}\n") }
 }
 
+/// The whole of a file that is not empty.
+fn read_some(path: &Path) -> Result<String> {
+    let text = read_utf8(path)?;
+    if text.trim().is_empty() {
+        let hint = "give a file of plain text, or JSON lines with a field `text`";
+        return Err(file_fault(path, "the file holds no text", hint));
+    }
+    Ok(text)
+}
+
 /// The whole file, without a byte order mark.
-fn read_utf8(path: &Path) -> Result<String> {
+///
+/// # Errors
+/// [`Error::Text`] when it is not UTF-8, [`Error::Io`] when it cannot be read.
+pub(crate) fn read_utf8(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    let fault = |problem: String, hint: &str| Error::Text {
-        problem: format!("{}: {problem}", path.display()),
-        hint: Some(hint.into()),
-    };
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        return Err(fault("this is UTF-16".into(), "convert the file to UTF-8"));
+        return Err(file_fault(path, "this is UTF-16", "convert the file to UTF-8"));
     }
     if bytes.starts_with(&[0x1f, 0x8b]) {
-        return Err(fault("this is compressed by gzip".into(), "unpack the file first"));
+        return Err(file_fault(path, "this is compressed by gzip", "unpack the file first"));
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let line = bytes[..error.valid_up_to()].split(|&byte| byte == b'\n').count();
-        fault(format!("line {line}: not UTF-8 (byte {})", error.valid_up_to()), "convert the file to UTF-8")
+        let problem = format!("line {line}: not UTF-8 (byte {})", error.valid_up_to());
+        file_fault(path, &problem, "convert the file to UTF-8")
     })?;
-    if text.trim().is_empty() {
-        return Err(fault(
-            "the file holds no text".into(),
-            "give a file of plain text, or JSON lines with a field `text`",
-        ));
-    }
     Ok(text.to_owned())
 }
 
 fn json_lines(path: &Path, contents: &str) -> Result<Vec<String>> {
     let lines = contents.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
-        .map(|(index, line)| text_field(line).map_err(|(problem, hint)| line_fault(path, index + 1, &problem, hint)))
+        .map(|(index, line)| {
+            text_field(line)
+                .map_err(|(problem, hint)| file_fault(path, &format!("line {}: {problem}", index + 1), hint))
+        })
         .collect()
 }
 
-fn line_fault(path: &Path, line: usize, problem: &str, hint: &str) -> Error {
-    Error::Text { problem: format!("{}: line {line}: {problem}", path.display()), hint: Some(hint.into()) }
+fn file_fault(path: &Path, problem: &str, hint: &str) -> Error {
+    Error::Text { problem: format!("{}: {problem}", path.display()), hint: Some(hint.into()) }
 }
 
 /// The string field `text` of one line, or what is wrong and what to try.

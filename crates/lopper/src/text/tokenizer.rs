@@ -6,6 +6,10 @@
 use std::fmt;
 use std::path::Path;
 
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::error::caught;
 use crate::{Error, Result};
 
 /// Text ↔ token ids.
@@ -40,15 +44,16 @@ impl Tokenizer {
     }
 
     fn parse(bytes: &[u8], origin: &str) -> Result<Self> {
-        let fault = |error: tokenizers::Error| Error::Text {
-            problem: format!("{origin}: not a tokenizer this program can run: {error}"),
+        let fault = |problem: String| Error::Text {
+            problem: format!("{origin}: not a tokenizer this program can run: {problem}"),
             hint: Some(
                 "fetch the file again, or write it anew with AutoTokenizer.from_pretrained(dir).save_pretrained(dir)"
                     .into(),
             ),
         };
-        let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(fault)?;
-        inner.with_truncation(None).map_err(fault)?;
+        check_character_tables(bytes).map_err(fault)?;
+        let mut inner = run(|| tokenizers::Tokenizer::from_bytes(bytes)).map_err(fault)?;
+        run(|| inner.with_truncation(None).map(|_| ())).map_err(fault)?;
         inner.with_padding(None);
         let vocabulary = inner.get_vocab(true);
         let Some(max_id) = vocabulary.values().copied().max() else {
@@ -62,7 +67,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Text`] when the tokenizer has no token for some of the text.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, add_special).map_err(|error| Error::Text {
+        let encoding = run(|| self.inner.encode_fast(text, add_special)).map_err(|error| Error::Text {
             problem: format!("the tokenizer cannot encode this text: {error}"),
             hint: None,
         })?;
@@ -74,7 +79,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Text`] when the tokenizer cannot put the tokens together.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
-        self.inner.decode(ids, skip_special).map_err(|error| Error::Text {
+        run(|| self.inner.decode(ids, skip_special)).map_err(|error| Error::Text {
             problem: format!("the tokenizer cannot decode these tokens: {error}"),
             hint: None,
         })
@@ -104,6 +109,48 @@ impl fmt::Debug for Tokenizer {
             .field("max_id", &self.max_id)
             .finish_non_exhaustive()
     }
+}
+
+/// The library's answer; it panics on some tables that are damaged.
+fn run<T>(f: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    caught(f)?.map_err(|error| error.to_string())
+}
+
+/// Checks that tables of characters are as long as they claim: the library takes the memory before it looks.
+fn check_character_tables(bytes: &[u8]) -> Result<(), String> {
+    #[derive(Deserialize)]
+    struct Parts {
+        normalizer: Option<Value>,
+    }
+    let parts: Parts = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    parts.normalizer.as_ref().map_or(Ok(()), check_tables_of)
+}
+
+fn check_tables_of(normalizer: &Value) -> Result<(), String> {
+    match normalizer {
+        Value::Array(list) => list.iter().try_for_each(check_tables_of),
+        Value::Object(fields) => fields.iter().try_for_each(|(key, value)| match value.as_str() {
+            Some(table) if key == "precompiled_charsmap" && claimed_length(table) > table.len() => {
+                Err(format!("a table of characters in {} letters claims {} bytes", table.len(), claimed_length(table)))
+            }
+            _ => check_tables_of(value),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The u32, little endian, that opens bytes in base 64.
+fn claimed_length(table: &str) -> usize {
+    let digit = |letter: u8| match letter {
+        b'A'..=b'Z' => letter - b'A',
+        b'a'..=b'z' => letter - b'a' + 26,
+        b'0'..=b'9' => letter - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        _ => 0,
+    };
+    let bits = table.bytes().take(6).fold(0_u64, |bits, letter| bits << 6 | u64::from(digit(letter)));
+    ((bits >> 4) as u32).swap_bytes() as usize
 }
 
 /// What to do without a `tokenizer.json`, by what else is there.

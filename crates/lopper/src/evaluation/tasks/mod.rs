@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use super::row::Row;
 use crate::error::{Error, Result};
 
-pub use template::read_task;
+pub use template::{parse_task, read_task};
 
 /// Every built-in task.
 pub const TASKS: &[BuiltIn] = &[

@@ -20,6 +20,7 @@ use serde_json::Value;
 use super::{Kind, Metric, Question, Task};
 use crate::error::{Error, Result};
 use crate::evaluation::row::Row;
+use crate::text::from_toml;
 
 /// The file.
 #[derive(Deserialize)]
@@ -58,17 +59,24 @@ fn both() -> Vec<Metric> {
     vec![Metric::Acc, Metric::AccNorm]
 }
 
-/// Reads the description of a task; its files are beside it.
+/// Reads the description of a task.
 ///
 /// # Errors
 /// If it cannot be read, or describes none.
 pub fn read_task(path: &Path) -> Result<Task> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    parse_task(&std::fs::read_to_string(path).map_err(Error::io("read", path))?, path)
+}
+
+/// A task from its description in TOML; its files are beside `path`.
+///
+/// # Errors
+/// If it describes none.
+pub fn parse_task(text: &str, path: &Path) -> Result<Task> {
     let fault = |problem: String| Error::Plan {
         problem: format!("{}: {problem}", path.display()),
         hint: Some("a task has name, version, questions, context, choices and gold; see docs/evaluation.md".into()),
     };
-    let task: Description = toml::from_str(&text).map_err(|error| fault(error.to_string().trim_end().to_owned()))?;
+    let task: Description = from_toml(text).map_err(fault)?;
     if task.metrics.is_empty() || task.metrics.contains(&Metric::Perplexity) {
         return Err(fault("metrics are acc, acc_norm or both".into()));
     }

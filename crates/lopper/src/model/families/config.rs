@@ -8,6 +8,13 @@ use crate::error::{Error, Result};
 use crate::model::rotary::{RotaryScaling, RotarySpec};
 use crate::model::spec::{AttentionSpec, DecoderSpec, MlpSpec};
 
+/// More blocks than any model has.
+const MOST_BLOCKS: usize = 1 << 14;
+/// Wider heads than any model has.
+const WIDEST_HEAD: usize = 1 << 16;
+/// Letters of a value that a message shows.
+const SHOWN: usize = 60;
+
 /// A config.json. `null` counts as absent.
 pub struct Config<'a> {
     path: PathBuf,
@@ -38,12 +45,26 @@ impl<'a> Config<'a> {
         self.get(key).and_then(Value::as_str).ok_or_else(|| self.wrong(format!("{key:?} is missing or no string")))
     }
 
+    fn text_or(&self, key: &str, default: &'a str) -> Result<&'a str> {
+        self.get(key).map_or(Ok(default), |value| value.as_str().ok_or_else(|| self.no(key, value, "a string")))
+    }
+
+    /// An error about a value that is none of `kind`.
+    fn no(&self, key: &str, value: &Value, kind: &str) -> Error {
+        self.wrong(format!("{key:?} is {}, not {kind}", shown(value)))
+    }
+
     pub fn size_or(&self, key: &str, default: usize) -> Result<usize> {
         let Some(value) = self.get(key) else { return Ok(default) };
         match value.as_u64() {
             Some(size) if size > 0 && size < 1 << 32 => Ok(size as usize),
-            _ => Err(self.wrong(format!("{key:?} is {value}, not a positive integer"))),
+            _ => Err(self.no(key, value, "a positive integer")),
         }
+    }
+
+    /// A size that takes memory before tensors are compared with it.
+    fn at_most(&self, key: &str, limit: usize, size: usize) -> Result<usize> {
+        if size <= limit { Ok(size) } else { Err(self.wrong(format!("{key:?} is {size}, above {limit}"))) }
     }
 
     pub fn size(&self, key: &str) -> Result<usize> {
@@ -54,32 +75,31 @@ impl<'a> Config<'a> {
     }
 
     pub fn flag_or(&self, key: &str, default: bool) -> Result<bool> {
-        self.get(key).map_or(Ok(default), |value| {
-            value.as_bool().ok_or_else(|| self.wrong(format!("{key:?} is {value}, not true or false")))
-        })
+        self.get(key).map_or(Ok(default), |value| value.as_bool().ok_or_else(|| self.no(key, value, "true or false")))
     }
 
     pub fn number_or(&self, key: &str, default: f64) -> Result<f64> {
-        self.get(key).map_or(Ok(default), |value| {
-            value.as_f64().ok_or_else(|| self.wrong(format!("{key:?} is {value}, not a number")))
-        })
+        self.get(key).map_or(Ok(default), |value| value.as_f64().ok_or_else(|| self.no(key, value, "a number")))
     }
 
-    fn number(&self, key: &str) -> Result<f64> {
+    fn positive(&self, key: &str) -> Result<f64> {
         match self.number_or(key, f64::NAN)? {
             missing if missing.is_nan() => Err(self.wrong(format!("{key:?} is missing"))),
-            number => Ok(number),
+            number if number > 0.0 => Ok(number),
+            number => Err(self.wrong(format!("{key:?} is {number}, not above 0"))),
         }
     }
 
-    /// `layer_types[block]`, where it is given.
-    pub fn layer_type(&self, block: usize) -> Option<&'a str> {
-        self.get("layer_types")?.get(block)?.as_str()
+    /// `layer_types[block]`, where there are any.
+    pub fn layer_type(&self, block: usize) -> Result<Option<&'a str>> {
+        let Some(kinds) = self.get("layer_types") else { return Ok(None) };
+        let kind = kinds.get(block).and_then(Value::as_str);
+        kind.map(Some).ok_or_else(|| self.wrong(format!("\"layer_types\" does not name the kind of block {block}")))
     }
 
     /// The decoder as far as llama-like families agree.
     pub fn decoder(&self, family: &'static str) -> Result<DecoderSpec> {
-        let activation = self.get("hidden_act").and_then(Value::as_str).unwrap_or("silu");
+        let activation = self.text_or("hidden_act", "silu")?;
         if activation != "silu" && activation != "swish" {
             return Err(
                 self.wrong(format!("\"hidden_act\" is {activation:?}; only \"silu\" is supported for {family}"))
@@ -90,8 +110,9 @@ impl<'a> Config<'a> {
         if !heads.is_multiple_of(kv_heads) {
             return Err(self.wrong(format!("{heads} attention heads cannot share {kv_heads} key-value heads")));
         }
-        let head_dim = self.size_or("head_dim", hidden / heads)?;
-        let (blocks, max_positions) = (self.size("num_hidden_layers")?, self.size_or("max_position_embeddings", 2048)?);
+        let head_dim = self.at_most("head_dim", WIDEST_HEAD, self.size_or("head_dim", hidden / heads)?)?;
+        let blocks = self.at_most("num_hidden_layers", MOST_BLOCKS, self.size("num_hidden_layers")?)?;
+        let max_positions = self.size_or("max_position_embeddings", 2048)?;
         Ok(DecoderSpec {
             family,
             vocabulary: self.size("vocab_size")?,
@@ -106,43 +127,60 @@ impl<'a> Config<'a> {
                 output_bias: false,
             },
             mlp: MlpSpec { intermediate: self.size("intermediate_size")?, bias: false },
-            norm_epsilon: self.number_or("rms_norm_eps", 1e-6)? as f32,
+            norm_epsilon: self.norm_epsilon()?,
             rotary: self.rotary(head_dim, max_positions)?,
             tied_embeddings: self.flag_or("tie_word_embeddings", false)?,
             max_positions,
         })
     }
 
+    fn norm_epsilon(&self) -> Result<f32> {
+        let epsilon = self.number_or("rms_norm_eps", 1e-6)?;
+        let small = (0.0..1.0).contains(&epsilon);
+        if small {
+            Ok(epsilon as f32)
+        } else {
+            Err(self.wrong(format!("\"rms_norm_eps\" is {epsilon}, outside [0, 1)")))
+        }
+    }
+
     /// Position embedding, from `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling` (before).
     fn rotary(&self, head_dim: usize, max_positions: usize) -> Result<RotarySpec> {
         let empty = Value::Object(serde_json::Map::new());
-        let scaling = self.get("rope_parameters").or_else(|| self.get("rope_scaling")).unwrap_or(&empty);
-        let scaling = Config::new(&self.path, scaling)?;
+        let named = ["rope_parameters", "rope_scaling"].iter().find_map(|key| Some((key, self.get(key)?)));
+        if let Some((key, other)) = named.filter(|(_, value)| !value.is_object()) {
+            return Err(self.no(key, other, "an object"));
+        }
+        let scaling = Config::new(&self.path, named.map_or(&empty, |(_, value)| value))?;
         let theta = scaling.number_or("rope_theta", self.number_or("rope_theta", 10_000.0)?)?;
         let partial = scaling.number_or("partial_rotary_factor", self.number_or("partial_rotary_factor", 1.0)?)?;
         let dim = (head_dim as f64 * partial) as usize;
-        if dim == 0 || !dim.is_multiple_of(2) || theta.is_nan() || theta <= 1.0 {
-            return Err(
-                self.wrong(format!("rotary embedding of {dim} entries per head with base {theta} makes no sense"))
-            );
+        if dim == 0 || dim > head_dim || !dim.is_multiple_of(2) || theta.is_nan() || theta <= 1.0 {
+            return Err(self.wrong(format!(
+                "rotary embedding of {dim} of the {head_dim} entries per head with base {theta} makes no sense"
+            )));
         }
-        Ok(RotarySpec { theta, dim, scaling: self.rotary_scaling(&scaling, max_positions)? })
+        let rotary = RotarySpec { theta, dim, scaling: self.rotary_scaling(&scaling, max_positions)? };
+        if rotary.is_finite(max_positions) {
+            return Ok(rotary);
+        }
+        Err(self.wrong(format!("rotary embedding has frequencies that are no numbers, scaled by {:?}", rotary.scaling)))
     }
 
     fn rotary_scaling(&self, scaling: &Config, max_positions: usize) -> Result<RotaryScaling> {
-        let kind = scaling.text("rope_type").or_else(|_| scaling.text("type")).unwrap_or("default");
+        let kind = scaling.text_or("rope_type", scaling.text_or("type", "default")?)?;
         let original_positions = scaling.size_or("original_max_position_embeddings", max_positions)?;
         Ok(match kind {
             "default" => RotaryScaling::Default,
-            "linear" => RotaryScaling::Linear { factor: scaling.number("factor")? },
+            "linear" => RotaryScaling::Linear { factor: scaling.positive("factor")? },
             // transformers stretches beyond the configured maximum here, whatever the original one
             "dynamic" => {
-                RotaryScaling::Dynamic { factor: scaling.number("factor")?, original_positions: max_positions }
+                RotaryScaling::Dynamic { factor: scaling.positive("factor")?, original_positions: max_positions }
             }
             "llama3" => RotaryScaling::Llama3 {
-                factor: scaling.number("factor")?,
-                low_frequency_factor: scaling.number("low_freq_factor")?,
-                high_frequency_factor: scaling.number("high_freq_factor")?,
+                factor: scaling.positive("factor")?,
+                low_frequency_factor: scaling.positive("low_freq_factor")?,
+                high_frequency_factor: scaling.positive("high_freq_factor")?,
                 original_positions,
             },
             "yarn" => yarn(scaling, original_positions)?,
@@ -155,9 +193,15 @@ impl<'a> Config<'a> {
     }
 }
 
+/// A value as JSON, cut off where it is long.
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    text.char_indices().nth(SHOWN).map_or_else(|| text.clone(), |(end, _)| format!("{}…", &text[..end]))
+}
+
 /// YaRN with the defaults of its paper; `mscale` and `mscale_all_dim` as `DeepSeek` models use them.
 fn yarn(scaling: &Config, original_positions: usize) -> Result<RotaryScaling> {
-    let factor = scaling.number("factor")?;
+    let factor = scaling.positive("factor")?;
     let temperature = |weight: f64| if factor <= 1.0 { 1.0 } else { 0.1 * weight * factor.ln() + 1.0 };
     let (mscale, mscale_all) = (scaling.number_or("mscale", 0.0)?, scaling.number_or("mscale_all_dim", 0.0)?);
     let default = if mscale != 0.0 && mscale_all != 0.0 {

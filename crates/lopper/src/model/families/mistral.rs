@@ -9,7 +9,9 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
     // transformers takes 4096 where the key is missing, and no window where it is null
     let default = if config.has("sliding_window") { usize::MAX } else { 4096 };
     let window = Some(config.size_or("sliding_window", default)?).filter(|&window| window != usize::MAX);
-    let slides = |block| config.layer_type(block).is_none_or(|kind| kind == "sliding_attention");
-    spec.attention.windows = (0..spec.blocks).map(|block| window.filter(|_| slides(block))).collect();
+    for (block, slot) in spec.attention.windows.iter_mut().enumerate() {
+        let slides = config.layer_type(block)?.is_none_or(|kind| kind == "sliding_attention");
+        *slot = window.filter(|_| slides);
+    }
     Ok(spec)
 }

@@ -11,7 +11,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         let window = config.size_or("sliding_window", 4096)?;
         let first = config.size_or("max_window_layers", 28)?;
         for (block, slot) in spec.attention.windows.iter_mut().enumerate() {
-            let slides = config.layer_type(block).map_or(block >= first, |kind| kind == "sliding_attention");
+            let slides = config.layer_type(block)?.map_or(block >= first, |kind| kind == "sliding_attention");
             *slot = slides.then_some(window);
         }
     }

@@ -1,32 +1,33 @@
 //! What a run has finished, on the disk after every window, so that the same command goes on after an interruption.
 //!
-//! In the [`Unfinished`] directory beside the output: the journal; the hidden states after the last finished window; and the
-//! files written so far. A window that was under way is made again: it reads nothing that it writes, so the end is the same to the
-//! byte. What the run depends on (plan, weights, texts, program, processor) has a fingerprint; another run is refused.
+//! In the [`Unfinished`] directory beside the output: the journal; the hidden states after the last window where they were kept;
+//! and the files written so far. A window that was under way is made again: it reads nothing that it writes, so the end is the same
+//! to the byte. What the run depends on (plan, weights, texts, program, processor) has a fingerprint; another run is refused.
 
+mod sealed;
 mod state;
 
 use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufReader, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use candle_core::Device;
-
 use super::compress::Record;
 use super::job::Job;
-use crate::calibration::{HiddenStates, Storage};
+use crate::calibration::HiddenStates;
 use crate::checkpoint::{Checkpoint, LOCK, Rewrite, Unfinished};
 use crate::error::Result;
-use crate::model::LinearId;
+use crate::model::{Decoder, LinearId};
 use crate::plan::{Allocation, Plan};
 use crate::progress::Event;
 use crate::report::{Rung, Stage};
+use sealed::seal;
 use state::{Scored, State, nothing_to_redo};
 
 pub(super) use state::Identity;
+pub use state::check_journal;
 
-/// Its own file; it is there when anything is finished. CBOR, which has every number.
+/// Its own file; it is there when anything is finished.
 pub(super) const JOURNAL: &str = "journal.cbor";
 /// Its plan, for people.
 const PLAN: &str = "plan.toml";
@@ -198,14 +199,18 @@ impl<'a> Journal<'a> {
     pub fn states(
         &self,
         wanted: [bool; 2],
-        device: &Device,
-        storage: &Storage,
+        decoder: &Decoder,
+        job: &Job,
     ) -> Result<Option<(usize, [Option<HiddenStates>; 2])>> {
         let Some(place) = self.place.filter(|_| self.state.states > 0) else { return Ok(None) };
         let read = |name: &str| {
             let path = place.path(&states_name(name, self.state.states));
-            let states = File::open(&path).and_then(|file| HiddenStates::read(BufReader::new(file), device, storage));
-            states.map_err(|error| place.damaged(path, format!("the hidden states cannot be read: {error}")))
+            let read = |file| HiddenStates::read(BufReader::new(file), decoder.device(), &job.storage);
+            match File::open(&path).and_then(read) {
+                Ok(states) if states.fits(&job.samples, decoder.spec().hidden) => Ok(states),
+                Ok(_) => Err(place.damaged(path, "these are not the hidden states of the calibration windows".into())),
+                Err(error) => Err(place.damaged(path, format!("the hidden states cannot be read: {error}"))),
+            }
         };
         let [inputs, dense] = [0, 1].map(|which| wanted[which].then(|| read(STATES[which])).transpose());
         Ok(Some((self.state.states, [inputs?, dense?])))
@@ -274,11 +279,7 @@ impl<'a> Journal<'a> {
         self.state.timings = job.timings.clone();
         self.state.warnings.clone_from(&job.warnings);
         self.state.seconds = self.before + self.started.elapsed().as_secs_f64();
-        place.write(JOURNAL, |file| {
-            let mut file = BufWriter::new(file);
-            ciborium::into_writer(&self.state, &mut file).map_err(std::io::Error::other)?;
-            file.flush()
-        })
+        place.write(JOURNAL, |file| file.write_all(&seal(&self.state)?))
     }
 }
 

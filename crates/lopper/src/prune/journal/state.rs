@@ -1,11 +1,11 @@
 //! What the journal of a run holds, and what of it another run may take up.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::BufReader;
+use std::fs;
 
 use serde::{Deserialize, Serialize};
 
+use super::sealed::unseal;
 use super::{JOURNAL, MODEL, PLAN, SECOND};
 use crate::checkpoint::Unfinished;
 use crate::error::{Error, Result};
@@ -59,9 +59,9 @@ impl State {
             return Ok(None);
         }
         let path = place.path(JOURNAL);
-        let file = File::open(&path).map_err(Error::io("read", &path))?;
-        let state: Self = ciborium::from_reader(BufReader::new(file))
-            .map_err(|error| place.damaged(path, format!("this is no journal of a run: {error}")))?;
+        let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+        let state: Self =
+            unseal(&bytes).map_err(|error| place.damaged(path, format!("this is no journal of a run: {error}")))?;
         let model = if state.retrained { SECOND } else { MODEL };
         Ok((state.blocks == 0 || place.has(model)).then_some(state))
     }
@@ -129,4 +129,13 @@ pub(super) fn nothing_to_redo(place: &Unfinished) -> Error {
         problem: "no unfinished run is here of which blocks could be done again".into(),
         hint: Some("leave out --redo-from".into()),
     }
+}
+
+/// Whether bytes are a journal.
+///
+/// # Errors
+/// Why they are none.
+#[doc(hidden)]
+pub fn check_journal(bytes: &[u8]) -> Result<(), String> {
+    unseal::<State>(bytes).map(drop)
 }

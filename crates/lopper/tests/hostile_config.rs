@@ -1,0 +1,232 @@
+//! Configurations that are wrong, or lie: each gives an error that names the file and the key, and none a panic.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod files;
+
+use std::fs;
+use std::path::Path;
+
+use candle_core::Device;
+use files::{directory, safetensors, stored, write_single};
+use lopper::checkpoint::Checkpoint;
+use lopper::model::{Decoder, DecoderSpec, FAMILIES, describe};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// A configuration of a family with some keys changed; those that become null are missing.
+fn read(family: &str, changes: &Value) -> lopper::Result<DecoderSpec> {
+    let mut config = json!({
+        "model_type": family, "hidden_act": "silu", "hidden_size": 32, "intermediate_size": 80, "num_attention_heads": 4,
+        "num_hidden_layers": 3, "num_key_value_heads": 2, "vocab_size": 96, "rms_norm_eps": 1e-5, "max_position_embeddings": 64
+    });
+    for (key, value) in changes.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    describe(Path::new("dir/config.json"), &config)
+}
+
+fn refused(family: &str, changes: &Value, expected: &str) {
+    let error = read(family, changes).expect_err(expected);
+    let message = error.to_string();
+    assert!(message.starts_with("dir/config.json: ") && message.contains(expected), "{changes}: {message}");
+    assert!(message.len() < 400 && !error.is_machine(), "{message}");
+}
+
+#[test]
+fn a_size_that_is_none_is_refused() {
+    let sizes = ["vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers"];
+    let optional = ["num_key_value_heads", "head_dim", "max_position_embeddings"];
+    for key in sizes.into_iter().chain(optional) {
+        let wrong =
+            [json!(-1), json!(0), json!(1.5), json!("96"), json!(1e30), json!(u64::MAX), json!([96]), json!(true)];
+        for value in wrong.into_iter().chain([json!({"a": "b".repeat(10_000)})]) {
+            refused("llama", &json!({ key: value }), &format!("{key:?} is "));
+        }
+    }
+    for key in sizes {
+        refused("llama", &json!({ key: null }), &format!("{key:?} is missing"));
+    }
+}
+
+#[test]
+fn sizes_that_would_take_memory_before_tensors_are_seen_are_refused() {
+    refused("llama", &json!({"num_hidden_layers": u32::MAX}), "\"num_hidden_layers\" is 4294967295, above");
+    refused("llama", &json!({"head_dim": u32::MAX - 1}), "\"head_dim\" is 4294967294, above");
+    refused(
+        "llama",
+        &json!({"hidden_size": u32::MAX - 3, "num_attention_heads": 1, "num_key_value_heads": 1}),
+        "\"head_dim\"",
+    );
+    // what the other sizes claim is compared with the tensors
+    assert!(read("llama", &json!({"vocab_size": u32::MAX, "intermediate_size": u32::MAX})).is_ok());
+}
+
+#[test]
+fn sizes_that_contradict_each_other_are_refused() {
+    let cases = [
+        (json!({"num_key_value_heads": 3}), "4 attention heads cannot share 3"),
+        (json!({"num_key_value_heads": 8}), "4 attention heads cannot share 8"),
+        (json!({"num_attention_heads": 64, "num_key_value_heads": 64}), "rotary embedding of 0"),
+        (json!({"head_dim": 15}), "rotary embedding of 15"),
+        (json!({"partial_rotary_factor": 2.0}), "rotary embedding of 16 of the 8 entries"),
+        (json!({"partial_rotary_factor": 1e10}), "makes no sense"),
+        (json!({"partial_rotary_factor": -1}), "rotary embedding of 0"),
+        (json!({"rope_theta": 0}), "with base 0"),
+        (json!({"rope_theta": -1e4}), "with base -10000"),
+    ];
+    for (changes, expected) in cases {
+        refused("llama", &changes, expected);
+    }
+}
+
+#[test]
+fn values_of_another_kind_are_refused() {
+    let cases = [
+        (json!({"model_type": null}), "\"model_type\" is missing"),
+        (json!({"model_type": 7}), "\"model_type\" is missing or no string"),
+        (json!({"model_type": "rnn"}), "models of type \"rnn\" are not supported"),
+        (json!({"hidden_act": 3}), "\"hidden_act\" is 3, not a string"),
+        (json!({"hidden_act": "gelu"}), "\"hidden_act\" is \"gelu\""),
+        (json!({"rms_norm_eps": "NaN"}), "\"rms_norm_eps\" is \"NaN\", not a number"),
+        (json!({"rms_norm_eps": -1e-5}), "outside [0, 1)"),
+        (json!({"rms_norm_eps": 1e300}), "outside [0, 1)"),
+        (json!({"rope_theta": "Infinity"}), "\"rope_theta\" is \"Infinity\", not a number"),
+        (json!({"tie_word_embeddings": "no"}), "\"tie_word_embeddings\" is \"no\", not true or false"),
+        (json!({"attention_bias": 1}), "\"attention_bias\" is 1"),
+        (json!({"rope_scaling": "linear"}), "\"rope_scaling\" is \"linear\", not an object"),
+        (json!({"rope_parameters": [1]}), "\"rope_parameters\" is [1], not an object"),
+    ];
+    for (changes, expected) in cases {
+        refused("llama", &changes, expected);
+    }
+    let windows = [
+        (json!({"sliding_window": "wide"}), "\"sliding_window\" is \"wide\""),
+        (json!({"sliding_window": 8, "layer_types": "sliding_attention"}), "does not name the kind of block 0"),
+        (json!({"sliding_window": 8, "layer_types": ["sliding_attention"]}), "does not name the kind of block 1"),
+        (json!({"sliding_window": 8, "layer_types": [1, 2, 3]}), "does not name the kind of block 0"),
+    ];
+    for (mut changes, expected) in windows {
+        refused("mistral", &changes, expected);
+        changes["use_sliding_window"] = json!(true);
+        refused("qwen2", &changes, expected);
+    }
+    refused("qwen2", &json!({"use_sliding_window": "yes"}), "\"use_sliding_window\" is \"yes\"");
+    refused("qwen2", &json!({"use_sliding_window": true, "max_window_layers": -1}), "\"max_window_layers\" is -1");
+}
+
+#[test]
+fn scalings_that_give_no_angles_are_refused() {
+    let llama3 = |low: f64, high: f64| {
+        json!({"rope_type": "llama3", "factor": 8, "low_freq_factor": low, "high_freq_factor": high,
+            "original_max_position_embeddings": 8192})
+    };
+    let cases = [
+        (json!({"type": 7}), "\"type\" is 7, not a string"),
+        (json!({"rope_type": {}}), "\"rope_type\" is {}, not a string"),
+        (json!({"rope_type": "spiral"}), "rotary scaling \"spiral\" is not supported"),
+        (json!({"rope_type": "linear"}), "\"factor\" is missing"),
+        (json!({"rope_type": "linear", "factor": "2"}), "\"factor\" is \"2\", not a number"),
+        (json!({"rope_type": "linear", "factor": 0}), "\"factor\" is 0, not above 0"),
+        (json!({"rope_type": "linear", "factor": 1e-300}), "frequencies that are no numbers"),
+        (json!({"rope_type": "dynamic", "factor": -3}), "\"factor\" is -3, not above 0"),
+        (llama3(0.0, 4.0), "\"low_freq_factor\" is 0"),
+        (llama3(1.0, -4.0), "\"high_freq_factor\" is -4"),
+        (json!({"rope_type": "yarn", "factor": -1}), "\"factor\" is -1"),
+        (json!({"rope_type": "yarn", "factor": 4, "attention_factor": 1e300}), "frequencies that are no numbers"),
+        (json!({"rope_type": "yarn", "factor": 4, "attention_factor": 0}), "frequencies that are no numbers"),
+        (json!({"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": -1}), "is -1, not a positive"),
+    ];
+    for (scaling, expected) in cases {
+        refused("llama", &json!({ "rope_scaling": scaling }), expected);
+    }
+}
+
+#[test]
+fn a_file_that_holds_no_configuration_is_refused() {
+    let dir = directory();
+    write_single(dir.path(), &safetensors(&[stored("a", "F32", &[1])]));
+    let cases: [(&[u8], &str); 9] = [
+        (b"", "not valid JSON"),
+        (b"[]", "is not a JSON object"),
+        (b"null", "is not a JSON object"),
+        (b"\"llama\"", "is not a JSON object"),
+        (b"{\"rope_theta\": NaN}", "not valid JSON"),
+        (b"{\"rope_theta\": 1e999}", "number out of range"),
+        (b"{\"model_type\": \"\xff\"}", "not valid JSON"),
+        (&b"[".repeat(1_000_000), "recursion limit"),
+        (&b"{\"a\":".repeat(1_000_000), "recursion limit"),
+    ];
+    for (contents, expected) in cases {
+        fs::write(dir.path().join("config.json"), contents).unwrap();
+        let error = Decoder::open(Checkpoint::open(dir.path()).unwrap(), Device::Cpu).err().unwrap();
+        let message = error.to_string();
+        assert!(message.contains("config.json: ") && message.contains(expected), "{message}");
+    }
+}
+
+const KEYS: &[&str] = &[
+    "hidden_size",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "num_key_value_heads",
+    "head_dim",
+    "max_position_embeddings",
+    "rms_norm_eps",
+    "rope_theta",
+    "partial_rotary_factor",
+    "layer_types",
+    "sliding_window",
+    "use_sliding_window",
+    "max_window_layers",
+];
+
+const SCALING_KEYS: &[&str] = &[
+    "factor",
+    "low_freq_factor",
+    "high_freq_factor",
+    "original_max_position_embeddings",
+    "attention_factor",
+    "mscale",
+    "mscale_all_dim",
+    "beta_fast",
+    "beta_slow",
+    "rope_theta",
+    "partial_rotary_factor",
+];
+
+fn values() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        any::<i64>().prop_map(Value::from),
+        (0_u64..100).prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        (-20.0..20.0_f64).prop_map(Value::from),
+        any::<bool>().prop_map(Value::from),
+        Just(json!(["sliding_attention", "full_attention", "sliding_attention"])),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_accepted_can_be_computed(
+        family in 0..FAMILIES.len(),
+        changes in prop::collection::vec((prop::sample::select(KEYS), values()), 0..3),
+        kind in prop::sample::select(&["default", "linear", "dynamic", "llama3", "yarn"][..]),
+        scaling in prop::collection::vec((prop::sample::select(SCALING_KEYS), values()), 0..6),
+    ) {
+        let mut changes: serde_json::Map<_, _> =
+            changes.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let mut scaling: serde_json::Map<_, _> =
+            scaling.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        scaling.insert("rope_type".into(), kind.into());
+        changes.insert("rope_scaling".into(), scaling.into());
+        if let Ok(spec) = read(FAMILIES[family].name, &changes.into()) {
+            prop_assert!(spec.rotary.dim <= spec.attention.head_dim && spec.attention.windows.len() == spec.blocks);
+            for length in [1, spec.max_positions] {
+                let (frequencies, scale) = spec.rotary.frequencies(length);
+                prop_assert!(scale.is_finite() && frequencies.iter().all(|f| f.is_finite()), "{:?}", spec.rotary);
+            }
+        }
+    }
+}
