@@ -73,7 +73,8 @@ const FLAGS: &[(&str, &str, &str, &str)] = &[
 /// Keys without a flag: `model` is the argument MODEL.
 const WITHOUT_FLAG: &[&str] = &["model"];
 /// Options without a key: they say where the plan is, where the result goes, and how it is shown, or set several keys at once.
-const WITHOUT_KEY: &[&str] = &["method", "plan", "out", "json", "quiet", "help", "print-plan", "axis", "keep", "list"];
+const WITHOUT_KEY: &[&str] =
+    &["redo-from", "method", "plan", "out", "json", "quiet", "help", "print-plan", "axis", "keep", "list"];
 
 /// The keys that a table of the plan accepts, those absent by default included, from the message that refuses another.
 fn accepted(table: &str) -> Vec<String> {
