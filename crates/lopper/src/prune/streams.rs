@@ -134,7 +134,7 @@ fn written(dense: &Block, index: usize, decoder: &Decoder, rewrite: &Rewrite) ->
         linear.bias.iter_mut().try_for_each(|bias| replace(&Decoder::bias_name(id), bias))?;
     }
     for part in [Part::Attention, Part::Mlp] {
-        replace(&Decoder::norm_name(index, part), &mut block.norm_mut(part))?;
+        replace(&Decoder::norm_name(index, part), block.norm_mut(part))?;
     }
     Ok(block)
 }

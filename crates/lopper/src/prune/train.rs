@@ -31,7 +31,9 @@ impl Compression<'_, '_> {
         }
         let Some(streams) = self.streams.take() else { return Ok(()) };
         let Some(targets) = streams.dense.as_ref().or(streams.next.as_ref()) else { return Ok(()) };
-        halves.iter().for_each(|&(block, part)| states[block].forget_dense_half(part));
+        for &(block, part) in halves {
+            states[block].forget_dense_half(part);
+        }
         let name = name(states, halves);
         let settings = self.settings(states[0].index, halves[0].1, 0);
         let parts: Vec<Vec<Part>> = (0..states.len())

@@ -4,13 +4,14 @@
 //! and the files written so far. A window that was under way is made again: it reads nothing that it writes, so the end is the same
 //! to the byte. What the run depends on (plan, weights, texts, program, processor) has a fingerprint; another run is refused.
 
+mod pace;
 mod sealed;
 mod state;
 
 use std::fs::{self, File};
 use std::io::{BufReader, Write};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::compress::Record;
 use super::job::Job;
@@ -21,6 +22,7 @@ use crate::model::{Decoder, LinearId};
 use crate::plan::{Allocation, Plan};
 use crate::progress::Event;
 use crate::report::{Rung, Stage};
+use pace::Pace;
 use sealed::seal;
 use state::{Scored, State, nothing_to_redo};
 
@@ -37,9 +39,6 @@ pub(super) const MODEL: &str = "model";
 pub(super) const SECOND: &str = "second";
 /// Hidden states after so many blocks: of the pruned model, of the dense one.
 const STATES: [&str; 2] = ["inputs", "dense"];
-
-/// To keep hidden states takes at most one part in so many of the time.
-const KEEPING: u32 = 50;
 
 /// Remembers a run; or only its scores, where nothing is kept.
 pub(super) struct Journal<'a> {
@@ -280,24 +279,6 @@ impl<'a> Journal<'a> {
         self.state.warnings.clone_from(&job.warnings);
         self.state.seconds = self.before + self.started.elapsed().as_secs_f64();
         place.write(JOURNAL, |file| file.write_all(&seal(&self.state)?))
-    }
-}
-
-/// When hidden states are kept.
-#[derive(Default)]
-struct Pace {
-    /// When that was done last, and how long it took.
-    last: Option<(Instant, Duration)>,
-}
-
-impl Pace {
-    /// Whether enough time went by.
-    fn is_due(&self) -> bool {
-        self.last.is_none_or(|(when, took)| when.elapsed() >= KEEPING * took)
-    }
-
-    fn kept(&mut self, since: Instant) {
-        self.last = Some((Instant::now(), since.elapsed()));
     }
 }
 
