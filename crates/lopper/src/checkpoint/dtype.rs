@@ -4,15 +4,14 @@
 //! become infinite, which [`super::Rewrite::put`] refuses. Work is cut into fixed chunks, so the thread count
 //! changes nothing.
 
-use half::slice::HalfFloatSliceExt;
-use half::{bf16, f16};
+use lopper_kernels::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 use rayon::prelude::*;
 use safetensors::Dtype;
 
 /// Elements converted by one task.
 const CHUNK: usize = 1 << 16;
-/// f16 elements converted at once: the hardware conversion works on slices.
-const BLOCK: usize = 512;
+/// 16-bit elements converted at once: the kernels work on slices.
+const BLOCK: usize = 4096;
 
 /// A dtype in which weights are stored and that this program can read and write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,8 +61,8 @@ impl StorageDtype {
         let tasks = bytes.par_chunks(CHUNK * self.size()).zip(values.par_chunks_mut(CHUNK));
         tasks.for_each(|(bytes, values)| match self {
             Self::F32 => decode_f32(bytes, values),
-            Self::F16 => decode_f16(bytes, values),
-            Self::BF16 => decode_bf16(bytes, values),
+            Self::F16 => widen(bytes, values, f16_to_f32),
+            Self::BF16 => widen(bytes, values, bf16_to_f32),
         });
     }
 
@@ -76,8 +75,8 @@ impl StorageDtype {
         let tasks = values.par_chunks(CHUNK).zip(bytes.par_chunks_mut(CHUNK * self.size()));
         tasks.for_each(|(values, bytes)| match self {
             Self::F32 => encode_f32(values, bytes),
-            Self::F16 => encode_f16(values, bytes),
-            Self::BF16 => encode_bf16(values, bytes),
+            Self::F16 => narrow(values, bytes, f32_to_f16),
+            Self::BF16 => narrow(values, bytes, f32_to_bf16),
         });
     }
 
@@ -112,40 +111,30 @@ fn decode_f32(bytes: &[u8], values: &mut [f32]) {
     }
 }
 
-fn decode_bf16(bytes: &[u8], values: &mut [f32]) {
-    for (value, &stored) in values.iter_mut().zip(bytes.as_chunks::<2>().0) {
-        *value = f32::from_bits(u32::from(u16::from_le_bytes(stored)) << 16);
-    }
-}
-
-fn decode_f16(bytes: &[u8], values: &mut [f32]) {
-    let mut block = [f16::ZERO; BLOCK];
-    for (stored, values) in bytes.as_chunks::<2>().0.chunks(BLOCK).zip(values.chunks_mut(BLOCK)) {
-        for (element, &stored) in block.iter_mut().zip(stored) {
-            *element = f16::from_le_bytes(stored);
-        }
-        block[..values.len()].convert_to_f32_slice(values);
-    }
-}
-
 fn encode_f32(values: &[f32], bytes: &mut [u8]) {
     for (stored, value) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(values) {
         *stored = value.to_le_bytes();
     }
 }
 
-fn encode_bf16(values: &[f32], bytes: &mut [u8]) {
-    for (stored, &value) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(values) {
-        *stored = bf16::from_f32(value).to_le_bytes();
+/// Widens 16-bit elements, a block at a time.
+fn widen(bytes: &[u8], values: &mut [f32], kernel: fn(&[u16], &mut [f32])) {
+    let mut block = [0; BLOCK];
+    for (stored, values) in bytes.as_chunks::<2>().0.chunks(BLOCK).zip(values.chunks_mut(BLOCK)) {
+        for (bits, &stored) in block.iter_mut().zip(stored) {
+            *bits = u16::from_le_bytes(stored);
+        }
+        kernel(&block[..values.len()], values);
     }
 }
 
-fn encode_f16(values: &[f32], bytes: &mut [u8]) {
-    let mut block = [f16::ZERO; BLOCK];
+/// Narrows to 16-bit elements, a block at a time.
+fn narrow(values: &[f32], bytes: &mut [u8], kernel: fn(&[f32], &mut [u16])) {
+    let mut block = [0; BLOCK];
     for (values, stored) in values.chunks(BLOCK).zip(bytes.as_chunks_mut::<2>().0.chunks_mut(BLOCK)) {
-        block[..values.len()].convert_from_f32_slice(values);
-        for (stored, element) in stored.iter_mut().zip(&block) {
-            *stored = element.to_le_bytes();
+        kernel(values, &mut block[..values.len()]);
+        for (stored, bits) in stored.iter_mut().zip(block) {
+            *stored = bits.to_le_bytes();
         }
     }
 }
