@@ -5,36 +5,13 @@
 mod demo;
 
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use demo::Demo;
 use lopper::Error;
 use lopper::plan::Plan;
-use lopper::progress::{Event, Silent};
+use lopper::progress::Silent;
 use lopper::prune::{check_journal, prune, unfinished};
-
-/// A run of a fraction of a second.
-fn short(demo: &Demo) -> Plan {
-    let mut plan = demo.plan();
-    (plan.calibration.samples, plan.calibration.held_out, plan.calibration.seqlen) = (4, 1, Some(32));
-    (plan.evaluation.seqlen, plan.evaluation.windows) = (Some(64), Some(1));
-    plan.reconstruction.epochs = 1;
-    plan
-}
-
-/// A run stopped after its first block, and where it has left that.
-fn interrupted(demo: &Demo, plan: &Plan) -> PathBuf {
-    let mut pruning = false;
-    let mut stop = |event: Event| match event {
-        Event::Stage { name } => pruning = name.starts_with("pruning"),
-        Event::Progress(_) => assert!(!pruning, "interrupted"),
-        _ => {}
-    };
-    let run = AssertUnwindSafe(|| prune(plan, &demo.path("model"), &demo.path("out"), &mut stop));
-    assert!(catch_unwind(run).is_err());
-    unfinished(&demo.path("out")).unwrap()
-}
 
 /// The error of the same run when a file it has left holds something else.
 fn refused(demo: &Demo, plan: &Plan, file: &Path, contents: &[u8]) -> String {
@@ -57,8 +34,9 @@ fn sealed(contents: &[u8]) -> Vec<u8> {
 #[test]
 fn what_was_left_is_taken_up_whole_or_not_at_all() {
     let demo = Demo::new();
-    let plan = short(&demo);
-    let left = interrupted(&demo, &plan);
+    let plan = demo.short();
+    demo.stop_after(1, &plan, "out");
+    let left = unfinished(&demo.path("out")).unwrap();
     let journal = left.join("journal.cbor");
     let whole = fs::read(&journal).unwrap();
     check_journal(&whole).unwrap();

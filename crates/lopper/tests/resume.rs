@@ -13,19 +13,10 @@ use lopper::prune::{prune, redo_from, unfinished};
 
 use demo::{Demo, weights};
 
-/// A run of a fraction of a second, on four blocks.
-fn short(demo: &Demo) -> Plan {
-    let mut plan = demo.plan();
-    (plan.calibration.samples, plan.calibration.held_out, plan.calibration.seqlen) = (6, 2, Some(32));
-    (plan.evaluation.seqlen, plan.evaluation.windows) = (Some(64), Some(2));
-    plan.reconstruction.epochs = 1;
-    plan
-}
-
 /// Plans that keep different things between windows.
 fn plans(demo: &Demo) -> Vec<(&'static str, Plan)> {
     let with = |change: fn(&mut Plan)| {
-        let mut plan = short(demo);
+        let mut plan = demo.short();
         change(&mut plan);
         plan
     };
@@ -90,21 +81,6 @@ fn every_kind_of_run_goes_on() {
     }
 }
 
-/// Runs until so many blocks are finished.
-fn stop_after(blocks: usize, plan: &Plan, demo: &Demo, out: &str) {
-    let (mut pruning, mut done) = (false, 0);
-    let mut stop = |event: Event| match event {
-        Event::Stage { name } => pruning = name.starts_with("pruning"),
-        Event::Progress(_) if pruning => {
-            done += 1;
-            assert!(done < blocks, "interrupted");
-        }
-        _ => (),
-    };
-    let run = AssertUnwindSafe(|| prune(plan, &demo.path("model"), &demo.path(out), &mut stop));
-    assert!(catch_unwind(run).is_err(), "it ended by itself");
-}
-
 /// The stored bytes of every matrix of a block.
 fn block(demo: &Demo, out: &str, index: usize) -> Vec<u8> {
     let checkpoint = Checkpoint::open(&demo.path(out)).expect("a checkpoint");
@@ -122,13 +98,13 @@ fn blocks_are_done_again_with_other_settings() {
         let [whole, again, other] = ["whole", "again", "other"].map(|name| format!("{name}-{place}"));
         demo.prune(&plan, &whole).expect("a valid run");
         // the same settings give the same bytes, from states that are computed anew
-        stop_after(if what.starts_with("three") { 1 } else { 3 }, &plan, &demo, &again);
+        demo.stop_after(if what.starts_with("three") { 1 } else { 3 }, &plan, &again);
         redo_from(1, &plan, &model, &demo.path(&again), &mut Silent).unwrap_or_else(|error| panic!("{what}: {error}"));
         if !what.starts_with("three") {
             assert!(weights(&demo.path(&whole)) == weights(&demo.path(&again)), "{what}: other bytes");
         }
         // others leave the first block as it was, and are obeyed after it
-        stop_after(if what.starts_with("three") { 1 } else { 2 }, &plan, &demo, &other);
+        demo.stop_after(if what.starts_with("three") { 1 } else { 2 }, &plan, &other);
         let mut pattern = plan.clone();
         (pattern.pruning.pattern, pattern.pruning.ratios) = (Some("2:4".into()), Ratios::Uniform);
         let report = redo_from(1, &pattern, &model, &demo.path(&other), &mut Silent).expect("a valid run");
@@ -145,12 +121,12 @@ fn blocks_are_done_again_with_other_settings() {
 #[test]
 fn what_cannot_be_done_again_is_refused() {
     let demo = Demo::new();
-    let (model, plan) = (demo.path("model"), short(&demo));
+    let (model, plan) = (demo.path("model"), demo.short());
     let refusal = |blocks: usize, plan: &Plan| {
         redo_from(blocks, plan, &model, &demo.path("out"), &mut Silent).expect_err("refused").to_string()
     };
     assert!(refusal(1, &plan).contains("no unfinished run is here"));
-    stop_after(2, &plan, &demo, "out");
+    demo.stop_after(2, &plan, "out");
     assert!(refusal(3, &plan).contains("it has 2 finished blocks"));
     let mut other = plan.clone();
     other.calibration.seed = 5;
@@ -160,7 +136,7 @@ fn what_cannot_be_done_again_is_refused() {
 
 /// A run whose hidden states are most of its memory, and the budget that sends them to the disk.
 fn large(demo: &Demo, spec: &DecoderSpec) -> (Plan, ByteSize) {
-    let mut plan = short(demo);
+    let mut plan = demo.short();
     (plan.calibration.samples, plan.evaluation.ladder) = (400, true);
     plan.retraining.objective = RetrainingObjective::Kl;
     (plan.retraining.epochs, plan.reconstruction.epochs) = (1, 2);

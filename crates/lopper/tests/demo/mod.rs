@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use lopper::error::Result;
 use lopper::plan::Plan;
-use lopper::progress::Silent;
+use lopper::progress::{Event, Silent};
 use lopper::prune::prune;
 use lopper::report::Report;
 use tempfile::TempDir;
@@ -39,6 +40,30 @@ impl Demo {
         plan.evaluation.texts = vec![self.path("held_out.txt")];
         plan.evaluation.seqlen = Some(256);
         plan
+    }
+
+    /// A run of a fraction of a second, on four blocks.
+    pub fn short(&self) -> Plan {
+        let mut plan = self.plan();
+        (plan.calibration.samples, plan.calibration.held_out, plan.calibration.seqlen) = (6, 2, Some(32));
+        (plan.evaluation.seqlen, plan.evaluation.windows) = (Some(64), Some(2));
+        plan.reconstruction.epochs = 1;
+        plan
+    }
+
+    /// Runs until so many windows are finished, and leaves what they have made.
+    pub fn stop_after(&self, windows: usize, plan: &Plan, out: &str) {
+        let (mut pruning, mut done) = (false, 0);
+        let mut stop = |event: Event| match event {
+            Event::Stage { name } => pruning = name.starts_with("pruning"),
+            Event::Progress(_) if pruning => {
+                done += 1;
+                assert!(done < windows, "interrupted");
+            }
+            _ => (),
+        };
+        let run = AssertUnwindSafe(|| prune(plan, &self.path("model"), &self.path(out), &mut stop));
+        assert!(catch_unwind(run).is_err(), "it ended by itself");
     }
 
     pub fn prune(&self, plan: &Plan, out: &str) -> Result<Report> {
