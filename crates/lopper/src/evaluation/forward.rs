@@ -24,8 +24,8 @@ const BATCH_TOKENS: usize = 4 * BATCH_ROWS;
 /// Batches whose rows meet the head together.
 pub(crate) const HEAD_BATCHES: usize = 8;
 
-/// Bytes of hidden states held at a time; more sequences are evaluated in several passes over the blocks. As much as the larger a
-/// block is, and the longer a pass over the files.
+/// Bytes of hidden states held at a time; more sequences are evaluated in several passes over the blocks. As many
+/// as a block has where that is more: a pass takes the longer the larger the blocks are.
 pub(crate) fn group_bytes(spec: &DecoderSpec) -> usize {
     GROUP_BYTES.max(spec.block_weights() * size_of::<f32>())
 }

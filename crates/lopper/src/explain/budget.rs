@@ -15,7 +15,7 @@ pub enum Budget {
     Asked(u64),
     /// What the machine can spare, in bytes.
     Free(u64),
-    /// The system does not tell, or a GPU computes.
+    /// The system does not tell.
     Unknown,
 }
 

@@ -104,11 +104,11 @@ impl Streams {
         job.timings.measure(Stage::Advance, || {
             for index in blocks {
                 let dense = decoder.load_block(index)?;
-                let written = written(&dense, index, decoder, rewrite)?;
-                let shown = if schedule.dense_inputs { &dense } else { &written };
+                let shown =
+                    if schedule.dense_inputs { dense.clone() } else { written(&dense, index, decoder, rewrite)? };
                 // half by half, as they came here the first time: they are rounded in between
                 for part in [Part::Attention, Part::Mlp] {
-                    through(&mut self.inputs, (shown, &[part]), batch, (precision, &rotary))?;
+                    through(&mut self.inputs, (&shown, &[part]), batch, (precision, &rotary))?;
                     if let Some(states) = &mut self.dense {
                         through(states, (&dense, &[part]), batch, (precision, &rotary))?;
                     }

@@ -76,8 +76,8 @@ impl<'a> Journal<'a> {
             (Some(state), Some(blocks)) if state.identity.input == identity.input => {
                 Some(state.back_to(blocks, identity.clone(), place)?)
             }
-            (None, Some(_)) => return Err(nothing_to_redo(place)),
             (Some(state), _) if state.blocks > 0 => return Err(state.is_anothers(place)),
+            (_, Some(_)) => return Err(nothing_to_redo(place)),
             _ => None,
         };
         let taken = state.is_some();
