@@ -65,6 +65,33 @@ fn finished_blocks_of_another_run_are_not_taken_for_ones_own() {
     assert!(message.contains("inputs-2") && message.contains("to begin anew"), "{message}");
 }
 
+/// No file may become larger than twice the model, which hidden states would.
+#[cfg(unix)]
+#[test]
+fn a_disk_that_fills_up_ends_the_run_and_loses_nothing() {
+    let tiny = Tiny::new();
+    let (model, whole, out, text) = (tiny.path("model"), tiny.path("whole"), tiny.path("out"), tiny.path("text.txt"));
+    std::fs::write(&text, std::fs::read_to_string(&text).expect("text").repeat(40)).expect("text");
+    let arguments = |out: &str| {
+        let few = tiny.prune(&model, out, &[]);
+        few.into_iter().map(|argument| if argument == "6" { "1000".into() } else { argument }).collect::<Vec<_>>()
+    };
+    succeeds(&arguments(&whole).iter().map(String::as_str).collect::<Vec<_>>());
+    let blocks = 2 * std::fs::metadata(tiny.path("model/model.safetensors")).expect("model").len() / 512;
+    // a write beyond the limit is an error where the signal is ignored
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    let mut limited = Command::new("sh");
+    limited.args(["-c", &script, env!("CARGO_BIN_EXE_lopper")]).args(arguments(&out));
+    let output = limited.output().expect("a shell");
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("cannot write") && message.contains(".out.unfinished"), "{message}");
+    assert_eq!(tiny.entries(), [".out.unfinished", "model", "text.txt", "whole"]);
+    succeeds(&arguments(&out).iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(contents(&whole) == contents(&out));
+    assert_eq!(tiny.entries(), ["model", "out", "text.txt", "whole"]);
+}
+
 /// Every file of a model but the report, whose timings differ.
 fn contents(directory: &str) -> Vec<(String, Vec<u8>)> {
     let entries = std::fs::read_dir(directory).expect("directory").map(|entry| entry.expect("entry").path());

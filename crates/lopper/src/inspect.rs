@@ -118,7 +118,6 @@ fn inspect_matrix(decoder: &Decoder, id: LinearId) -> Result<MatrixInspection> {
     let (d_out, d_in) = decoder.spec().shape(id.role);
     let weight = decoder.checkpoint().tensor_f32(&name)?;
     let (zeros, patterns) = read([&weight], |[weight]| (count_zeros(weight), patterns(weight, d_in)))?;
-    decoder.checkpoint().release(&name);
     let dtype = decoder.checkpoint().info(&name).map(|info| format!("{:?}", info.dtype)).unwrap_or_default();
     Ok(MatrixInspection { name, block: id.block, role: id.role, shape: [d_out, d_in], dtype, zeros, patterns })
 }

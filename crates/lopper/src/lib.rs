@@ -2,6 +2,8 @@
 //!
 //! Modules are the stages of a run; a file imports only from stages below its own.
 
+#![forbid(unsafe_code)]
+
 pub mod autograd;
 pub mod calibration;
 pub mod chart;

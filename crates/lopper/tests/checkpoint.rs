@@ -436,18 +436,28 @@ fn the_fingerprint_is_that_of_configuration_and_weights() {
 }
 
 #[test]
-fn released_tensors_are_read_again() {
+fn a_file_that_became_shorter_is_an_error_when_it_is_read() {
     let dir = directory();
     let source = Checkpoint::open(&write_single(
         dir.path(),
         &safetensors(&[stored("a", "F32", &[1 << 14]), stored("b", "F32", &[3])]),
     ))
     .unwrap();
-    let before = source.bytes("a").unwrap().to_vec();
-    for name in ["a", "b", "absent"] {
-        source.release(name);
-    }
+    let before = source.bytes("a").unwrap();
+    source.prefetch(["a", "b", "absent"]);
     assert_eq!(source.bytes("a").unwrap(), before);
+    let file = fs::File::options().write(true).open(dir.path().join("model.safetensors")).unwrap();
+    file.set_len(1 << 15).unwrap();
+    source.prefetch(["a", "b"]);
+    for error in [
+        source.tensor_f32("a").map(drop).unwrap_err(),
+        source.bytes("b").map(drop).unwrap_err(),
+        source.gather_rows_f32("a", &[0, 1 << 13]).map(drop).unwrap_err(),
+        source.check_finite("a").unwrap_err(),
+        source.fingerprint().map(drop).unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::Io { .. }) && error.to_string().contains("model.safetensors"), "{error}");
+    }
 }
 
 #[test]

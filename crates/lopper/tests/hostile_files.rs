@@ -35,7 +35,7 @@ fn a_file_cut_anywhere_is_refused() {
         let expected = if length < 8 { "too few" } else { "truncated" };
         assert!(problem.contains(expected), "cut to {length}: {problem}");
     }
-    // Through the memory map as well: empty, in the length, in the header, in a tensor.
+    // Through the file as well: empty, in the length, in the header, in a tensor.
     for length in [0, 3, 8, 20, whole.len() - 3] {
         write_single(dir.path(), &whole[..length]);
         let (message, hint) = refusal(dir.path());

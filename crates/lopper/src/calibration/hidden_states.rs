@@ -61,7 +61,6 @@ impl HiddenStates {
             let stored = states.store(&decoder.embed(ids)?)?;
             states.sequences.push(stored);
         }
-        decoder.release_embedding();
         Ok(states)
     }
 

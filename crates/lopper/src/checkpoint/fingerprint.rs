@@ -6,14 +6,11 @@
 use super::open::Checkpoint;
 use crate::{Error, Result};
 
-/// Bytes hashed before their pages are given back.
-const STRIDE: usize = 64 << 20;
-
 impl Checkpoint {
     /// 64 hexadecimal digits that change when the configuration or any byte of the weights does.
     ///
     /// # Errors
-    /// [`Error::Io`] when `config.json` cannot be read.
+    /// [`Error::Io`] when a file cannot be read.
     pub fn fingerprint(&self) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
         let config = self.dir().join("config.json");
@@ -21,12 +18,12 @@ impl Checkpoint {
         open_entry(&mut hasher, "config.json", bytes.len());
         hasher.update(&bytes);
         for (shard, info) in self.shards.iter().zip(self.shards()) {
-            let bytes = shard.bytes();
-            open_entry(&mut hasher, &info.file, bytes.len());
-            for (stride, piece) in bytes.chunks(STRIDE).enumerate() {
-                hasher.update_rayon(piece);
-                shard.release(stride * STRIDE..stride * STRIDE + piece.len());
-            }
+            let size = info.size as usize;
+            open_entry(&mut hasher, &info.file, size);
+            shard.pieces(0..size, |_, bytes| {
+                hasher.update_rayon(bytes);
+                Ok(())
+            })?;
         }
         Ok(hasher.finalize().to_hex().to_string())
     }

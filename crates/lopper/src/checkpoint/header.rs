@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 
 use safetensors::Dtype;
@@ -41,29 +42,61 @@ pub struct HeaderTensor {
     pub bytes: Range<usize>,
 }
 
+/// The beginning of a file, with its header if it has one.
+pub(super) struct Prefix {
+    /// The length field and as many bytes as it says, where the file has so many.
+    pub bytes: Vec<u8>,
+    /// Size of the whole file in bytes.
+    pub file: usize,
+}
+
+impl Prefix {
+    /// Reads as much as [`Self::parse`] has to see.
+    pub fn read(file: &mut (impl Read + Seek)) -> io::Result<Self> {
+        let size = file.seek(SeekFrom::End(0))?;
+        file.rewind()?;
+        let mut bytes = Vec::new();
+        file.take(LENGTH_FIELD as u64).read_to_end(&mut bytes)?;
+        let length = bytes.first_chunk().map_or(0, |field| u64::from_le_bytes(*field));
+        // of what claims more, a few bytes tell what it is instead
+        file.take(if length > MAX_HEADER { 64 } else { length }).read_to_end(&mut bytes)?;
+        Ok(Self { bytes, file: usize::try_from(size).map_err(io::Error::other)? })
+    }
+
+    /// Parses and validates the header.
+    pub fn parse(&self) -> Result<Header, String> {
+        Header::of(&self.bytes, self.file)
+    }
+}
+
 impl Header {
     /// Parses and validates the header of a whole file.
     ///
     /// # Errors
     /// A sentence without the file's name that says what is wrong and with which tensor.
     pub fn parse(file: &[u8]) -> Result<Self, String> {
-        let json = header_json(file)?;
+        Self::of(file, file.len())
+    }
+
+    /// The same from the `start` of a file of `size` bytes.
+    fn of(start: &[u8], size: usize) -> Result<Self, String> {
+        let json = header_json(start, size)?;
         let length = LENGTH_FIELD + json.len();
         let raw: RawHeader = serde_json::from_slice(json)
             .map_err(|error| format!("the header is not what safetensors defines: {error}"))?;
         let mut tensors =
             raw.tensors.into_iter().map(|tensor| tensor.validate(length)).collect::<Result<Vec<_>, _>>()?;
         tensors.sort_by_key(|tensor| (tensor.bytes.start, tensor.bytes.end));
-        check_tiling(&tensors, length, file.len())?;
+        check_tiling(&tensors, length, size)?;
         Ok(Self { length, tensors, metadata: raw.metadata })
     }
 }
 
 /// The JSON text between the length field and the tensors.
-fn header_json(file: &[u8]) -> Result<&[u8], String> {
-    let (field, rest) = file
+fn header_json(start: &[u8], size: usize) -> Result<&[u8], String> {
+    let (field, rest) = start
         .split_first_chunk::<LENGTH_FIELD>()
-        .ok_or_else(|| format!("the file has {} bytes, too few for a safetensors header", file.len()))?;
+        .ok_or_else(|| format!("the file has {size} bytes, too few for a safetensors header"))?;
     let length = u64::from_le_bytes(*field);
     if length > MAX_HEADER {
         return Err(format!(
@@ -72,7 +105,7 @@ fn header_json(file: &[u8]) -> Result<&[u8], String> {
     }
     let length = usize::try_from(length).map_err(|error| error.to_string())?;
     rest.get(..length)
-        .ok_or_else(|| format!("truncated: the header claims {length} bytes, the file ends after {}", rest.len()))
+        .ok_or_else(|| format!("truncated: the header claims {length} bytes, the file ends after {}", size - LENGTH_FIELD))
 }
 
 /// Tensors sorted by offset must follow each other from the header to the end of the file.

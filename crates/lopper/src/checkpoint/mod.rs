@@ -1,4 +1,4 @@
-//! Bytes ↔ tensors: Hugging Face directories of safetensors shards, read by memory map and written anew.
+//! Bytes ↔ tensors: Hugging Face directories of safetensors shards, read by pieces and written anew.
 //!
 //! This stage knows names, shapes and dtypes, and no model architecture. [`Checkpoint`] reads, [`Rewrite`] writes
 //! a copy with some tensors replaced and every other byte as it was.

@@ -49,7 +49,7 @@ impl TensorInfo {
 }
 
 impl Checkpoint {
-    /// Opens a directory, maps its shards and validates every header.
+    /// Opens a directory and its shards, and validates every header.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] when there are no safetensors, a shard is missing, cut short or inconsistent, or the index

@@ -1,5 +1,6 @@
 //! Weights as f32 tensors in memory: whole, by rows, or by chosen rows.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use candle_core::{Device, Tensor};
@@ -12,20 +13,31 @@ impl Checkpoint {
     /// The stored bytes of a tensor.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when there is no such tensor.
-    pub fn bytes(&self, name: &str) -> Result<&[u8]> {
+    /// [`Error::Checkpoint`] when there is no such tensor; [`Error::Io`] when it cannot be read.
+    pub fn bytes(&self, name: &str) -> Result<Vec<u8>> {
         let info = self.require(name)?;
-        Ok(&self.shards[info.shard].bytes()[info.bytes.clone()])
+        let mut bytes = vec![0; info.bytes.len()];
+        self.shards[info.shard].read(info.bytes.start, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Widens the stored bytes of a tensor from `start` on into `values`.
+    fn decode(&self, info: &TensorInfo, storage: StorageDtype, start: usize, values: &mut [f32]) -> Result<()> {
+        let (start, size) = (info.bytes.start + start, storage.size());
+        self.shards[info.shard].pieces(start..start + values.len() * size, |before, bytes| {
+            storage.decode(bytes, &mut values[before / size..][..bytes.len() / size]);
+            Ok(())
+        })
     }
 
     /// A whole tensor, f32 on the CPU, in the shape of the file.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when there is no such tensor or its dtype is not f32, f16 or bf16.
+    /// [`Error::Checkpoint`] when there is no such tensor or its dtype is not f32, f16 or bf16; [`Error::Io`] when it cannot be read.
     pub fn tensor_f32(&self, name: &str) -> Result<Tensor> {
         let (info, storage) = self.require_float(name)?;
         let mut values = vec![0.0; info.elements()];
-        storage.decode(self.bytes(name)?, &mut values);
+        self.decode(info, storage, 0, &mut values)?;
         Ok(Tensor::from_vec(values, info.shape.as_slice(), &Device::Cpu)?)
     }
 
@@ -40,8 +52,7 @@ impl Checkpoint {
             return Err(self.fault(info, format!("tensor `{name}` has {count} rows; rows {rows:?} were asked for")));
         }
         let mut values = vec![0.0; rows.len() * width];
-        let bytes = width * storage.size();
-        storage.decode(&self.bytes(name)?[rows.start * bytes..rows.end * bytes], &mut values);
+        self.decode(info, storage, rows.start * width * storage.size(), &mut values)?;
         Ok(Tensor::from_vec(values, with_rows(info, rows.len()), &Device::Cpu)?)
     }
 
@@ -56,10 +67,8 @@ impl Checkpoint {
             return Err(self.fault(info, format!("tensor `{name}` has {count} rows; row {id} was asked for")));
         }
         let mut values = vec![0.0; ids.len() * width];
-        let stored = self.bytes(name)?;
-        let bytes = width * storage.size();
         for (row, &id) in values.chunks_mut(width.max(1)).zip(ids) {
-            storage.decode(&stored[id as usize * bytes..][..bytes], row);
+            self.decode(info, storage, id as usize * width * storage.size(), row)?;
         }
         Ok(Tensor::from_vec(values, with_rows(info, ids.len()), &Device::Cpu)?)
     }
@@ -70,26 +79,23 @@ impl Checkpoint {
     /// [`Error::Checkpoint`] naming the tensor and the position of the first offender; as [`Self::tensor_f32`] otherwise.
     pub fn check_finite(&self, name: &str) -> Result<()> {
         let (info, storage) = self.require_float(name)?;
-        match storage.first_non_finite(self.bytes(name)?) {
+        self.shards[info.shard].pieces(info.bytes.clone(), |before, bytes| match storage.first_non_finite(bytes) {
             None => Ok(()),
-            Some(position) => Err(self.fault(
-                info,
-                format!("tensor `{name}` holds a NaN or an infinity at {:?}", coordinates(position, &info.shape)),
-            )),
-        }
+            Some(position) => {
+                let place = coordinates(before / storage.size() + position, &info.shape);
+                Err(self.fault(info, format!("tensor `{name}` holds a NaN or an infinity at {place:?}")))
+            }
+        })
     }
 
-    /// Tells the kernel that the bytes of a tensor are needed soon; an unknown name is ignored.
-    pub fn prefetch(&self, name: &str) {
-        if let Some(info) = self.info(name) {
-            self.shards[info.shard].prefetch(info.bytes.clone());
+    /// Has the system read some tensors from the disk while the program goes on; unknown names are ignored.
+    pub fn prefetch<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
+        let mut ranges: BTreeMap<usize, Vec<Range<usize>>> = BTreeMap::new();
+        for info in names.into_iter().filter_map(|name| self.info(name)) {
+            ranges.entry(info.shard).or_default().push(info.bytes.clone());
         }
-    }
-
-    /// Tells the kernel that the bytes of a tensor are not needed for now; an unknown name is ignored.
-    pub fn release(&self, name: &str) {
-        if let Some(info) = self.info(name) {
-            self.shards[info.shard].release(info.bytes.clone());
+        for (shard, ranges) in ranges {
+            self.shards[shard].prefetch(ranges);
         }
     }
 

@@ -21,8 +21,6 @@ use crate::{Error, Result};
 
 /// Elements of a replaced tensor that are converted and written at once.
 const PIECE: usize = 4 << 20;
-/// Bytes of an untouched run that are copied at once.
-const STRIDE: usize = 16 << 20;
 
 /// An output being written. Dropped before [`Rewrite::publish`], it leaves nothing behind.
 #[derive(Debug)]
@@ -101,10 +99,10 @@ impl<'a> Rewrite<'a> {
         staging.check_space(weights + others.iter().map(|(_, size)| size).sum::<u64>() + spare)?;
         let (replaced, added) = (BTreeSet::new(), BTreeSet::new());
         let mut rewrite = Self { source, shards: Vec::new(), replaced, added, complete: false, staging };
-        for (info, mapped) in source.shards().iter().zip(&source.shards) {
+        for (info, read) in source.shards().iter().zip(&source.shards) {
             let path = rewrite.staging.path(&info.file);
             let mut shard = OutputShard { file: create_sized(&path, info.size)?, path };
-            shard.write_at(0, &mapped.bytes()[..info.header.length])?;
+            read.pieces(0..info.header.length, |before, bytes| shard.write_at(before, bytes))?;
             rewrite.shards.push(shard);
         }
         rewrite.staging.sync()?;
@@ -241,11 +239,7 @@ impl<'a> Rewrite<'a> {
     fn copy_untouched(&mut self, shard: usize) -> Result<()> {
         let source = &self.source.shards[shard];
         for run in self.untouched(shard) {
-            for start in run.clone().step_by(STRIDE) {
-                let piece = start..run.end.min(start + STRIDE);
-                self.shards[shard].write_at(start, &source.bytes()[piece.clone()])?;
-                source.release(piece);
-            }
+            source.pieces(run.clone(), |before, bytes| self.shards[shard].write_at(run.start + before, bytes))?;
         }
         Ok(())
     }

@@ -1,16 +1,17 @@
-//! One safetensors file under a memory map.
-//!
-//! Pages come from the disk when they are touched and may be dropped again with [`Shard::release`]: they are clean,
-//! so memory follows what is in use and not the size of the file.
+//! One safetensors file, read by pieces where and when its bytes are needed: memory follows what is in use and not the size of the
+//! file, and a disk that fails or a file that became shorter is an error like any other.
 
 use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use memmap2::Mmap;
-
-use super::header::Header;
+use super::header::{Header, Prefix};
 use crate::{Error, Result};
+
+/// Bytes that are read at once; a multiple of the size of every element.
+const PIECE: usize = 4 << 20;
 
 /// One file of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,71 +24,73 @@ pub struct ShardInfo {
     pub header: Header,
 }
 
-/// A [`ShardInfo`] and the bytes behind it.
+/// The file behind a [`ShardInfo`].
 #[derive(Debug)]
 pub(super) struct Shard {
     pub path: PathBuf,
-    map: Mmap,
+    file: Mutex<File>,
 }
 
 impl Shard {
-    /// Maps `file` of the directory `dir` and validates its header.
+    /// Opens `file` of the directory `dir` and validates its header.
     pub fn open(dir: &Path, file: &str) -> Result<(Self, ShardInfo)> {
         let path = dir.join(file);
-        let handle = File::open(&path).map_err(Error::io("open", &path))?;
-        // SAFETY: the map is read-only and lives as long as every slice taken from it. Its contract is that nobody
-        // truncates or writes the file meanwhile; this program never does, and a checkpoint being changed by another
-        // program while it is read could not be pruned by any other way of reading either.
-        let map = unsafe { Mmap::map(&handle) }.map_err(Error::io("map", &path))?;
-        let header = Header::parse(&map).map_err(|problem| Error::Checkpoint {
-            hint: Some(advice(&map, &problem)),
+        let mut handle = File::open(&path).map_err(Error::io("open", &path))?;
+        let prefix = Prefix::read(&mut handle).map_err(Error::io("read", &path))?;
+        let header = prefix.parse().map_err(|problem| Error::Checkpoint {
+            hint: Some(advice(&prefix.bytes, &problem)),
             path: path.clone(),
             problem,
         })?;
-        let info = ShardInfo { file: file.to_owned(), size: map.len() as u64, header };
-        Ok((Self { path, map }, info))
+        let info = ShardInfo { file: file.to_owned(), size: prefix.file as u64, header };
+        Ok((Self { path, file: Mutex::new(handle) }, info))
     }
 
-    /// The whole file.
-    pub fn bytes(&self) -> &[u8] {
-        &self.map
+    /// Reads the bytes that begin at `start`.
+    pub fn read(&self, start: usize, bytes: &mut [u8]) -> Result<()> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = file.seek(SeekFrom::Start(start as u64)).and_then(|_| file.read_exact(bytes));
+        read.map_err(Error::io("read", &self.path))
     }
 
-    /// Tells the kernel that these bytes are needed soon: it reads them while the program goes on.
-    pub fn prefetch(&self, range: Range<usize>) {
-        #[cfg(unix)]
-        if !range.is_empty() && range.end <= self.map.len() {
-            // advice may be refused, which costs time and nothing else
-            let _ = self.map.advise_range(memmap2::Advice::WillNeed, range.start, range.len());
+    /// Shows `see` the bytes of `range`, piece by piece, each with how many came before it.
+    pub fn pieces(&self, range: Range<usize>, mut see: impl FnMut(usize, &[u8]) -> Result<()>) -> Result<()> {
+        let mut buffer = vec![0; range.len().min(PIECE)];
+        for start in range.clone().step_by(PIECE) {
+            let bytes = &mut buffer[..(range.end - start).min(PIECE)];
+            self.read(start, bytes)?;
+            see(start - range.start, bytes)?;
         }
-        #[cfg(not(unix))]
-        drop(range);
+        Ok(())
     }
 
-    /// Tells the kernel that these bytes are not needed for now. They are read again from the file when touched.
-    pub fn release(&self, range: Range<usize>) {
-        #[cfg(unix)]
-        if !range.is_empty() && range.end <= self.map.len() {
-            // SAFETY: `DontNeed` on a read-only map of a file drops clean pages, and the next access reads the same
-            // bytes from the file: no slice into the map changes its contents. The range is inside the map.
-            let advised = unsafe {
-                self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
-            };
-            // Advice may be refused, which costs memory and nothing else.
-            drop(advised);
-        }
-        #[cfg(not(unix))]
-        drop(range);
+    /// Reads `ranges` on a thread of its own and forgets them: the system has them at hand when they are needed. What fails here
+    /// fails again, and is told, when they are.
+    pub fn prefetch(&self, ranges: Vec<Range<usize>>) {
+        let path = self.path.clone();
+        let read = move || -> io::Result<()> {
+            let (mut file, mut buffer) = (File::open(path)?, vec![0; PIECE]);
+            for range in ranges {
+                file.seek(SeekFrom::Start(range.start as u64))?;
+                for start in range.clone().step_by(PIECE) {
+                    file.read_exact(&mut buffer[..(range.end - start).min(PIECE)])?;
+                }
+            }
+            Ok(())
+        };
+        let started = std::thread::Builder::new().name("prefetch".into()).spawn(read);
+        // without a thread it is read when it is needed
+        drop(started);
     }
 }
 
 /// What to try when a file's header cannot be used.
-fn advice(file: &[u8], problem: &str) -> String {
-    let text = if file.starts_with(b"version https://git-lfs") {
+fn advice(start: &[u8], problem: &str) -> String {
+    let text = if start.starts_with(b"version https://git-lfs") {
         "this is a Git LFS pointer and not the file itself; run `git lfs pull` in the directory"
-    } else if file.starts_with(b"PK\x03\x04") {
+    } else if start.starts_with(b"PK\x03\x04") {
         "this is a PyTorch archive with another ending; load it and call save_pretrained(dir, safe_serialization=True)"
-    } else if file.starts_with(b"<") {
+    } else if start.starts_with(b"<") {
         "this is a web page saved under the file's name; download the file again"
     } else if problem.starts_with("truncated") {
         "the download or copy was cut short; fetch the file again"

@@ -139,7 +139,6 @@ pub(super) fn states(
     progress: &mut dyn FnMut(f64),
 ) -> Result<Vec<Tensor>> {
     let mut states = group.iter().map(|batch| decoder.embed(&batch.ids)).collect::<Result<Vec<_>>>()?;
-    decoder.release_embedding();
     let longest = group.iter().flat_map(|batch| batch.layout.ranges()).map(|tokens| tokens.len()).max().unwrap_or(0);
     let rotary = decoder.rotary(longest)?;
     let blocks = decoder.spec().blocks;

@@ -254,7 +254,6 @@ impl Sizes<'_> {
         vec![
             Item { name: "a slice of the head and its logits", bytes: f32s(rows * (h + tokens)) },
             Item { name: "states that meet the head, before and after the norm", bytes: f32s(2 * met * h) },
-            Item { name: "the head's pages of the file, as bf16", bytes: 2 * (self.spec.vocabulary * h) as u64 },
         ]
     }
 }

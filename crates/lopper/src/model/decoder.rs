@@ -110,17 +110,11 @@ impl Decoder {
     /// # Errors
     /// Naming the tensor and the place.
     pub fn check_finite(&self) -> Result<()> {
-        self.expected().iter().try_for_each(|(name, _)| {
-            self.checkpoint.check_finite(name)?;
-            self.checkpoint.release(name);
-            Ok(())
-        })
+        self.expected().iter().try_for_each(|(name, _)| self.checkpoint.check_finite(name))
     }
 
     fn load(&self, name: &str) -> Result<Tensor> {
-        let tensor = self.checkpoint.tensor_f32(name)?.to_device(&self.device)?;
-        self.checkpoint.release(name);
-        Ok(tensor)
+        Ok(self.checkpoint.tensor_f32(name)?.to_device(&self.device)?)
     }
 
     /// Loads the weight of a linear layer, f32.
@@ -133,8 +127,9 @@ impl Decoder {
 
     /// Has the system read a block from the disk while the program goes on; beyond the last there is nothing to do.
     pub fn prefetch_block(&self, index: usize) {
-        for role in LinearRole::ALL.into_iter().filter(|_| index < self.spec.blocks) {
-            self.checkpoint.prefetch(&Self::weight_name(LinearId { block: index, role }));
+        if index < self.spec.blocks {
+            let names = LinearRole::ALL.map(|role| Self::weight_name(LinearId { block: index, role }));
+            self.checkpoint.prefetch(names.iter().map(String::as_str));
         }
     }
 
@@ -197,11 +192,6 @@ impl Decoder {
     /// If an id is beyond the vocabulary.
     pub fn embed(&self, ids: &[u32]) -> Result<Tensor> {
         Ok(self.checkpoint.gather_rows_f32(names::EMBEDDING, ids)?.to_device(&self.device)?)
-    }
-
-    /// Tells the system that the embedding is not needed for now.
-    pub fn release_embedding(&self) {
-        self.checkpoint.release(names::EMBEDDING);
     }
 
     /// The whole head as f32, [vocabulary, hidden].

@@ -105,9 +105,6 @@ pub(crate) fn pieces<const N: usize>(heads: [(&Head, &Tensor); N], precision: Pr
             see(first, start, std::array::from_fn(|place| &logits[place]))?;
         }
     }
-    for (head, _) in heads {
-        head.decoder.checkpoint().release(head.name());
-    }
     Ok(())
 }
 

@@ -20,7 +20,6 @@ pub(super) fn audit(source: &Decoder, written: &Decoder, record: &Record) -> Res
     verify_untouched(source.checkpoint(), out, &record.replaced)?;
     for name in &record.replaced {
         out.check_finite(name)?;
-        out.release(name);
     }
     let known: BTreeSet<_> = record.matrices.iter().map(|facts| (facts.block, facts.role)).collect();
     let all = written.spec().blocks * LinearRole::ALL.len();
@@ -38,7 +37,6 @@ pub(super) fn audit(source: &Decoder, written: &Decoder, record: &Record) -> Res
             zeros += weight.iter().filter(|&&w| w == 0.0).count();
             facts.pattern.and_then(|pattern| Some((pattern, pattern.violation(weight, columns)?)))
         })?;
-        out.release(&name);
         if let Some((pattern, violation)) = violation {
             return Err(broken(&format!("{name} does not obey the pattern {pattern}: {violation}")));
         }
