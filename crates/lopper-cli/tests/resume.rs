@@ -84,7 +84,7 @@ fn a_disk_that_fills_up_ends_the_run_and_loses_nothing() {
     limited.args(["-c", &script, env!("CARGO_BIN_EXE_lopper")]).args(arguments(&out));
     let output = limited.output().expect("a shell");
     let message = stderr(&output);
-    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert_eq!(output.status.code(), Some(2), "{message}");
     assert!(message.contains("cannot write") && message.contains(".out.unfinished"), "{message}");
     assert_eq!(tiny.entries(), [".out.unfinished", "model", "text.txt", "whole"]);
     succeeds(&arguments(&out).iter().map(String::as_str).collect::<Vec<_>>());
