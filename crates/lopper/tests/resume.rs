@@ -48,15 +48,16 @@ fn plans(demo: &Demo) -> Vec<(&'static str, Plan)> {
 #[test]
 fn every_kind_of_run_goes_on() {
     let demo = Demo::new();
-    for (place, (what, plan)) in plans(&demo).into_iter().enumerate() {
+    for (place, (what, mut plan)) in plans(&demo).into_iter().enumerate() {
         let whole = format!("whole-{place}");
         let report = demo.prune(&plan, &whole).expect("a valid run");
         let out = demo.path(&format!("out-{place}"));
         let mut stops = 0;
-        // each time it gets one block, or one other step, further
+        // each time it gets one block, or one other step, further, whatever the number of threads
         let resumed = loop {
             let mut steps = 0;
             let mut pruning = false;
+            plan.compute.threads = Some(1 + stops % 3);
             let mut stop = |event: Event| {
                 if let Event::Stage { name } = event {
                     pruning = name.starts_with("pruning") || name.starts_with("retraining");

@@ -30,7 +30,8 @@ pub struct ReconstructionPlan {
     pub optimizer: OptimizerKind,
     /// Passes over the calibration windows.
     pub epochs: usize,
-    /// Peak step of a weight, as a share of the root mean square of its matrix.
+    /// Peak step of a weight, as a share of the root mean square of its matrix, where half a block or less trains; `√n` times
+    /// smaller in a window of `n` halves.
     pub learning_rate: f32,
     /// Share of the steps spent warming up.
     pub warm_up: f32,
@@ -63,7 +64,7 @@ pub struct RetrainingPlan {
     pub temperature: f32,
     /// Passes over the calibration windows.
     pub epochs: usize,
-    /// Peak step of a weight, as a share of the root mean square of its matrix.
+    /// As that of reconstruction, with all halves of all blocks as the window.
     pub learning_rate: f32,
     /// Windows per forward pass.
     pub batch: usize,
@@ -200,7 +201,7 @@ impl Default for RetrainingPlan {
             parameters: Parameters::FULL,
             temperature: 1.0,
             epochs: 2,
-            learning_rate: 0.005,
+            learning_rate: 0.02,
             batch: 2,
         }
     }

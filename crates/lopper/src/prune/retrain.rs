@@ -56,7 +56,7 @@ struct Model {
 }
 
 impl Model {
-    /// Copies the files: nothing of them is mapped when they are written.
+    /// As it has been written so far.
     fn open(job: &Job, plan: &Plan, rewrite: &mut Rewrite, record: &Record) -> Result<Self> {
         let pruned = super::open(job, rewrite)?;
         Ok(Self {

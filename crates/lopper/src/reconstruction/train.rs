@@ -1,8 +1,9 @@
 //! The training loop of a window: `min_Ŵ Σ_batches ℓ(f(X; Ŵ ⊙ mask), Y)`, Y the dense model's activations
 //! (Wagner et al. 2025, arXiv 2510.14444, §3), or of the whole model with the loss of its predictions.
 //!
-//! The loss is divided by what it was before training, so its gradients have one scale in every model. Sequences held out from
-//! training decide after each epoch what is kept: the window never ends worse than it began on them.
+//! The loss is divided by what it was before training, so its gradients have one scale in every model; steps are relative to the
+//! weights, and smaller by the square root of the depth of the window, so one learning rate serves windows of all sizes. Sequences
+//! held out from training decide after each epoch what is kept: the window never ends worse than it began on them.
 
 use std::time::Instant;
 
@@ -63,7 +64,7 @@ pub fn reconstruct(
     let before = held_out_error(window, &Trainee::none(window, settings), data, settings)?;
     let mut outcome = Outcome { held_out_before: before, held_out_after: before, ..Outcome::default() };
     let original = window.snapshot(data.inputs.storage())?;
-    let mut learning_rate = settings.learning_rate;
+    let mut learning_rate = settings.learning_rate / (window.depth() as f32).sqrt();
     for attempt in 0..ATTEMPTS {
         let run = train(window, data, &Settings { learning_rate, ..*settings }, watch)?;
         let Some(run) = run else { return Ok(outcome) };

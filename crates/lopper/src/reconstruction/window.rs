@@ -174,6 +174,12 @@ impl Window<'_> {
         self.segments.iter_mut().flat_map(Segment::places).collect()
     }
 
+    /// Halves of blocks that follow one another; at least 1.
+    pub(super) fn depth(&self) -> usize {
+        let halves = |segment: &Segment| if let Layers::Halves(_, parts) = &segment.layers { parts.len() } else { 0 };
+        self.segments.iter().map(halves).sum::<usize>().max(1)
+    }
+
     /// Whether any weight is pruned.
     pub(super) fn is_pruned(&mut self) -> bool {
         self.places().iter().any(|place| place.mask.is_some_and(|mask| mask.pruned() > 0))

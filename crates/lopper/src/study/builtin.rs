@@ -19,6 +19,7 @@ pub const STUDIES: &[BuiltIn] = &[
     BuiltIn { name: "damping", toml: include_str!("builtin/damping.toml") },
     BuiltIn { name: "granularity", toml: include_str!("builtin/granularity.toml") },
     BuiltIn { name: "methods", toml: include_str!("builtin/methods.toml") },
+    BuiltIn { name: "rate", toml: include_str!("builtin/rate.toml") },
     BuiltIn { name: "scaling", toml: include_str!("builtin/scaling.toml") },
 ];
 

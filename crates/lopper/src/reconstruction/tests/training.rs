@@ -184,6 +184,15 @@ fn batches_that_accumulate_are_one_larger_batch() {
 }
 
 #[test]
+fn steps_are_smaller_where_more_halves_train_in_a_row() {
+    let settings = Settings { learning_rate: 0.002, ..settings() };
+    for (halves, rate) in [(1, 0.002), (2, 0.002 / 2_f32.sqrt()), (4, 0.001)] {
+        let outcome = Tiny::new("llama").train(halves, Loss::Mse, &settings);
+        assert_eq!((outcome.restored, outcome.learning_rate), (0, rate), "{halves} halves");
+    }
+}
+
+#[test]
 fn the_best_epoch_is_kept_and_patience_ends_training() {
     // a constant rate that is too high soon makes it worse again
     let noisy = Settings { learning_rate: 0.2, decay: Decay::Constant, epochs: 12, ..settings() };
