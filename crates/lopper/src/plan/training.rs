@@ -201,7 +201,7 @@ impl Default for RetrainingPlan {
             parameters: Parameters::FULL,
             temperature: 1.0,
             epochs: 2,
-            learning_rate: 0.02,
+            learning_rate: 0.01,
             batch: 2,
         }
     }
