@@ -169,7 +169,7 @@ fn matrices_may_differ_and_the_result_says_how() {
 #[test]
 fn a_study_is_listed_made_and_taken_up() {
     insta::assert_snapshot!("study-list", succeeds(&["study", "--list"]));
-    assert_eq!(json(&["study", "--list", "--json"]).as_array().map(Vec::len), Some(5));
+    assert_eq!(json(&["study", "--list", "--json"]).as_array().map(Vec::len), Some(6));
     let tiny = Tiny::new();
     let (model, out) = (tiny.path("model"), tiny.path("out"));
     let mut arguments =

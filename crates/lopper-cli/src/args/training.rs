@@ -79,7 +79,7 @@ pub struct RetrainingOptions {
     /// Passes over the calibration windows [default: 2]
     #[arg(long, value_name = "N", help_heading = RETRAINING)]
     pub retrain_epochs: Option<usize>,
-    /// Largest step of a weight, as for half a block: it is made smaller by the depth of the model [default: 0.01]
+    /// As --learning-rate, with the whole model as the window [default: 0.01]
     #[arg(long, value_name = "RATE", help_heading = RETRAINING)]
     pub retrain_learning_rate: Option<f32>,
     /// Calibration windows per forward pass [default: 2]
