@@ -1,7 +1,7 @@
 //! Ctrl-C, and a polite request to end: what another run could not use is removed, then the process exits.
 //!
-//! Destructors do not run on a signal, so the handler knows what they would have removed. An output under way is beside its
-//! destination under a name that ends in `.partial-<process>-<n>`; what `prune` has finished is in `.<name>.unfinished`.
+//! Destructors do not run on a signal, so the handler knows what they would have removed. What `prune` writes is in
+//! `.<name>.unfinished` beside its destination; any other output under way has a name that ends in `.partial-<process>-<n>`.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -39,7 +39,7 @@ impl Interrupt {
             std::process::exit(INTERRUPTED);
         });
         if installed.is_err() {
-            eprintln!("note: ctrl-C cannot be caught here; an interrupted run leaves a directory named .*.partial-*");
+            eprintln!("note: ctrl-C cannot be caught here; an interrupted run leaves a directory named .*.partial-* or .*.unfinished");
         }
         interrupt
     }

@@ -71,7 +71,7 @@ struct StageTime {
 /// Explains the plan.
 ///
 /// # Errors
-/// If plan, model or texts to score cannot be used. Only NaN weights and calibration text are left for `prune` to refuse.
+/// If plan, model or texts to score cannot be used. NaN weights, calibration text, tasks and the output are left for `prune` to refuse.
 pub fn run(args: &ExplainArgs, quiet: bool) -> Result<()> {
     let interrupt = Interrupt::install();
     let mut progress = Progress::new(quiet);

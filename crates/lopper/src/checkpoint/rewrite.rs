@@ -22,7 +22,7 @@ use crate::{Error, Result};
 /// Elements of a replaced tensor that are converted and written at once.
 const PIECE: usize = 4 << 20;
 
-/// An output being written. Dropped before [`Rewrite::publish`], it leaves nothing behind.
+/// An output being written. Dropped before [`Rewrite::publish`], it leaves nothing behind, unless it is within an [`Unfinished`].
 #[derive(Debug)]
 pub struct Rewrite<'a> {
     source: &'a Checkpoint,

@@ -1,5 +1,5 @@
 //! What a run will take, from plan and model alone: bytes by phase and floating-point operations by stage. Pure functions
-//! that mirror what `prune` allocates and multiplies; elementwise work and allocator overhead are not counted.
+//! that mirror what `prune` allocates and multiplies; elementwise work is not counted.
 
 mod budget;
 mod memory;
@@ -24,7 +24,7 @@ pub struct Estimate {
     pub phases: Vec<Phase>,
     /// What is computed in each stage.
     pub work: Vec<Work>,
-    /// Bytes of the hidden states that wait on the disk; 0 where they are in memory.
+    /// Bytes of hidden states and copies that wait on the disk; 0 where they are in memory.
     pub scratch: u64,
 }
 

@@ -81,7 +81,7 @@ impl Sizes<'_> {
                 sums[1] += self.inputs(part).map(|n| 2.0 / 3.0 * (n as f64).powi(3)).iter().sum::<f64>();
             }
             if self.trains() {
-                // forward, and two products of the same size backward; several blocks go forward twice; the held-out windows
+                // forward, and two products of the same size backward; those of several blocks, but for the last, go forward twice; the held-out windows
                 // before, and after each epoch
                 let (epochs, passes) =
                     (self.plan.reconstruction.epochs as f64, if self.span() > 1 { 4.0 } else { 3.0 });

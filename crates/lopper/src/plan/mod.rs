@@ -52,7 +52,7 @@ impl Plan {
     pub fn parse(text: &str, origin: &str) -> Result<Self> {
         from_toml(text).map_err(|error| Error::Plan {
             problem: format!("{origin}: {error}"),
-            hint: Some("`lopper explain MODEL --print-plan` writes a plan with every key".into()),
+            hint: Some("`lopper explain MODEL --print-plan` writes a plan to start from".into()),
         })
     }
 

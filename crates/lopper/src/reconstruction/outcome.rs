@@ -13,7 +13,7 @@ pub struct Outcome {
     pub losses: Vec<f64>,
     /// The same in the course of training, at most 32 points.
     pub curve: Vec<f64>,
-    /// Peak learning rate of the attempt that was kept.
+    /// Peak learning rate of the attempt that was kept, as it was used: over the root of the depth of the window.
     pub learning_rate: f32,
     /// Attempts thrown away because they ended worse than they began.
     pub restored: usize,

@@ -1,7 +1,7 @@
 //! What trains together: consecutive halves of consecutive blocks, a single linear layer, or a norm, one segment after another.
 //!
-//! Only the states between segments are kept from the forward pass. The backward pass computes each segment once more, from the last
-//! to the first (Chen et al. 2016, arXiv 1604.06174), so the memory of a window of many blocks is that of one and its boundaries.
+//! Only the states between segments are kept from the forward pass. The backward pass computes each segment but the last once more,
+//! from the back to the front (Chen et al. 2016, arXiv 1604.06174), so the memory of a window of many blocks is that of one and its boundaries.
 
 use std::collections::BTreeMap;
 

@@ -67,7 +67,7 @@ impl ModelFacts {
 /// A model on the way from dense to final, and its scores.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Rung {
-    /// `dense`, `pruned`, `compensated`, `reconstructed`.
+    /// `dense`, `pruned`, `compensated`, `reconstructed`, `retrained`.
     pub name: String,
     /// Scores by text and task, in the order of the plan.
     #[serde(flatten)]

@@ -21,7 +21,7 @@ pub enum Stage {
     Advance,
     /// Writing and checking files.
     Write,
-    /// Perplexity.
+    /// Scoring of texts and tasks.
     Evaluate,
 }
 

@@ -67,7 +67,7 @@ pub(super) fn describe(titles: &[String], point: &[Coordinate]) -> String {
     named.collect::<Vec<_>>().join(", ")
 }
 
-const HINT: &str = "`lopper explain MODEL --print-plan` writes a plan with every key";
+const HINT: &str = "`lopper explain MODEL --print-plan` writes a plan to start from";
 
 #[cfg(test)]
 mod tests {
