@@ -39,7 +39,9 @@ impl Interrupt {
             std::process::exit(INTERRUPTED);
         });
         if installed.is_err() {
-            eprintln!("note: ctrl-C cannot be caught here; an interrupted run leaves a directory named .*.partial-* or .*.unfinished");
+            eprintln!(
+                "note: ctrl-C cannot be caught here; an interrupted run leaves a directory named .*.partial-* or .*.unfinished"
+            );
         }
         interrupt
     }

@@ -104,8 +104,9 @@ fn header_json(start: &[u8], size: usize) -> Result<&[u8], String> {
         ));
     }
     let length = usize::try_from(length).map_err(|error| error.to_string())?;
-    rest.get(..length)
-        .ok_or_else(|| format!("truncated: the header claims {length} bytes, the file ends after {}", size - LENGTH_FIELD))
+    rest.get(..length).ok_or_else(|| {
+        format!("truncated: the header claims {length} bytes, the file ends after {}", size - LENGTH_FIELD)
+    })
 }
 
 /// Tensors sorted by offset must follow each other from the header to the end of the file.

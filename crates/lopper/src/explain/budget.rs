@@ -53,7 +53,10 @@ impl Budget {
         let need = format!("{} needs about {} MiB", phase.name, peak >> 20);
         match self {
             Self::Asked(_) => Err(Error::Plan {
-                problem: format!("{need}, more than the {} MiB that compute.memory leaves after a margin of a sixteenth", budget >> 20),
+                problem: format!(
+                    "{need}, more than the {} MiB that compute.memory leaves after a margin of a sixteenth",
+                    budget >> 20
+                ),
                 hint: Some(
                     "allow more (--memory), or make less at a time: `lopper explain` says what takes it; a smaller \
                      --reconstruct, --optimizer adafactor, one of --epochs, shorter windows help"
