@@ -20,6 +20,7 @@ pub use header::{Header, HeaderTensor};
 pub use open::{Checkpoint, TensorInfo};
 pub use rewrite::Rewrite;
 pub use safetensors::Dtype;
+pub(crate) use shard::PIECE;
 pub use shard::ShardInfo;
 pub use unfinished::{LOCK, Unfinished};
 pub use verify::verify_untouched;

@@ -11,7 +11,7 @@ use super::header::{Header, Prefix};
 use crate::{Error, Result};
 
 /// Bytes that are read at once; a multiple of the size of every element.
-const PIECE: usize = 4 << 20;
+pub(crate) const PIECE: usize = 4 << 20;
 
 /// One file of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]

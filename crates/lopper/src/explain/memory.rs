@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{Sizes, Texts};
 use crate::calibration::{AT_ONCE, Needs};
+use crate::checkpoint::PIECE;
 use crate::evaluation::{BATCH_ROWS, HEAD_BATCHES, group_bytes};
 use crate::method::SLAB;
 use crate::model::{HEAD_ROWS, HEAD_TOKENS};
@@ -47,6 +48,8 @@ impl Phase {
     fn with_surroundings(mut self, largest_text: u64) -> Self {
         self.items.push(Item { name: "lost between blocks of the allocator", bytes: self.bytes() / ALLOCATOR_SHARE });
         self.items.push(Item { name: "the program, its threads, the tokenizer", bytes: PROGRAM });
+        // one is read while one is read ahead
+        self.items.push(Item { name: "pieces of the files", bytes: 2 * PIECE as u64 });
         self.items
             .push(Item { name: "what the tokenizer makes of the largest text", bytes: TOKENIZER_BYTES * largest_text });
         self.items.retain(|item| item.bytes > 0);
