@@ -69,6 +69,12 @@ pub enum Error {
         /// What to try.
         hint: Option<String>,
     },
+    /// Tensors whose shapes do not fit together: a defect of this program, or of its caller.
+    #[error("tensors do not fit: {problem}")]
+    Shape {
+        /// Which shapes.
+        problem: String,
+    },
     /// A tensor operation failed: a defect of this program, or a device out of memory.
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
@@ -95,7 +101,7 @@ impl Error {
                 std::io::ErrorKind::PermissionDenied => Some("check the permissions of that path"),
                 _ => None,
             },
-            Self::Tensor(_) => None,
+            Self::Shape { .. } | Self::Tensor(_) => None,
         }
     }
 
@@ -105,7 +111,7 @@ impl Error {
             Self::Io { source, .. } => {
                 !matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidData)
             }
-            Self::Hub { .. } | Self::Tensor(_) => true,
+            Self::Hub { .. } | Self::Shape { .. } | Self::Tensor(_) => true,
             _ => false,
         }
     }

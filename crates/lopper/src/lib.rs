@@ -26,6 +26,7 @@ pub mod report;
 pub mod schedule;
 pub mod sparsity;
 pub mod study;
+pub mod tensor;
 pub mod text;
 
 pub use error::{Error, Result};

@@ -5,6 +5,7 @@ use std::path::Path;
 /// Stages from bottom to top.
 const LAYERS: &[&[&str]] = &[
     &["error", "progress", "chart"],
+    &["tensor"],
     &["checkpoint", "text", "linalg", "device", "machine"],
     &["sparsity", "hub"],
     &["autograd"],
