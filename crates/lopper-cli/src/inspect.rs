@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use lopper::Result;
 use lopper::inspect::{Inspection, MatrixInspection, inspect};
-use lopper::model::LinearRole;
 use lopper::progress::{Event, Observer};
 
 use crate::args::InspectArgs;
@@ -78,7 +77,10 @@ const COLUMNS: [(&str, Align); 6] = [
 /// A row per role: smallest and largest share of zeros over the blocks, and the patterns that all of them obey.
 fn by_role(found: &Inspection) -> Table {
     let mut table = Table::new(COLUMNS);
-    for role in LinearRole::ALL {
+    let mut roles: Vec<&str> = found.matrices.iter().map(|matrix| matrix.role).collect();
+    let mut known = BTreeSet::new();
+    roles.retain(|role| known.insert(*role));
+    for role in roles {
         let matrices: Vec<&MatrixInspection> = found.matrices.iter().filter(|matrix| matrix.role == role).collect();
         let Some(first) = matrices.first() else { continue };
         let (low, high) = matrices
@@ -91,7 +93,7 @@ fn by_role(found: &Inspection) -> Table {
             first.patterns.iter().filter(|pattern| matrices.iter().all(|matrix| matrix.patterns.contains(pattern)));
         let patterns = common.cloned().collect::<Vec<_>>();
         let cells =
-            [role_name(role), shape(first), first.dtype.clone(), matrices.len().to_string(), zeros, shown(&patterns)];
+            [role.to_owned(), shape(first), first.dtype.clone(), matrices.len().to_string(), zeros, shown(&patterns)];
         table.row(cells);
     }
     table
@@ -109,10 +111,6 @@ fn every_matrix(found: &Inspection) -> Table {
         ]);
     }
     table
-}
-
-fn role_name(role: LinearRole) -> String {
-    format!("{role:?}").to_lowercase()
 }
 
 fn shape(matrix: &MatrixInspection) -> String {

@@ -75,9 +75,6 @@ pub enum Error {
         /// Which shapes.
         problem: String,
     },
-    /// A tensor operation failed: a defect of this program, or a device out of memory.
-    #[error("tensor operation failed: {0}")]
-    Tensor(#[from] candle_core::Error),
 }
 
 impl Error {
@@ -101,7 +98,7 @@ impl Error {
                 std::io::ErrorKind::PermissionDenied => Some("check the permissions of that path"),
                 _ => None,
             },
-            Self::Shape { .. } | Self::Tensor(_) => None,
+            Self::Shape { .. } => None,
         }
     }
 
@@ -111,7 +108,7 @@ impl Error {
             Self::Io { source, .. } => {
                 !matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidData)
             }
-            Self::Hub { .. } | Self::Shape { .. } | Self::Tensor(_) => true,
+            Self::Hub { .. } | Self::Shape { .. } => true,
             _ => false,
         }
     }

@@ -2,14 +2,12 @@
 
 use std::path::Path;
 
-use candle_core::Device;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::autograd::read;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::model::{Decoder, LinearId, LinearRole};
+use crate::model::{Decoder, LinearId};
 
 /// Group sizes M for which the tightest N:M is looked for.
 const GROUPS: [usize; 5] = [2, 4, 8, 16, 32];
@@ -53,8 +51,8 @@ pub struct MatrixInspection {
     pub name: String,
     /// Block.
     pub block: usize,
-    /// Place in the block.
-    pub role: LinearRole,
+    /// What it does in the block: `query`, `down`.
+    pub role: &'static str,
     /// [d_out, d_in]
     pub shape: [usize; 2],
     /// As the file stores it: `F32`, `F16`, `BF16`.
@@ -84,14 +82,13 @@ impl Inspection {
 /// # Errors
 /// If the checkpoint is damaged, incomplete, or of an unknown family.
 pub fn inspect(model: &Path, progress: &mut dyn FnMut(f64)) -> Result<Inspection> {
-    let decoder = Decoder::open(Checkpoint::open(model)?, Device::Cpu)?;
+    let decoder = Decoder::open(Checkpoint::open(model)?)?;
     let (checkpoint, spec) = (decoder.checkpoint(), decoder.spec());
     let mut matrices = Vec::new();
-    for block in 0..spec.blocks {
-        for role in LinearRole::ALL {
-            matrices.push(inspect_matrix(&decoder, LinearId { block, role })?);
-        }
-        progress((block + 1) as f64 / spec.blocks as f64);
+    let blocks = spec.blocks.len();
+    for id in spec.linear_ids() {
+        matrices.push(inspect_matrix(&decoder, id)?);
+        progress((id.block + 1) as f64 / blocks as f64);
     }
     Ok(Inspection {
         family: spec.family,
@@ -102,11 +99,11 @@ pub fn inspect(model: &Path, progress: &mut dyn FnMut(f64)) -> Result<Inspection
             .sum(),
         prunable: matrices.iter().map(|matrix| matrix.shape[0] * matrix.shape[1]).sum(),
         zeros: matrices.iter().map(|matrix| matrix.zeros).sum(),
-        blocks: spec.blocks,
+        blocks,
         hidden: spec.hidden,
         vocabulary: spec.vocabulary,
         max_positions: spec.max_positions,
-        tied_embeddings: spec.tied_embeddings,
+        tied_embeddings: spec.tied_embeddings(),
         bytes: checkpoint.shards().iter().map(|shard| shard.size).sum(),
         files: checkpoint.shards().len(),
         matrices,
@@ -114,12 +111,11 @@ pub fn inspect(model: &Path, progress: &mut dyn FnMut(f64)) -> Result<Inspection
 }
 
 fn inspect_matrix(decoder: &Decoder, id: LinearId) -> Result<MatrixInspection> {
-    let name = Decoder::weight_name(id);
-    let (d_out, d_in) = decoder.spec().shape(id.role);
+    let (name, linear) = (decoder.spec().weight_name(id), decoder.spec().linear(id));
     let weight = decoder.checkpoint().tensor_f32(&name)?;
-    let (zeros, patterns) = read([&weight], |[weight]| (count_zeros(weight), patterns(weight, d_in)))?;
+    let (zeros, patterns) = (count_zeros(weight.host()), patterns(weight.host(), linear.shape[1]));
     let dtype = decoder.checkpoint().info(&name).map(|info| format!("{:?}", info.dtype)).unwrap_or_default();
-    Ok(MatrixInspection { name, block: id.block, role: id.role, shape: [d_out, d_in], dtype, zeros, patterns })
+    Ok(MatrixInspection { name, block: id.block, role: linear.role, shape: linear.shape, dtype, zeros, patterns })
 }
 
 fn count_zeros(weight: &[f32]) -> usize {

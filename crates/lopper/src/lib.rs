@@ -8,7 +8,6 @@ pub mod autograd;
 pub mod calibration;
 pub mod chart;
 pub mod checkpoint;
-pub mod device;
 pub mod error;
 pub mod evaluation;
 pub mod explain;

@@ -124,8 +124,7 @@ fn measure(
 }
 
 fn open(plan: &Plan, model: &Model) -> Result<Decoder> {
-    let device = lopper::device::open(&plan.compute.device)?;
-    let decoder = Decoder::open(Checkpoint::open(model.directory())?, device)?;
+    let decoder = Decoder::open(Checkpoint::open(model.directory())?)?;
     plan.validate(decoder.spec())?;
     Ok(decoder)
 }

@@ -1,6 +1,5 @@
 //! `lopper explain`: what `prune` would do, with how much memory and for how long, before anything runs.
 
-mod rate;
 mod words;
 
 use std::collections::BTreeMap;
@@ -8,7 +7,7 @@ use std::collections::BTreeMap;
 use lopper::Result;
 use lopper::checkpoint::Checkpoint;
 use lopper::evaluation::{ScoredText, Windows, open_tokenizer};
-use lopper::explain::{Budget, Estimate, Phase, Texts};
+use lopper::explain::{Budget, Estimate, Phase, Rate, Texts};
 use lopper::model::{Decoder, DecoderSpec};
 use lopper::plan::{Measured, Plan};
 use lopper::progress::{Event, Observer};
@@ -21,7 +20,6 @@ use crate::model::{Model, settle};
 use crate::render::progress::Progress;
 use crate::render::table::{Align, Table};
 use crate::render::{output, patterns, units};
-use rate::Rate;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -55,9 +53,9 @@ struct Memory {
 
 #[derive(Serialize)]
 struct Time {
-    /// What a product as large as those of the run reached here just now; absent for other devices than the processor.
-    flops_per_second: Option<f64>,
-    seconds: Option<f64>,
+    /// What a product as large as those of the run reached here just now.
+    flops_per_second: f64,
+    seconds: f64,
     stages: Vec<StageTime>,
 }
 
@@ -65,7 +63,7 @@ struct Time {
 struct StageTime {
     stage: &'static str,
     flops: f64,
-    seconds: Option<f64>,
+    seconds: f64,
 }
 
 /// Explains the plan.
@@ -77,7 +75,7 @@ pub fn run(args: &ExplainArgs, quiet: bool) -> Result<()> {
     let mut progress = Progress::new(quiet);
     let (model, plan) = settle(args.model.as_deref(), &args.plan, &interrupt, &mut progress)?;
     if args.print_plan {
-        let decoder = Decoder::open(Checkpoint::open(model.directory())?, lopper::device::open("cpu")?)?;
+        let decoder = Decoder::open(Checkpoint::open(model.directory())?)?;
         plan.validate(decoder.spec())?;
         return output::print(&plan.resolved(decoder.spec())?.to_toml()?);
     }
@@ -89,15 +87,14 @@ pub fn run(args: &ExplainArgs, quiet: bool) -> Result<()> {
 }
 
 fn explain(model: &Model, plan: &Plan) -> Result<Explanation> {
-    let decoder = Decoder::open(Checkpoint::open(model.directory())?, lopper::device::open("cpu")?)?;
+    let decoder = Decoder::open(Checkpoint::open(model.directory())?)?;
     let spec = decoder.spec();
     plan.validate(spec)?;
-    lopper::device::open(&plan.compute.device)?;
     let texts = text_lengths(plan, model, spec)?;
     let (texts, budget) = (Texts::of(plan, spec, &texts), Budget::of(plan));
     let estimate = Estimate::new(plan, spec, texts, budget.bytes())?;
     let warning = budget.check(&estimate)?;
-    let rate = (plan.compute.device == "cpu").then(|| Rate::measure(plan, spec));
+    let rate = Rate::measure(plan, spec);
     let steps = words::steps(plan, spec, decoder.checkpoint().total_bytes(), texts.scored_tokens)?;
     let (allocation, kinds) = allocation(plan, spec)?;
     let plan = plan.resolved(spec)?;
@@ -119,8 +116,8 @@ fn allocation(plan: &Plan, spec: &DecoderSpec) -> Result<(Option<PatternByName>,
     }
     let allocation = targets.allocate(&Measured::default())?;
     let text = |pattern: Option<&Pattern>| pattern.map_or_else(|| "dense".into(), Pattern::to_string);
-    let by_name = allocation.iter().map(|(id, pattern)| (Decoder::weight_name(id), text(pattern))).collect();
-    let kinds = patterns::kinds(allocation.iter().map(|(id, pattern)| (id.role, pattern.copied())));
+    let by_name = allocation.iter().map(|(id, pattern)| (spec.weight_name(id), text(pattern))).collect();
+    let kinds = patterns::kinds(allocation.iter().map(|(id, pattern)| (spec.linear(id).role, pattern.copied())));
     Ok((Some(by_name), if patterns::differ(plan) { kinds } else { Vec::new() }))
 }
 
@@ -133,11 +130,11 @@ fn text_lengths(plan: &Plan, model: &Model, spec: &DecoderSpec) -> Result<Vec<us
     Ok(texts.iter().map(|text| text.tokens.len()).collect::<Vec<_>>())
 }
 
-fn time(estimate: &Estimate, rate: Option<Rate>) -> Time {
-    let seconds = |flops: f64| rate.map(|rate| rate.seconds(flops));
+fn time(estimate: &Estimate, rate: Rate) -> Time {
+    let seconds = |flops: f64| rate.seconds(flops);
     let stages = estimate.work.iter().filter(|work| work.flops > 0.0);
     Time {
-        flops_per_second: rate.map(|rate| rate.flops_per_second),
+        flops_per_second: rate.flops_per_second,
         seconds: seconds(estimate.flops()),
         stages: stages
             .map(|work| StageTime { stage: work.stage, flops: work.flops, seconds: seconds(work.flops) })
@@ -159,10 +156,7 @@ fn text(model: &Model, explanation: &Explanation) -> String {
         },
     );
     let peak = memory.warning.iter().fold(peak, |text, warning| text + "\nWarning: " + warning);
-    let took = match time.seconds {
-        Some(seconds) => format!("Time: about {} (an estimate; {})", units::seconds(seconds), rate_in_words(time)),
-        None => "Time: not estimated for this device".into(),
-    };
+    let took = format!("Time: about {} (an estimate; {})", units::seconds(time.seconds), rate_in_words(time));
     let kinds = explanation.kinds.iter().fold(String::new(), |text, kind| text + "  " + kind + "\n");
     let kinds = if kinds.is_empty() { kinds } else { format!("Patterns\n\n{kinds}\n") };
     format!(
@@ -174,7 +168,7 @@ fn text(model: &Model, explanation: &Explanation) -> String {
 }
 
 fn rate_in_words(time: &Time) -> String {
-    let rate = time.flops_per_second.unwrap_or(0.0) / 1e9;
+    let rate = time.flops_per_second / 1e9;
     format!("at the {rate:.0} GFLOP/s that this machine reached just now")
 }
 
@@ -195,7 +189,7 @@ fn phases(memory: &Memory) -> Table {
 fn stages(time: &Time) -> Table {
     let mut table = Table::new([("stage", Align::Left), ("TFLOP", Align::Right), ("time", Align::Right)]);
     for stage in &time.stages {
-        let seconds = stage.seconds.map_or_else(String::new, units::seconds);
+        let seconds = units::seconds(stage.seconds);
         table.row([stage.stage.into(), format!("{:.2}", stage.flops / 1e12), seconds]);
     }
     table

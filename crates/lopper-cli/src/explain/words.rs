@@ -3,16 +3,16 @@
 use lopper::Result;
 use lopper::calibration::{Needs, Sampling};
 use lopper::explain::rungs;
-use lopper::model::{DecoderSpec, Part};
+use lopper::model::{BranchId, DecoderSpec, LinearId, StageId};
 use lopper::plan::{Inputs, Plan, Ratios, RetrainingObjective};
 use lopper::reconstruction::Parameters;
-use lopper::schedule::{Schedule, Step, Trained};
+use lopper::schedule::{Schedule, State, Step, Trained, Weights};
 
 use crate::render::{patterns, units};
 
 /// What happens, in order; steps of a block are indented.
 pub fn steps(plan: &Plan, spec: &DecoderSpec, bytes: u64, scored: usize) -> Result<Vec<String>> {
-    let schedule = Schedule::new(plan)?;
+    let schedule = Schedule::new(plan, spec)?;
     let (compressed, models) = rungs(plan);
     let mut steps = vec![format!(
         "open the model ({}, {}) and check every tensor; weights stay on disk until they are needed",
@@ -31,15 +31,16 @@ pub fn steps(plan: &Plan, spec: &DecoderSpec, bytes: u64, scored: usize) -> Resu
             "for the ladder: do the following {compressed} times, with less repair first; only the last is kept"
         ));
     }
-    let span = schedule.granularity.span().min(spec.blocks).max(1);
+    let first = schedule.windows().next().unwrap_or(0..0);
+    let (blocks, span) = (spec.blocks.len(), first.len());
     let (each, whose) = match span {
-        1 => (format!("for each of {} blocks, one at a time:", spec.blocks), "its weights"),
-        _ => (format!("for every {span} of {} blocks together:", spec.blocks), "the weights"),
+        1 => (format!("for each of {blocks} blocks, one at a time:"), "its weights"),
+        _ => (format!("for every {span} of {blocks} blocks together:"), "the weights"),
     };
     steps.push(each);
-    steps.push(format!("    load {whose} as f32 ({} a block)", units::bytes(4 * spec.block_weights() as u64)));
-    for step in schedule.steps(1) {
-        steps.push(format!("    {}", self::step(&step, plan, spec, &schedule)?));
+    for step in schedule.steps(first) {
+        let said = Words { plan, spec, schedule: &schedule, span }.step(&step)?;
+        steps.extend(said.map(|said| format!("    {said}")));
     }
     steps.push(format!("    write {whose} in the dtype of the file, and forget them"));
     steps.extend(retrain(plan));
@@ -98,62 +99,127 @@ fn survey(plan: &Plan, needs: Needs) -> String {
     format!("{pass}: {what}")
 }
 
-fn step(step: &Step, plan: &Plan, spec: &DecoderSpec, schedule: &Schedule) -> Result<String> {
-    Ok(match step {
-        Step::Prune(_, parts) => prune(parts, plan, schedule)?,
-        Step::Restart => "let the targets begin at what the window reads".into(),
-        Step::Teach((_, part)) => format!("move the targets through {} of the dense model", half(*part)),
-        Step::Preview((_, part)) => format!("show what follows the activations after {} as pruned", half(*part)),
-        Step::Reconstruct(trained) => reconstruct(trained, plan, spec, schedule),
-        Step::Advance((_, part)) => format!("move the activations through {}", half(*part)),
-    })
+/// What a step is said of.
+struct Words<'a> {
+    plan: &'a Plan,
+    spec: &'a DecoderSpec,
+    schedule: &'a Schedule<'a>,
+    /// Blocks of a window.
+    span: usize,
 }
 
-fn reconstruct(trained: &Trained, plan: &Plan, spec: &DecoderSpec, schedule: &Schedule) -> String {
-    let reconstruction = &plan.reconstruction;
-    let what = match trained {
-        Trained::Matrix(role) => format!("the {role:?} matrix").to_lowercase(),
-        Trained::Halves(halves) if halves.len() == 1 => half(halves[0].1).into(),
-        Trained::Halves(_) => match schedule.granularity.span().min(spec.blocks) {
-            1 => "the block".into(),
-            span => format!("the {span} blocks together"),
-        },
-    };
-    let trains = what_trains(reconstruction.parameters);
-    let rows = reconstruction.batch * reconstruction.accumulate * plan.calibration_seqlen(spec);
-    format!(
-        "train {trains} of {what} to give what the dense model gives: {} epochs of {} windows, {} tokens a step",
-        reconstruction.epochs,
-        plan.calibration.samples,
-        units::count(rows)
-    )
+impl Words<'_> {
+    /// A step; nothing of those that only let go of something.
+    fn step(&self, step: &Step) -> Result<Option<String>> {
+        Ok(Some(match step {
+            &Step::Load(block) => {
+                let weights = 4 * self.spec.blocks[block].weights() as u64;
+                format!("load {}weights as f32 ({})", self.of(block), units::bytes(weights))
+            }
+            Step::Calibrate { branches, reads, .. } => self.calibrate(branches, *reads),
+            Step::Prune(branches) => self.prune(branches)?,
+            Step::Copy { from, to } => format!("let {} begin at {}", states(*to), states(*from)),
+            Step::Move { state, stage, weights } => {
+                let whose = match weights {
+                    Weights::Dense => " of the dense model",
+                    Weights::Pruned => "",
+                    Weights::Stored => " as pruned",
+                };
+                format!("move {} through {}{whose}", states(*state), self.stage(*stage))
+            }
+            Step::Capture { linear, from, .. } => {
+                format!("keep what the {} matrix reads of {}", self.linear(*linear), states(*from))
+            }
+            Step::Apply { linear, .. } => format!("keep what the dense {} matrix gives", self.linear(*linear)),
+            Step::Train { window, .. } => self.train(window),
+            Step::Round(stage) => format!("round {} to the dtype of the file", self.stage(*stage)),
+            Step::Rename { from, to } => format!("{} become {}", states(*from), states(*to)),
+            Step::Release(_) | Step::ForgetStatistics(_) | Step::Forget(_) => return Ok(None),
+        }))
+    }
+
+    /// `block 3: ` where there are several in a window.
+    fn of(&self, block: usize) -> String {
+        if self.span > 1 { format!("block {block}: ") } else { String::new() }
+    }
+
+    fn branch(&self, id: BranchId) -> &'static str {
+        match self.spec.blocks[id.at.block].branch(id).name {
+            "attention" => "the attention",
+            "mlp" => "the feed-forward layer",
+            other => other,
+        }
+    }
+
+    fn stage(&self, at: StageId) -> String {
+        let branches = self.spec.blocks[at.block].stages[at.stage].branches.len();
+        let names: Vec<_> = (0..branches).map(|branch| self.branch(BranchId { at, branch })).collect();
+        self.of(at.block) + &names.join(" and ")
+    }
+
+    fn linear(&self, id: LinearId) -> &'static str {
+        self.spec.linear(id).role
+    }
+
+    fn train(&self, window: &Trained) -> String {
+        let reconstruction = &self.plan.reconstruction;
+        let what = match window {
+            Trained::Linear(linear) => format!("the {} matrix", self.linear(*linear)),
+            Trained::Branches(branches) if branches.len() == 1 => self.branch(branches[0]).into(),
+            Trained::Branches(_) if self.span == 1 => "the block".into(),
+            Trained::Branches(_) => format!("the {} blocks together", self.span),
+        };
+        let trains = what_trains(reconstruction.parameters);
+        let rows = reconstruction.batch * reconstruction.accumulate * self.plan.calibration_seqlen(self.spec);
+        format!(
+            "train {trains} of {what} to give what the dense model gives: {} epochs of {} windows, {} tokens a step",
+            reconstruction.epochs,
+            self.plan.calibration.samples,
+            units::count(rows)
+        )
+    }
+
+    /// `the attention and the feed-forward layer`
+    fn branches(&self, branches: &[BranchId]) -> String {
+        let names: Vec<_> = branches.iter().map(|&branch| self.branch(branch)).collect();
+        branches.first().map_or_else(String::new, |first| self.of(first.at.block)) + &names.join(" and ")
+    }
+
+    fn calibrate(&self, branches: &[BranchId], reads: State) -> String {
+        let whose = match self.plan.calibration.inputs {
+            Inputs::Dense => "of the dense model",
+            Inputs::Pruned => "of the model pruned so far",
+        };
+        let what = match self.schedule.needs {
+            Needs::Nothing => return format!("{}: run it on {} {whose}", self.branches(branches), states(reads)),
+            Needs::ColumnNorms => "collect the norms",
+            Needs::Gram => "collect the Gram matrices",
+            Needs::InverseHessian => "collect and invert the Gram matrices",
+        };
+        format!("{}: {what} of the inputs {whose}", self.branches(branches))
+    }
+
+    fn prune(&self, branches: &[BranchId]) -> Result<String> {
+        let plan = self.plan;
+        let rest = if plan.pruning.rules.is_empty() { "" } else { ", or what the rules say," };
+        let share = format!("{}{rest}", patterns::asked(plan)?);
+        let repair = if plan.pruning.compensation == "none" {
+            String::new()
+        } else {
+            format!(", compensate ({})", plan.pruning.compensation)
+        };
+        Ok(format!("{}: prune {share} by {}{repair}", self.branches(branches), patterns::chosen_by(&plan.pruning)))
+    }
 }
 
-fn prune(parts: &[Part], plan: &Plan, schedule: &Schedule) -> Result<String> {
-    let names: Vec<_> = parts.iter().map(|part| half(*part)).collect();
-    let whose = match plan.calibration.inputs {
-        Inputs::Dense => "of the dense model",
-        Inputs::Pruned => "of the model pruned so far",
-    };
-    let look = match schedule.needs {
-        Needs::Nothing => String::new(),
-        Needs::ColumnNorms => format!("collect the norms of the inputs {whose}, "),
-        Needs::Gram => format!("collect the Gram matrices of the inputs {whose}, "),
-        Needs::InverseHessian => format!("collect and invert the Gram matrices of the inputs {whose}, "),
-    };
-    let rest = if plan.pruning.rules.is_empty() { "" } else { ", or what the rules say," };
-    let share = format!("{}{rest}", patterns::asked(plan)?);
-    let repair = if plan.pruning.compensation == "none" {
-        String::new()
-    } else {
-        format!(", compensate ({})", plan.pruning.compensation)
-    };
-    Ok(format!("{}: {look}prune {share} by {}{repair}", names.join(" and "), patterns::chosen_by(&plan.pruning)))
-}
-
-fn half(part: Part) -> &'static str {
-    match part {
-        Part::Attention => "the attention",
-        Part::Mlp => "the feed-forward layer",
+/// What hidden states are called.
+fn states(state: State) -> &'static str {
+    match state {
+        State::Inputs => "the activations",
+        State::Ahead => "the activations ahead",
+        State::Dense => "the targets",
+        State::LayerInputs => "the inputs of the matrix",
+        State::LayerDense => "its inputs in the dense model",
+        State::LayerTargets => "its targets",
     }
 }

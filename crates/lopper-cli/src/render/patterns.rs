@@ -1,10 +1,7 @@
 //! What is asked of the matrices, in words: of all of them, and of each kind where they differ.
 
-use std::collections::BTreeSet;
-
 use lopper::Result;
 use lopper::method::Order;
-use lopper::model::LinearRole;
 use lopper::plan::{Plan, PruningPlan, Ratios};
 use lopper::sparsity::{Extent, Pattern, Scope};
 
@@ -37,16 +34,17 @@ pub fn differ(plan: &Plan) -> bool {
 }
 
 /// Matrices whose patterns are of one kind.
-struct Kind {
+struct Kind<'a> {
     /// An unstructured pattern stands for all of its scope.
     pattern: Option<Pattern>,
-    roles: BTreeSet<LinearRole>,
+    /// In the order of the model.
+    roles: Vec<&'a str>,
     matrices: usize,
     /// Smallest and largest sparsity.
     range: (f64, f64),
 }
 
-impl Kind {
+impl Kind<'_> {
     fn holds(&self, pattern: Option<Pattern>) -> bool {
         match (self.pattern, pattern) {
             (Some(Pattern::Unstructured { scope: a, .. }), Some(Pattern::Unstructured { scope: b, .. })) => a == b,
@@ -54,7 +52,7 @@ impl Kind {
         }
     }
 
-    fn words(&self) -> String {
+    fn words(&self, all: usize) -> String {
         let (low, high) = (units::percent(self.range.0), units::percent(self.range.1));
         let share = if low == high { low } else { format!("{low} – {high}") };
         let what = match self.pattern {
@@ -64,26 +62,30 @@ impl Kind {
             Some(Pattern::Unstructured { scope: Scope::Matrix, .. }) => format!("{share} of each matrix"),
         };
         let matrices = if self.matrices == 1 { "1 matrix".into() } else { format!("{} matrices", self.matrices) };
-        let roles: Vec<String> = self.roles.iter().map(|role| format!("{role:?}").to_lowercase()).collect();
-        let roles = if roles.len() == LinearRole::ALL.len() { "of every role".into() } else { roles.join(", ") };
+        let roles = if self.roles.len() == all { "of every role".into() } else { self.roles.join(", ") };
         format!("{what}: {matrices} ({roles})")
     }
 }
 
-/// A line for each kind of pattern, in the order of the model.
-pub fn kinds(matrices: impl Iterator<Item = (LinearRole, Option<Pattern>)>) -> Vec<String> {
-    let mut kinds: Vec<Kind> = Vec::new();
+/// A line for each kind of pattern, in the order of the model. Roles are said in the order in which they come.
+pub fn kinds<'a>(matrices: impl Iterator<Item = (&'a str, Option<Pattern>)>) -> Vec<String> {
+    let (mut kinds, mut all): (Vec<Kind>, Vec<&str>) = (Vec::new(), Vec::new());
     for (role, pattern) in matrices {
+        if !all.contains(&role) {
+            all.push(role);
+        }
         let place = kinds.iter().position(|kind| kind.holds(pattern)).unwrap_or_else(|| {
-            kinds.push(Kind { pattern, roles: BTreeSet::new(), matrices: 0, range: (1.0, 0.0) });
+            kinds.push(Kind { pattern, roles: Vec::new(), matrices: 0, range: (1.0, 0.0) });
             kinds.len() - 1
         });
         let (kind, sparsity) = (&mut kinds[place], pattern.map_or(0.0, |pattern| pattern.sparsity()));
-        kind.roles.insert(role);
+        if !kind.roles.contains(&role) {
+            kind.roles.push(role);
+        }
         kind.matrices += 1;
         kind.range = (kind.range.0.min(sparsity), kind.range.1.max(sparsity));
     }
-    kinds.iter().map(Kind::words).collect()
+    kinds.iter().map(|kind| kind.words(all.len())).collect()
 }
 
 /// The criterion in words, with what is not its default.
@@ -100,18 +102,19 @@ pub fn chosen_by(pruning: &PruningPlan) -> String {
 #[cfg(test)]
 mod tests {
     use super::kinds;
-    use lopper::model::LinearRole;
     use lopper::sparsity::{Pattern, Scope};
+
+    const ROLES: [&str; 7] = ["query", "key", "value", "output", "gate", "up", "down"];
 
     #[test]
     fn matrices_of_one_kind_share_a_line() {
         let share = |sparsity| Some(Pattern::Unstructured { sparsity, scope: Scope::Row });
         let two_of_four = Some(Pattern::NofM { keep: 2, of: 4 });
         let block = |low, high| {
-            LinearRole::ALL.map(|role| match role {
-                LinearRole::Down => (role, two_of_four),
-                LinearRole::Output => (role, None),
-                LinearRole::Query => (role, share(low)),
+            ROLES.map(|role| match role {
+                "down" => (role, two_of_four),
+                "output" => (role, None),
+                "query" => (role, share(low)),
                 _ => (role, share(high)),
             })
         };
@@ -124,7 +127,7 @@ mod tests {
                 "2:4: 2 matrices (down)"
             ]
         );
-        let all = kinds(LinearRole::ALL.into_iter().map(|role| (role, share(0.5))));
+        let all = kinds(ROLES.into_iter().map(|role| (role, share(0.5))));
         assert_eq!(all, ["50 % of each row: 7 matrices (of every role)"]);
     }
 }

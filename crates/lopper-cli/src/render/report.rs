@@ -80,7 +80,7 @@ fn facts(report: &Report, out: &Path) -> Vec<(&'static str, String)> {
     let stages: Vec<_> = stages.map(|(name, seconds)| format!("{name} {}", units::seconds(seconds))).collect();
     let mut facts = vec![("zeros", zeros), ("pattern", pattern(report))];
     if patterns::differ(&report.plan) {
-        let matrices = report.matrices.iter().map(|facts| (facts.role, facts.pattern));
+        let matrices = report.matrices.iter().map(|facts| (facts.role.as_str(), facts.pattern));
         facts.extend(patterns::kinds(matrices).into_iter().map(|kind| ("", kind)));
     }
     facts.push(("time", format!("{} ({})", units::seconds(report.seconds), stages.join(", "))));

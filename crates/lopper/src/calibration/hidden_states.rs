@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
 use lopper_kernels::zeros;
 use rayon::prelude::*;
 
 use super::storage::{Storage, Stored};
-use crate::autograd::read;
 use crate::checkpoint::StorageDtype;
 use crate::error::Result;
 use crate::model::{Decoder, Sequences};
+use crate::tensor::Tensor;
 
 /// Batches of a forward pass that run side by side.
 pub(crate) const AT_ONCE: usize = 2;
@@ -44,7 +43,6 @@ impl HiddenDtype {
 pub struct HiddenStates {
     pub(super) hidden: usize,
     pub(super) dtype: HiddenDtype,
-    pub(super) device: Device,
     pub(super) storage: Storage,
     pub(super) sequences: Vec<Stored>,
 }
@@ -55,11 +53,12 @@ impl HiddenStates {
     /// # Errors
     /// If an id is beyond the vocabulary, or the disk fails.
     pub fn embed(decoder: &Decoder, sequences: &[Vec<u32>], dtype: HiddenDtype, storage: &Storage) -> Result<Self> {
-        let (device, storage) = (decoder.device().clone(), storage.clone());
-        let mut states = Self { hidden: decoder.spec().hidden, dtype, device, storage, sequences: Vec::new() };
+        let hidden = decoder.spec().hidden;
+        let mut states = Self { hidden, dtype, storage: storage.clone(), sequences: Vec::new() };
         for ids in sequences {
-            let stored = states.store(&decoder.embed(ids)?)?;
-            states.sequences.push(stored);
+            let positions: Vec<u32> = (0..ids.len() as u32).collect();
+            let embedded = decoder.embed(ids, &positions)?;
+            states.sequences.push(states.store(embedded.host())?);
         }
         Ok(states)
     }
@@ -98,7 +97,7 @@ impl HiddenStates {
             let out = &mut data[range.start * self.hidden..range.end * self.hidden];
             self.sequences[i].with(|bytes| self.dtype.storage().decode(bytes, out))?;
         }
-        Ok((Tensor::from_vec(data, (layout.tokens(), self.hidden), &Device::Cpu)?.to_device(&self.device)?, layout))
+        Ok((Tensor::new([layout.tokens(), self.hidden], data), layout))
     }
 
     /// Replaces the sequences with these indices by the rows of `states`.
@@ -107,23 +106,24 @@ impl HiddenStates {
     /// If the rows are not as many as the sequences have, or the disk fails.
     pub fn set(&mut self, indices: &[usize], layout: &Sequences, states: &Tensor) -> Result<()> {
         for (range, &i) in layout.ranges().zip(indices) {
-            self.sequences[i] = self.store(&states.narrow(0, range.start, range.len())?)?;
+            self.sequences[i] = self.store(&states.host()[range.start * self.hidden..range.end * self.hidden])?;
         }
         Ok(())
     }
 
-    /// Runs `f` on every batch of `batch` sequences, and hands what it gives to `take`, in order. Batches run two at a time,
-    /// so that one that computes never waits for another.
+    /// Runs `f` on the first `count` sequences, `batch` at a time, and hands what it gives to `take`, in order. Batches run two at a
+    /// time, so that one that computes never waits for another.
     ///
     /// # Errors
     /// Those of `f` and `take`.
     pub fn for_each<R: Send>(
         &self,
+        count: usize,
         batch: usize,
         f: impl Fn(&Tensor, &Sequences) -> Result<R> + Sync,
         mut take: impl FnMut(&[usize], &Sequences, R) -> Result<()>,
     ) -> Result<()> {
-        let all: Vec<Vec<usize>> = batches(self.len(), batch).collect();
+        let all: Vec<Vec<usize>> = batches(count, batch).collect();
         for group in all.chunks(AT_ONCE) {
             for (indices, result) in group.iter().zip(self.run(group, &f)) {
                 let (layout, result) = result?;
@@ -133,7 +133,7 @@ impl HiddenStates {
         Ok(())
     }
 
-    /// The same, and every sequence becomes what `f` makes of it.
+    /// The same of all sequences, each of which becomes what `f` makes of it.
     ///
     /// # Errors
     /// Those of `f` and `take`.
@@ -141,20 +141,20 @@ impl HiddenStates {
         &mut self,
         batch: usize,
         f: impl Fn(&Tensor, &Sequences) -> Result<(Tensor, R)> + Sync,
-        mut take: impl FnMut(&Sequences, R) -> Result<()>,
+        mut take: impl FnMut(&[usize], &Sequences, R) -> Result<()>,
     ) -> Result<()> {
         let all: Vec<Vec<usize>> = batches(self.len(), batch).collect();
         for group in all.chunks(AT_ONCE) {
             for (indices, result) in group.iter().zip(self.run(group, &f)) {
                 let (layout, (states, result)) = result?;
                 self.set(indices, &layout, &states)?;
-                take(&layout, result)?;
+                take(indices, &layout, result)?;
             }
         }
         Ok(())
     }
 
-    /// `f` of each of a few batches, side by side on a CPU.
+    /// `f` of each of a few batches, side by side.
     fn run<R: Send>(
         &self,
         group: &[Vec<usize>],
@@ -165,7 +165,7 @@ impl HiddenStates {
             let result = f(&states, &layout)?;
             Ok((layout, result))
         };
-        if self.device.is_cpu() { group.par_iter().map(one).collect() } else { group.iter().map(one).collect() }
+        group.par_iter().map(one).collect()
     }
 
     /// Tokens of a sequence.
@@ -173,14 +173,10 @@ impl HiddenStates {
         self.sequences[index].len() / (self.hidden * self.dtype.storage().size())
     }
 
-    fn store(&self, states: &Tensor) -> Result<Stored> {
-        let states = states.to_device(&Device::Cpu)?.contiguous()?;
+    fn store(&self, states: &[f32]) -> Result<Stored> {
         let storage = self.dtype.storage();
-        let bytes = read([&states], |[states]| {
-            let mut bytes = vec![0; states.len() * storage.size()];
-            storage.encode(states, &mut bytes);
-            bytes
-        })?;
+        let mut bytes = vec![0; states.len() * storage.size()];
+        storage.encode(states, &mut bytes);
         Stored::new(bytes, &self.storage)
     }
 }

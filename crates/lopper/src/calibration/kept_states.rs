@@ -4,8 +4,6 @@
 
 use std::io::{self, BufRead, Read, Write};
 
-use candle_core::Device;
-
 use super::hidden_states::{HiddenDtype, HiddenStates};
 use super::storage::{Storage, Stored};
 use crate::error::Error;
@@ -76,7 +74,7 @@ impl HiddenStates {
     ///
     /// # Errors
     /// Those of `input`; `InvalidData` where its digest, or its size, is not that of its contents.
-    pub fn read(input: impl BufRead, device: &Device, storage: &Storage) -> io::Result<Self> {
+    pub fn read(input: impl BufRead, storage: &Storage) -> io::Result<Self> {
         let mut input = Digested::new(input);
         let dtype = match number(&mut input)? {
             2 => HiddenDtype::Bf16,
@@ -103,7 +101,7 @@ impl HiddenStates {
         if digest != *expected.as_bytes() || !input.inner.fill_buf()?.is_empty() {
             return Err(damaged());
         }
-        Ok(Self { hidden, dtype, device: device.clone(), storage: storage.clone(), sequences })
+        Ok(Self { hidden, dtype, storage: storage.clone(), sequences })
     }
 }
 
@@ -137,8 +135,6 @@ fn io_error(error: Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::super::hidden_states::{HiddenDtype, HiddenStates};
     use super::super::storage::{Storage, Stored};
 
@@ -153,11 +149,11 @@ mod tests {
         ] {
             for (from, to) in [(&Storage::Memory, &disk), (&disk, &Storage::Memory)] {
                 let put = |bytes: &Vec<u8>| Stored::new(bytes.clone(), from).expect("stored");
-                let (device, sequences) = (Device::Cpu, contents.iter().map(put).collect());
-                let states = HiddenStates { hidden: 5, dtype, device, storage: from.clone(), sequences };
+                let sequences = contents.iter().map(put).collect();
+                let states = HiddenStates { hidden: 5, dtype, storage: from.clone(), sequences };
                 let mut bytes = Vec::new();
                 states.write(&mut bytes).expect("memory");
-                let read = HiddenStates::read(bytes.as_slice(), &Device::Cpu, to).expect("as written");
+                let read = HiddenStates::read(bytes.as_slice(), to).expect("as written");
                 assert_eq!((read.len(), read.tokens(0)), (states.len(), states.tokens(0)));
                 for (stored, content) in read.sequences.iter().zip(&contents) {
                     assert!(stored.with(|bytes| bytes == content).expect("readable"));
@@ -174,6 +170,6 @@ mod tests {
     }
 
     fn read_of(bytes: &[u8]) -> std::io::Result<HiddenStates> {
-        HiddenStates::read(bytes, &Device::Cpu, &Storage::Memory)
+        HiddenStates::read(bytes, &Storage::Memory)
     }
 }

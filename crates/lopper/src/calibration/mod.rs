@@ -9,7 +9,7 @@ mod storage;
 
 pub use hidden_states::{HiddenDtype, HiddenStates, batches};
 pub use sampling::{Sampling, draw_windows, shuffle};
-pub use statistics::{InputStatistics, Needs, SeenInputs, StatisticsTap};
+pub use statistics::{BlockStatistics, Collector, InputStatistics, Needs, SeenInputs};
 pub use storage::{Scratch, Storage};
 
 pub(crate) use hidden_states::AT_ONCE;

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Result, Tensor};
 use lopper_kernels::column_squares;
 
-use crate::autograd::read;
+use crate::error::Result;
 use crate::linalg::{Gram, InverseHessian};
-use crate::model::{LinearRole, Tap};
+use crate::model::Tap;
+use crate::tensor::Tensor;
 
 /// What a method wants to know of a layer's inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,61 +67,55 @@ impl InputStatistics {
     }
 }
 
-/// Collects statistics during forward passes. Layers that read one input share one set.
-pub struct StatisticsTap {
+/// Statistics of the inputs of some linear layers of a block, by the first layer that reads an input.
+pub type BlockStatistics = BTreeMap<usize, InputStatistics>;
+
+/// Collects the statistics of the inputs that it is given.
+pub struct Collector {
     needs: Needs,
-    /// Rows of a batch that count; the ones after them are held out.
-    rows: usize,
-    collected: BTreeMap<LinearRole, InputStatistics>,
+    collected: BlockStatistics,
 }
 
-impl StatisticsTap {
+impl Collector {
     /// Of no input yet.
     pub fn new(needs: Needs) -> Self {
-        Self { needs, rows: usize::MAX, collected: BTreeMap::new() }
+        Self { needs, collected: BTreeMap::new() }
     }
 
-    /// From now on only the first `rows` rows of each input count.
-    pub fn limit(&mut self, rows: usize) {
-        self.rows = rows;
+    /// Adds the first `rows` rows of each input.
+    pub fn add(&mut self, seen: &SeenInputs, rows: usize) {
+        if self.needs == Needs::Nothing || rows == 0 {
+            return;
+        }
+        for (first, input) in &seen.0 {
+            let width = input.width();
+            let statistics = self.collected.entry(*first).or_insert_with(|| InputStatistics::new(width, self.needs));
+            statistics.add(&input.host()[..input.len().min(rows * width)]);
+        }
     }
 
-    /// The statistics by the first layer that reads an input. `damping` is γ as a share of the mean diagonal.
-    pub fn finish(mut self, damping: f64) -> BTreeMap<LinearRole, InputStatistics> {
+    /// The statistics. `damping` is γ as a share of the mean diagonal.
+    pub fn finish(mut self, damping: f64) -> BlockStatistics {
         self.collected.values_mut().for_each(|statistics| statistics.finish(damping));
         self.collected
     }
 }
 
-impl Tap for StatisticsTap {
-    fn linear_input(&mut self, roles: &[LinearRole], input: &Tensor) -> Result<()> {
-        if self.needs == Needs::Nothing || self.rows == 0 {
-            return Ok(());
-        }
-        let (tokens, d_in) = input.dims2()?;
-        let statistics = self.collected.entry(roles[0]).or_insert_with(|| InputStatistics::new(d_in, self.needs));
-        let input = input.narrow(0, 0, self.rows.min(tokens))?.to_device(&Device::Cpu)?.contiguous()?;
-        read([&input], |[input]| statistics.add(input))
-    }
-}
-
-/// Keeps the inputs that it sees, so that they can be counted in the order of the batches.
+/// The inputs that linear layers read in a forward pass, by the first layer that reads each, so that they can be counted in the order
+/// of the batches.
 #[derive(Default)]
-pub struct SeenInputs(Vec<(LinearRole, Tensor)>);
+pub struct SeenInputs(Vec<(usize, Tensor)>);
 
 impl SeenInputs {
-    /// Shows them to `tap` in the order in which they were seen.
-    ///
-    /// # Errors
-    /// Those of the tap.
-    pub fn show(&self, tap: &mut StatisticsTap) -> Result<()> {
-        self.0.iter().try_for_each(|(role, input)| tap.linear_input(&[*role], input))
+    /// Takes the input of one layer out.
+    pub fn take(self, first: usize) -> Option<Tensor> {
+        self.0.into_iter().find(|(seen, _)| *seen == first).map(|(_, input)| input)
     }
 }
 
 impl Tap for SeenInputs {
-    fn linear_input(&mut self, roles: &[LinearRole], input: &Tensor) -> Result<()> {
-        self.0.push((roles[0], input.clone()));
+    fn linear_input(&mut self, first: usize, input: &Tensor) -> Result<()> {
+        self.0.push((first, input.clone()));
         Ok(())
     }
 }

@@ -35,15 +35,6 @@ impl StorageDtype {
         }
     }
 
-    /// As tensors name it.
-    pub fn tensor_dtype(self) -> candle_core::DType {
-        match self {
-            Self::F32 => candle_core::DType::F32,
-            Self::F16 => candle_core::DType::F16,
-            Self::BF16 => candle_core::DType::BF16,
-        }
-    }
-
     /// Bytes per element.
     pub fn size(self) -> usize {
         match self {
@@ -77,6 +68,18 @@ impl StorageDtype {
             Self::F32 => encode_f32(values, bytes),
             Self::F16 => narrow(values, bytes, f32_to_f16),
             Self::BF16 => narrow(values, bytes, f32_to_bf16),
+        });
+    }
+
+    /// Rounds `values` to what would be stored of them.
+    pub fn round(self, values: &mut [f32]) {
+        if self == Self::F32 {
+            return;
+        }
+        values.par_chunks_mut(CHUNK).for_each(|values| {
+            let mut bytes = vec![0; values.len() * self.size()];
+            self.encode(values, &mut bytes);
+            self.decode(&bytes, values);
         });
     }
 

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use candle_core::{Device, Tensor};
-
 use super::dtype::StorageDtype;
 use super::open::{Checkpoint, TensorInfo};
+use crate::tensor::Tensor;
 use crate::{Error, Result};
 
 impl Checkpoint {
@@ -30,7 +29,7 @@ impl Checkpoint {
         })
     }
 
-    /// A whole tensor, f32 on the CPU, in the shape of the file.
+    /// A whole tensor, f32, in the shape of the file.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] when there is no such tensor or its dtype is not f32, f16 or bf16; [`Error::Io`] when it cannot be read.
@@ -38,10 +37,10 @@ impl Checkpoint {
         let (info, storage) = self.require_float(name)?;
         let mut values = vec![0.0; info.elements()];
         self.decode(info, storage, 0, &mut values)?;
-        Ok(Tensor::from_vec(values, info.shape.as_slice(), &Device::Cpu)?)
+        Ok(Tensor::new(info.shape.as_slice(), values))
     }
 
-    /// Rows `rows` of the first dimension, f32 on the CPU: shape `[rows.len(), …]`.
+    /// Rows `rows` of the first dimension, f32: shape `[rows.len(), …]`.
     ///
     /// # Errors
     /// As [`Self::tensor_f32`], and when the rows are not all there.
@@ -53,10 +52,10 @@ impl Checkpoint {
         }
         let mut values = vec![0.0; rows.len() * width];
         self.decode(info, storage, rows.start * width * storage.size(), &mut values)?;
-        Ok(Tensor::from_vec(values, with_rows(info, rows.len()), &Device::Cpu)?)
+        Ok(Tensor::new(with_rows(info, rows.len()), values))
     }
 
-    /// The rows `ids` of the first dimension, in that order, f32 on the CPU: shape `[ids.len(), …]`.
+    /// The rows `ids` of the first dimension, in that order, f32: shape `[ids.len(), …]`.
     ///
     /// # Errors
     /// As [`Self::tensor_f32`], and when an id is beyond the last row.
@@ -70,7 +69,7 @@ impl Checkpoint {
         for (row, &id) in values.chunks_mut(width.max(1)).zip(ids) {
             self.decode(info, storage, id as usize * width * storage.size(), row)?;
         }
-        Ok(Tensor::from_vec(values, with_rows(info, ids.len()), &Device::Cpu)?)
+        Ok(Tensor::new(with_rows(info, ids.len()), values))
     }
 
     /// Checks that a tensor holds no NaN and no infinity.

@@ -9,14 +9,13 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Storage, Tensor};
-
 use super::dtype::StorageDtype;
 use super::layout::{INDEX, is_weights};
 use super::open::{Checkpoint, TensorInfo};
 use super::read::coordinates;
 use super::staging::{Staging, create_sized};
 use super::unfinished::Unfinished;
+use crate::tensor::Tensor;
 use crate::{Error, Result};
 
 /// Elements of a replaced tensor that are converted and written at once.
@@ -109,7 +108,7 @@ impl<'a> Rewrite<'a> {
         Ok(rewrite)
     }
 
-    /// Replaces a tensor: any float dtype and device, the shape of the file; stored in the dtype of the file.
+    /// Replaces a tensor by one of the shape of the file; stored in the dtype of the file.
     /// Given twice, the later one holds.
     ///
     /// # Errors
@@ -118,19 +117,15 @@ impl<'a> Rewrite<'a> {
     pub fn put(&mut self, name: &str, tensor: &Tensor) -> Result<()> {
         let info = self.source.require(name)?;
         let storage = self.check(name, info, tensor)?;
-        let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?;
-        let (held, layout) = tensor.storage_and_layout();
-        let Storage::Cpu(held) = &*held else { unreachable_device(name)? };
-        let values = &held.as_slice::<f32>()?[layout.start_offset()..][..info.elements()];
         // Until all of it is written the tensor counts as untouched, and `complete` would restore it.
         self.replaced.remove(name);
         self.complete = false;
-        self.write_values(name, info, storage, values)?;
+        self.write_values(name, info, storage, tensor.host())?;
         self.replaced.insert(name.to_owned());
         Ok(())
     }
 
-    /// What a replaced tensor has become: f32 on the CPU, as it is stored. `None` of one that was not replaced.
+    /// What a replaced tensor has become, f32, as it is stored. `None` of one that was not replaced.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be read.
@@ -143,7 +138,7 @@ impl<'a> Rewrite<'a> {
         let read = file.seek(SeekFrom::Start(info.bytes.start as u64)).and_then(|_| file.read_exact(&mut bytes));
         read.map_err(Error::io("read", path))?;
         storage.decode(&bytes, &mut values);
-        Ok(Some(Tensor::from_vec(values, info.shape.as_slice(), &Device::Cpu)?))
+        Ok(Some(Tensor::new(info.shape.as_slice(), values)))
     }
 
     fn write_values(&mut self, name: &str, info: &TensorInfo, storage: StorageDtype, values: &[f32]) -> Result<()> {
@@ -165,10 +160,10 @@ impl<'a> Rewrite<'a> {
     }
 
     fn check(&self, name: &str, info: &TensorInfo, tensor: &Tensor) -> Result<StorageDtype> {
-        if tensor.dims() != info.shape {
+        if tensor.shape() != info.shape {
             return Err(self.fault(
                 info,
-                format!("tensor `{name}` has the shape {:?}, its replacement {:?}", info.shape, tensor.dims()),
+                format!("tensor `{name}` has the shape {:?}, its replacement {:?}", info.shape, tensor.shape()),
             ));
         }
         info.storage().ok_or_else(|| {
@@ -262,11 +257,6 @@ impl<'a> Rewrite<'a> {
     fn fault(&self, info: &TensorInfo, problem: String) -> Error {
         Error::Checkpoint { path: self.source.dir().join(&self.source.shards()[info.shard].file), problem, hint: None }
     }
-}
-
-/// A tensor moved to the CPU that is not there.
-fn unreachable_device<T>(name: &str) -> Result<T> {
-    Err(candle_core::Error::Msg(format!("tensor `{name}` could not be moved to the CPU")).into())
 }
 
 /// Files beside the weights that belong to the model, with their sizes: configuration, tokenizer, licence, code. Hidden

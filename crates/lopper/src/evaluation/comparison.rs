@@ -14,7 +14,6 @@ use super::scores::{TaskScore, mean_and_error};
 use super::significance::{mcnemar, paired_t};
 use super::tasks::Metric;
 use super::texts::ScoredText;
-use crate::autograd::read;
 use crate::error::{Error, Result};
 use crate::model::{Decoder, Head, NextToken, Running, pieces};
 
@@ -159,12 +158,10 @@ fn meet(
     let mut running = vec![Pair::default(); targets.len()];
     let both = [(&heads[0], &asked[0].hidden), (&heads[1], &asked[1].hidden)];
     pieces(both, precision, &mut |first, start, [a, b]| {
-        let classes = a.dim(1)?;
-        read([a, b], |[a, b]| {
-            let logits = a.par_chunks(classes).zip(b.par_chunks(classes));
-            let rows = running[first..].par_iter_mut().zip(&targets[first..]).zip(logits);
-            rows.for_each(|((row, &target), (a, b))| row.absorb(a, b, start, target));
-        })
+        let classes = a.width();
+        let logits = a.host().par_chunks(classes).zip(b.host().par_chunks(classes));
+        let rows = running[first..].par_iter_mut().zip(&targets[first..]).zip(logits);
+        rows.for_each(|((row, &target), (a, b))| row.absorb(a, b, start, target));
     })?;
     for (passage, rows) in by_passage(asked[0], all) {
         windows[passage] = Window::new(&running[rows])?;

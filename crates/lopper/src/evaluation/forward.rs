@@ -6,14 +6,14 @@
 
 use std::ops::Range;
 
-use candle_core::Tensor;
 use lopper_kernels::Precision;
 use rayon::prelude::*;
 
-use crate::autograd::{RotaryTable, Tape, read, write};
+use crate::autograd::{RotaryTable, Tape};
 use crate::calibration::AT_ONCE;
 use crate::error::{Error, Result};
-use crate::model::{Block, Decoder, DecoderSpec, NextToken, NoTap, Sequences, common_prefix};
+use crate::model::{Block, Context, Decoder, DecoderSpec, NextToken, NoTap, Sequences, common_prefix};
+use crate::tensor::Tensor;
 
 /// Hidden states held at a time, in bytes, in a small model.
 const GROUP_BYTES: usize = 192 << 20;
@@ -138,10 +138,11 @@ pub(super) fn states(
     precision: Precision,
     progress: &mut dyn FnMut(f64),
 ) -> Result<Vec<Tensor>> {
-    let mut states = group.iter().map(|batch| decoder.embed(&batch.ids)).collect::<Result<Vec<_>>>()?;
+    let embed = |batch: &Batch| decoder.embed(&batch.ids, &batch.layout.positions());
+    let mut states = group.iter().map(embed).collect::<Result<Vec<_>>>()?;
     let longest = group.iter().flat_map(|batch| batch.layout.ranges()).map(|tokens| tokens.len()).max().unwrap_or(0);
-    let rotary = decoder.rotary(longest)?;
-    let blocks = decoder.spec().blocks;
+    let rotary = decoder.rotary(longest);
+    let blocks = decoder.spec().blocks.len();
     let total: usize = group.iter().map(Batch::whole).sum();
     for index in 0..blocks {
         let block = decoder.load_block(index)?;
@@ -155,28 +156,22 @@ pub(super) fn states(
     Ok(states)
 }
 
-/// Takes a few batches through a block, side by side on a CPU.
+/// Takes a few batches through a block, side by side.
 fn advance(
     block: &Block,
     states: &mut [Tensor],
     batches: &[Batch],
-    rotary: &RotaryTable,
+    rotary: &[RotaryTable],
     precision: Precision,
 ) -> Result<()> {
     let one = |(states, batch): (&mut Tensor, &Batch)| {
-        let x = (&*states).into();
-        let y = block.forward(&mut Tape::inference(precision), &x, &batch.layout, rotary, &mut NoTap)?;
-        if !states.device().is_cpu() {
-            *states = y.tensor().clone();
-            return Ok(());
-        }
+        let context = Context { sequences: &batch.layout, rotary };
+        let y = block.forward(&mut Tape::new(precision), &(&*states).into(), context, &mut NoTap)?;
         // copied back: buffers that live as long as a group would otherwise lie between those of a forward pass
-        Ok(read([y.tensor()], |[y]| write(states, |states| states.copy_from_slice(y)))??)
+        states.host_mut().copy_from_slice(y.tensor().host());
+        Ok(())
     };
-    if states.first().is_none_or(|states| states.device().is_cpu()) {
-        return states.par_iter_mut().zip(batches).map(one).collect();
-    }
-    states.iter_mut().zip(batches).try_for_each(one)
+    states.par_iter_mut().zip(batches).map(one).collect()
 }
 
 /// The rows of some batches that are asked for.
@@ -184,11 +179,12 @@ pub(super) fn asked(passages: &[Passage], batches: &[Batch], states: &[Tensor]) 
     let (mut hidden, mut targets, mut members) = (Vec::new(), Vec::new(), Vec::new());
     for (batch, states) in batches.iter().zip(states) {
         let (rows, tokens) = batch.asked(passages);
-        hidden.push(states.index_select(&Tensor::new(rows, states.device())?, 0)?);
+        let chosen = Tape::new(Precision::F32).select_rows(&states.into(), &rows)?;
+        hidden.push(chosen.tensor().clone());
         targets.extend(tokens);
         members.extend_from_slice(&batch.members);
     }
-    Ok(Asked { hidden: Tensor::cat(&hidden, 0)?, targets, members })
+    Ok(Asked { hidden: Tensor::stack(&hidden)?, targets, members })
 }
 
 /// The part of the answers `all`, one per row, that belongs to each passage: (passage, its rows).

@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 
+use super::steps::{Alive, gram};
 use super::{Sizes, Texts};
 use crate::calibration::{AT_ONCE, Needs};
 use crate::checkpoint::PIECE;
 use crate::evaluation::{BATCH_ROWS, HEAD_BATCHES, group_bytes};
 use crate::method::SLAB;
-use crate::model::{HEAD_ROWS, HEAD_TOKENS};
-use crate::model::{LinearRole, Part};
-use crate::plan::{Granularity, Inputs, PruningGranularity, RetrainingObjective};
+use crate::model::{BranchId, HEAD_ROWS, HEAD_TOKENS, LinearSpec};
+use crate::plan::RetrainingObjective;
 use crate::schedule::{Step, batch};
 
 /// Bytes of an f32.
@@ -20,6 +20,7 @@ const PROGRAM: u64 = 32 << 20;
 const TOKENIZER_BYTES: u64 = 112;
 /// One part in so many of everything else is lost between the allocator's blocks (measured: 0.12 to 0.15).
 const ALLOCATOR_SHARE: u64 = 8;
+
 /// Something that takes memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Item {
@@ -57,21 +58,13 @@ impl Phase {
     }
 }
 
-impl Sizes<'_> {
-    /// Numbers per token that a forward pass of one half holds; with those of the backward pass if it trains.
-    pub(super) fn activations(&self, part: Part, trains: bool) -> u64 {
-        let (h, i) = (self.spec.hidden as u64, self.spec.mlp.intermediate as u64);
-        let attention = &self.spec.attention;
-        let [q, kv] = [attention.heads, attention.kv_heads].map(|heads| (heads * attention.head_dim) as u64);
-        match (part, trains) {
-            (Part::Attention, false) => 3 * h + 3 * q + 3 * kv,
-            (Part::Attention, true) => 5 * h + 5 * q + 5 * kv,
-            (Part::Mlp, false) => 3 * h + 3 * i,
-            (Part::Mlp, true) => 5 * h + 6 * i,
-        }
-    }
+/// The phases of pruning a block.
+const CALIBRATING: &str = "calibrating a block";
+const SOLVING: &str = "choosing and compensating in a block";
+const TRAINING: &str = "training a window";
 
-    /// Hidden states of the calibration windows, or what of them is on its way from the disk.
+impl Sizes<'_> {
+    /// Hidden states of the calibration sequences, or what of them is on its way from the disk.
     pub(super) fn states(&self, bytes: u64) -> Item {
         if !self.on_disk {
             return Item { name: "hidden states of the calibration windows", bytes };
@@ -81,75 +74,59 @@ impl Sizes<'_> {
         Item { name: "hidden states on their way from the disk", bytes: moving }
     }
 
-    /// Bytes of all streams of hidden states.
-    fn streams(&self) -> u64 {
-        let second = self.schedule.dense_stream || self.plan.calibration.inputs == Inputs::Dense;
-        // a window that is pruned piece by piece remembers where it began
-        let start = self.schedule.steps(1).iter().any(|step| matches!(step, Step::Preview(_)));
-        let streams = if self.schedule.calibrates { 1 + u64::from(second) + u64::from(start) } else { 0 };
-        streams * self.stream()
+    /// Bytes of so many numbers per token of the calibration sequences.
+    fn per_token(&self, numbers: usize) -> u64 {
+        (self.tokens()[0] * numbers) as u64 * self.plan.compute.hidden_states.bytes()
     }
 
-    /// Bytes of one stream.
+    /// Bytes of the states between two blocks.
     pub(super) fn stream(&self) -> u64 {
-        (self.windows * self.seqlen * self.spec.hidden) as u64 * self.plan.compute.hidden_states.bytes()
+        self.per_token(self.spec.hidden)
     }
 
     /// Bytes that wait on the disk; a stream that moves on is there twice for a while.
     pub(super) fn scratch(&self) -> u64 {
-        self.streams().max(self.retraining_streams()) + self.stream() + self.captured_bytes() + self.copies()
+        let mut most = 0;
+        self.walk(|alive, _| most = most.max(alive.states().into_iter().map(|numbers| self.per_token(numbers)).sum()));
+        most.max(self.retraining_streams()) + self.stream() + self.copies()
     }
 
-    /// Dense and pruned weights of a block, with masks; of the blocks of a window before it only what is kept.
-    /// A window that trains has let go of the dense weights.
-    fn block(&self, trains: bool) -> Item {
-        let weights = self.weights(Part::Attention) + self.weights(Part::Mlp);
-        let before = self.span() - 1;
-        let dense = if trains && self.plan.reconstruction.granularity != Granularity::Matrix { 0 } else { F32 };
-        let name = match (before, dense) {
-            (0, 0) => "one block with its masks",
-            (0, _) => "one block, dense and pruned, with its masks",
-            _ => "blocks of a window with their masks",
-        };
-        Item { name, bytes: weights * (dense + F32 + 1) + before * weights * (F32 + 1) }
+    /// Shows what is alive at every step of every window.
+    fn walk(&self, mut see: impl FnMut(&Alive, &Step)) {
+        let mut alive = Alive::new(self);
+        for window in self.schedule.windows() {
+            for step in self.schedule.steps(window) {
+                alive.step(&step, self);
+                see(&alive, &step);
+            }
+            alive.end_window();
+        }
     }
 
-    /// Gram matrices of the inputs of a block, packed f64, and the factors of their inverses, for those who need them. A half that
-    /// has trained lets go of its own.
-    fn grams(&self, needs: Needs) -> Item {
-        let gram = |n: u64| n * (n + 1) / 2 * 8;
-        let factor = |n: u64| if needs == Needs::InverseHessian { n * n * F32 } else { 0 };
-        let half = |part| self.inputs(part).into_iter().map(|n| gram(n) + factor(n)).sum::<u64>();
-        let [attention, mlp] = [Part::Attention, Part::Mlp].map(half);
-        let by_half = self.plan.reconstruction.granularity == Granularity::Submodule
-            && self.plan.pruning.granularity == PruningGranularity::Submodule;
-        let bytes = if by_half { attention.max(mlp) } else { attention + mlp };
-        Item { name: "Gram matrices of the inputs at hand", bytes: if needs >= Needs::Gram { bytes } else { 0 } }
-    }
-
-    /// A pass over the dense model: one stream of the windows that train, a block, and its scores.
+    /// A pass over the dense model: one stream of the sequences that train, a block, and its scores.
     fn surveying(&self, needs: Needs) -> Phase {
-        let parts = [Part::Attention, Part::Mlp];
         let bytes = self.plan.compute.hidden_states.bytes();
-        let numbers = (self.plan.calibration.samples * self.seqlen * self.spec.hidden) as u64;
+        let numbers = (self.tokens()[1] * self.spec.hidden) as u64;
         let states = if needs == Needs::Nothing { 0 } else { numbers * bytes };
-        let activations = parts.map(|part| self.activations(part, false)).into_iter().max().unwrap_or(0);
-        let activations = activations * self.batch_tokens() * F32;
-        let weights: u64 = parts.map(|part| self.weights(part)).iter().sum();
+        let activations = self.most(|_, branch| branch.program.numbers_forward() as u64) * self.batch_tokens() * F32;
+        let weights = self.spec.block_weights() as u64;
+        let grams = self.spec.blocks.iter().map(|block| {
+            let branches = block.stages.iter().flat_map(|stage| &stage.branches);
+            branches.flat_map(|branch| block.inputs_of(branch)).map(|n| gram(n, needs)).sum::<u64>()
+        });
         let items = vec![
             self.states(states),
             Item { name: "one block", bytes: weights * F32 },
             Item { name: "scores of a block", bytes: weights * F32 },
             Item { name: "activations of one batch", bytes: activations.max(self.inverting(needs)) },
-            self.grams(needs),
+            Item { name: "Gram matrices of the inputs at hand", bytes: grams.max().unwrap_or(0) },
         ];
         Phase { name: "surveying the dense model", items }
     }
 
     /// The widest Hessian, factorised and inverted in f64; one input after another.
     fn inverting(&self, needs: Needs) -> u64 {
-        let inputs = [Part::Attention, Part::Mlp].into_iter().flat_map(|part| self.inputs(part));
-        let widest = inputs.max().unwrap_or(0);
+        let widest = self.most(|block, branch| block.inputs_of(branch).into_iter().max().unwrap_or(0)) as u64;
         if needs == Needs::InverseHessian { 2 * widest * widest * 8 } else { 0 }
     }
 
@@ -161,13 +138,7 @@ impl Sizes<'_> {
     pub(super) fn phases(&self, texts: Texts) -> Vec<Phase> {
         let mut phases = vec![Phase { name: "reading the texts", items: Vec::new() }];
         phases.extend(self.schedule.survey.map(|needs| self.surveying(needs)));
-        if self.schedule.calibrates && self.schedule.needs != Needs::Nothing {
-            phases.push(self.compressing("calibrating a block", false, self.calibrating()));
-        }
-        phases.push(self.compressing("choosing and compensating in a block", false, self.solving()));
-        if self.trains() {
-            phases.push(self.compressing("training a window", true, self.training()));
-        }
+        phases.extend(self.compressing());
         if self.plan.retraining.objective != RetrainingObjective::None {
             phases.push(Phase { name: "training the whole model", items: self.retraining() });
         }
@@ -185,33 +156,68 @@ impl Sizes<'_> {
         phases.into_iter().map(|phase| phase.with_surroundings(texts.largest_bytes)).collect()
     }
 
-    /// A phase of pruning a block: `own` beside what all of them hold.
-    fn compressing(&self, name: &'static str, trains: bool, own: Vec<Item>) -> Phase {
-        let grams = self.grams(self.schedule.needs);
-        Phase { name, items: [vec![self.states(self.streams()), self.block(trains), grams], own].concat() }
+    /// The phases of pruning: of each, the step that takes most.
+    fn compressing(&self) -> Vec<Phase> {
+        let mut phases: Vec<Phase> = Vec::new();
+        self.walk(|alive, step| {
+            let (name, own) = match step {
+                Step::Calibrate { branches, .. } if self.schedule.needs != Needs::Nothing => {
+                    (CALIBRATING, self.calibrating(branches))
+                }
+                Step::Prune(branches) => (SOLVING, self.solving(branches)),
+                Step::Train { window, .. } => (TRAINING, self.training(window)),
+                _ => return,
+            };
+            let phase = Phase { name, items: [self.held(alive), own].concat() };
+            match phases.iter_mut().find(|known| known.name == name) {
+                Some(known) if known.bytes() >= phase.bytes() => {}
+                Some(known) => *known = phase,
+                None => phases.push(phase),
+            }
+        });
+        phases
     }
 
-    /// A forward pass over one batch, and the f32 sums of the Gram matrices at hand.
-    fn calibrating(&self) -> Vec<Item> {
-        let (tokens, parts) = (self.batch_tokens(), [Part::Attention, Part::Mlp]);
-        let activations = parts.map(|part| self.activations(part, false)).into_iter().max().unwrap_or(0) * tokens * F32;
-        let sums = |part| self.inputs(part).into_iter().map(|n| n * n * F32).sum::<u64>();
-        let together =
-            self.schedule.steps(1).iter().any(|step| matches!(step, Step::Prune(_, group) if group.len() > 1));
-        let [attention, mlp] = parts.map(sums);
-        let sums = if together { attention + mlp } else { attention.max(mlp) };
-        let sums = if self.schedule.needs >= Needs::Gram { sums } else { 0 };
+    /// What all steps of a window hold.
+    fn held(&self, alive: &Alive) -> Vec<Item> {
+        let [states, of_layer] = alive.states().map(|numbers| self.per_token(numbers));
+        let name = match alive.shape() {
+            (false, 1) => "one block with its masks",
+            (true, 1) => "one block, dense and pruned, with its masks",
+            _ => "blocks of a window with their masks",
+        };
+        vec![
+            self.states(states),
+            Item { name, bytes: alive.weights(self) },
+            Item { name: "Gram matrices of the inputs at hand", bytes: alive.statistics(self) },
+            Item { name: "inputs and targets of a matrix", bytes: if self.on_disk { 0 } else { of_layer } },
+        ]
+    }
+
+    /// A forward pass over one batch with the inputs that are shown, and the f32 sums of the Gram matrices at hand.
+    fn calibrating(&self, branches: &[BranchId]) -> Vec<Item> {
+        let of = |branch: &BranchId| {
+            let spec = &self.spec.blocks[branch.at.block];
+            (spec.branch(*branch).program.numbers_forward(), spec.inputs_of(spec.branch(*branch)))
+        };
+        let branches: Vec<(usize, Vec<usize>)> = branches.iter().map(of).collect();
+        let seen: usize = branches.iter().flat_map(|(_, inputs)| inputs).sum();
+        let numbers = seen + branches.iter().map(|(forward, _)| *forward).max().unwrap_or(0);
+        let sums: u64 = branches.iter().flat_map(|(_, inputs)| inputs).map(|&n| (n * n) as u64 * F32).sum();
+        let activations = numbers as u64 * self.batch_tokens() * F32;
         vec![
             Item { name: "activations of one batch", bytes: activations.max(self.inverting(self.schedule.needs)) },
-            Item { name: "sums of Gram matrices in progress", bytes: sums },
+            Item {
+                name: "sums of Gram matrices in progress",
+                bytes: if self.schedule.needs >= Needs::Gram { sums } else { 0 },
+            },
         ]
     }
 
     /// The workspace of the largest matrix: copies of the weight, and of the Gram matrix for a compensation.
-    fn solving(&self) -> Vec<Item> {
-        let workspace = |role| {
-            let (d_out, d_in) = self.spec.shape(role);
-            let (weights, square) = ((d_out * d_in) as u64, (d_in * d_in) as u64);
+    fn solving(&self, branches: &[BranchId]) -> Vec<Item> {
+        let workspace = |linear: &LinearSpec| {
+            let (weights, square) = (linear.weights() as u64, (linear.shape[1] * linear.shape[1]) as u64);
             match self.schedule.needs {
                 Needs::Gram | Needs::InverseHessian => {
                     let slab = weights.min(SLAB as u64);
@@ -223,7 +229,11 @@ impl Sizes<'_> {
                 Needs::Nothing | Needs::ColumnNorms => weights + F32 * 3 * weights,
             }
         };
-        let bytes = LinearRole::ALL.into_iter().map(workspace).max().unwrap_or(0);
+        let of = |branch: &BranchId| {
+            let spec = &self.spec.blocks[branch.at.block];
+            spec.linears_of(spec.branch(*branch)).map(workspace).max().unwrap_or(0)
+        };
+        let bytes = branches.iter().map(of).max().unwrap_or(0);
         vec![Item { name: "workspace for the largest matrix", bytes }]
     }
 
@@ -241,10 +251,9 @@ impl Sizes<'_> {
 
     fn scoring_blocks(&self, scored_tokens: usize) -> Vec<Item> {
         let rows = (AT_ONCE * self.scored_batch()).min(scored_tokens) as u64;
-        let weights = self.weights(Part::Attention) + self.weights(Part::Mlp);
-        let activations = self.activations(Part::Mlp, false).max(self.activations(Part::Attention, false));
+        let activations = self.most(|_, branch| branch.program.numbers_forward() as u64);
         vec![
-            Item { name: "one block", bytes: weights * F32 },
+            Item { name: "one block", bytes: self.spec.block_weights() as u64 * F32 },
             Item { name: "activations of the windows at hand", bytes: activations * rows * F32 },
         ]
     }
@@ -252,11 +261,11 @@ impl Sizes<'_> {
     fn scoring_head(&self, scored_tokens: usize) -> Vec<Item> {
         let [rows, tokens] = [HEAD_ROWS, HEAD_TOKENS];
         let (h, rows) = (self.spec.hidden, rows.min(self.spec.vocabulary));
-        let met = scored_tokens.min(HEAD_BATCHES * self.scored_batch());
+        let together = scored_tokens.min(HEAD_BATCHES * self.scored_batch());
         let f32s = |count: usize| count as u64 * F32;
         vec![
-            Item { name: "a slice of the head and its logits", bytes: f32s(rows * (h + tokens)) },
-            Item { name: "states that meet the head, before and after the norm", bytes: f32s(2 * met * h) },
+            Item { name: "a slice of the head and its logits", bytes: f32s(rows * (self.spec.head.width + tokens)) },
+            Item { name: "states that meet the head, before and after the norm", bytes: f32s(2 * together * h) },
         ]
     }
 }

@@ -3,18 +3,21 @@
 
 mod budget;
 mod memory;
+mod rate;
+mod steps;
 mod training;
 mod work;
 
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::model::{DecoderSpec, LinearRole, Part};
+use crate::model::{BlockSpec, Branch, DecoderSpec};
 use crate::plan::{Granularity, Plan};
 use crate::schedule::{Schedule, lower_rungs, rung_before_retraining};
 
 pub use budget::Budget;
 pub use memory::{Item, Phase};
+pub use rate::Rate;
 pub use work::Work;
 
 /// What a run will take.
@@ -107,42 +110,43 @@ pub fn rungs(plan: &Plan) -> (usize, usize) {
 struct Sizes<'a> {
     plan: &'a Plan,
     spec: &'a DecoderSpec,
-    schedule: Schedule,
-    /// Tokens per calibration window.
+    schedule: Schedule<'a>,
+    /// Tokens per calibration sequence.
     seqlen: usize,
-    /// Calibration windows, held-out ones included.
-    windows: usize,
+    /// Calibration sequences, held-out ones included.
+    sequences: usize,
     /// Whether hidden states wait on the disk.
     on_disk: bool,
 }
 
 impl<'a> Sizes<'a> {
     fn new(plan: &'a Plan, spec: &'a DecoderSpec) -> Result<Self> {
-        let windows = plan.calibration.samples + plan.calibration.held_out;
-        let (schedule, seqlen) = (Schedule::new(plan)?, plan.calibration_seqlen(spec));
-        Ok(Self { plan, spec, schedule, seqlen, windows, on_disk: false })
+        let sequences = plan.calibration.samples + plan.calibration.held_out;
+        let (schedule, seqlen) = (Schedule::new(plan, spec)?, plan.calibration_seqlen(spec));
+        Ok(Self { plan, spec, schedule, seqlen, sequences, on_disk: false })
     }
 
     fn trains(&self) -> bool {
         self.plan.reconstruction.granularity != Granularity::None
     }
 
-    fn roles(part: Part) -> impl Iterator<Item = LinearRole> {
-        LinearRole::ALL.into_iter().filter(move |role| role.part() == part)
+    /// Tokens of all calibration sequences, and of those that train.
+    fn tokens(&self) -> [usize; 2] {
+        [self.sequences, self.plan.calibration.samples].map(|count| count * self.seqlen)
     }
 
-    /// Weights of the matrices of one half of a block.
-    fn weights(&self, part: Part) -> u64 {
-        Self::roles(part).map(|role| self.spec.shape(role)).map(|(d_out, d_in)| (d_out * d_in) as u64).sum()
+    /// Every branch of every block.
+    fn branches(&self) -> impl Iterator<Item = (&'a BlockSpec, &'a Branch)> {
+        let blocks = self.spec.blocks.iter().map(|block| &**block);
+        blocks
+            .flat_map(|block| block.stages.iter().flat_map(|stage| &stage.branches).map(move |branch| (block, branch)))
     }
 
-    /// Widths of the distinct inputs of the matrices of one half.
-    fn inputs(&self, part: Part) -> [u64; 2] {
-        let (first, last) = match part {
-            Part::Attention => (LinearRole::Query, LinearRole::Output),
-            Part::Mlp => (LinearRole::Gate, LinearRole::Down),
-        };
-        [first, last].map(|role| self.spec.shape(role).1 as u64)
+    /// The largest value that `of` has for any branch.
+    fn most<T: PartialOrd + Default>(&self, of: impl Fn(&BlockSpec, &Branch) -> T) -> T {
+        self.branches()
+            .map(|(block, branch)| of(block, branch))
+            .fold(T::default(), |most, x| if x > most { x } else { most })
     }
 }
 

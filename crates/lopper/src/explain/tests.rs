@@ -2,32 +2,19 @@
 
 #![allow(clippy::float_cmp, reason = "counts of operations are whole numbers, exact in f64")]
 
+use std::path::Path;
+
 use super::{Estimate, Texts, rungs, scored_tokens};
 use crate::autograd::optimizer::OptimizerKind;
-use crate::model::{AttentionSpec, DecoderSpec, MlpSpec, RotaryScaling, RotarySpec};
+use crate::model::{DecoderSpec, describe};
 use crate::plan::{Granularity, Inputs, Plan, Ratios, RetrainingObjective};
 
 /// Two blocks of 4·8² + 3·8·16 = 640 weights.
 fn spec() -> DecoderSpec {
-    DecoderSpec {
-        family: "llama",
-        vocabulary: 32,
-        hidden: 8,
-        blocks: 2,
-        attention: AttentionSpec {
-            heads: 2,
-            kv_heads: 2,
-            head_dim: 4,
-            windows: vec![None; 2],
-            input_bias: false,
-            output_bias: false,
-        },
-        mlp: MlpSpec { intermediate: 16, bias: false },
-        norm_epsilon: 1e-5,
-        rotary: RotarySpec { theta: 1e4, dim: 4, scaling: RotaryScaling::Default },
-        tied_embeddings: true,
-        max_positions: 64,
-    }
+    let config = serde_json::json!({"model_type": "llama", "vocab_size": 32, "hidden_size": 8, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "intermediate_size": 16, "rms_norm_eps": 1e-5, "tie_word_embeddings": true,
+        "max_position_embeddings": 64});
+    describe(Path::new("config.json"), &config).expect("a llama")
 }
 
 fn plan() -> Plan {

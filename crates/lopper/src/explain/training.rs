@@ -2,68 +2,58 @@
 
 use super::Sizes;
 use super::memory::{F32, Item};
+use super::steps::linears_of;
 use crate::autograd::optimizer::OptimizerKind;
-use crate::model::{HEAD_TOKENS, LinearRole, Part};
-use crate::plan::{Granularity, RetrainingObjective};
+use crate::model::{BlockSpec, HEAD_TOKENS, LinearSpec};
+use crate::plan::RetrainingObjective;
 use crate::reconstruction::Parameters;
-
-/// The halves of a block.
-const HALVES: [Part; 2] = [Part::Attention, Part::Mlp];
+use crate::schedule::{Step, Trained};
 
 impl Sizes<'_> {
-    /// Blocks of a window.
-    pub(super) fn span(&self) -> u64 {
-        self.plan.reconstruction.granularity.span().clamp(1, self.spec.blocks.max(1)) as u64
-    }
-
     /// Numbers that train in a window.
-    fn trained_in_window(&self) -> u64 {
-        let plan = &self.plan.reconstruction;
-        let half =
-            |part| self.trained(plan.parameters, LinearRole::ALL.into_iter().filter(move |role| role.part() == part));
-        let block = HALVES.map(half);
-        let alone = |role| self.trained(plan.parameters, std::iter::once(role));
-        match plan.granularity {
-            Granularity::None => 0,
-            Granularity::Matrix => LinearRole::ALL.map(alone).into_iter().max().unwrap_or(0),
-            Granularity::Submodule => block[0].max(block[1]),
-            _ => self.span() * (block[0] + block[1]),
-        }
+    fn trained_in(&self, window: &Trained) -> u64 {
+        let linears = linears_of(window, self);
+        self.trained(self.plan.reconstruction.parameters, linears.iter().map(|&id| self.spec.linear(id)))
     }
 
     /// Numbers that train in the whole model.
     fn trained_in_model(&self) -> u64 {
         let plan = &self.plan.retraining;
-        let trains = plan.objective != RetrainingObjective::None;
-        let block = self.trained(plan.parameters, LinearRole::ALL.into_iter());
-        if trains { self.spec.blocks as u64 * block } else { 0 }
+        let linears = self.spec.blocks.iter().flat_map(|block| &block.linears);
+        if plan.objective == RetrainingObjective::None { 0 } else { self.trained(plan.parameters, linears) }
     }
 
     /// Bytes of what a window was, and of the best that it has become: of the larger of all windows.
     pub(super) fn copies(&self) -> u64 {
         let copies = |numbers: u64, epochs: usize| numbers * F32 * if epochs > 1 { 2 } else { 1 };
-        let window = copies(self.trained_in_window(), self.plan.reconstruction.epochs);
+        let windows = self.schedule.windows().flat_map(|window| self.schedule.steps(window));
+        let trained =
+            windows.map(|step| if let Step::Train { window, .. } = step { self.trained_in(&window) } else { 0 });
+        let window = copies(trained.max().unwrap_or(0), self.plan.reconstruction.epochs);
         window.max(copies(self.trained_in_model(), self.plan.retraining.epochs))
     }
 
-    /// Snapshot, gradients and moments of the window at hand, and the activations of one batch.
-    pub(super) fn training(&self) -> Vec<Item> {
+    /// Snapshot, gradients and moments of a window, and the activations of one batch.
+    pub(super) fn training(&self, window: &Trained) -> Vec<Item> {
         let plan = &self.plan.reconstruction;
         let tokens = (plan.batch * self.seqlen) as u64;
-        let boundaries = self.span() * tokens * self.spec.hidden as u64 * F32;
-        let activations = match plan.granularity {
-            Granularity::Matrix => LinearRole::ALL.map(|role| self.widths(role)).into_iter().max().unwrap_or(0) * 2,
-            Granularity::None | Granularity::Submodule => {
-                HALVES.map(|part| self.activations(part, true)).into_iter().max().unwrap_or(0)
+        let (activations, blocks) = match window {
+            Trained::Linear(id) => (2 * self.spec.linear(*id).shape.iter().sum::<usize>() as u64, 1),
+            Trained::Branches(branches) => {
+                let blocks = branches.last().map_or(0, |last| last.at.block + 1 - branches[0].at.block);
+                let of = |block: usize| {
+                    let own = branches.iter().filter(|branch| branch.at.block == block);
+                    own.map(|&branch| self.spec.blocks[block].branch(branch).program.numbers_training() as u64).sum()
+                };
+                ((branches[0].at.block..branches[0].at.block + blocks).map(of).max().unwrap_or(0), blocks)
             }
-            _ => HALVES.map(|part| self.activations(part, true)).iter().sum(),
         };
-        let mut items = self.states_of_training(self.trained_in_window(), plan.parameters, plan.epochs);
+        let boundaries = if blocks > 1 { (blocks * self.spec.hidden) as u64 } else { 0 };
+        let mut items = self.states_of_training(self.trained_in(window), plan.parameters, plan.epochs);
         items.push(Item {
             name: "activations of one batch, forward and backward",
-            bytes: activations * tokens * F32 + if self.span() > 1 { boundaries } else { 0 },
+            bytes: (activations + boundaries) * tokens * F32,
         });
-        items.push(self.captured());
         items
     }
 
@@ -74,11 +64,15 @@ impl Sizes<'_> {
 
     /// The whole model with its training state, the states between its blocks, one block's activations, and some logits.
     pub(super) fn retraining(&self) -> Vec<Item> {
-        let (plan, blocks) = (&self.plan.retraining, self.spec.blocks as u64);
-        let weights = blocks * HALVES.map(|part| self.weights(part)).iter().sum::<u64>();
+        let (plan, blocks) = (&self.plan.retraining, self.spec.blocks.len() as u64);
+        let weights: u64 = self.spec.blocks.iter().map(|block| block.weights() as u64).sum();
         let (h, tokens) = (self.spec.hidden as u64, (plan.batch * self.seqlen) as u64);
-        let head = (self.spec.vocabulary.max(1) as u64) * h * F32;
-        let block: u64 = HALVES.map(|part| self.activations(part, true)).iter().sum();
+        let head = (self.spec.vocabulary.max(1) * self.spec.head.width) as u64 * F32;
+        let of_block = |block: &BlockSpec| {
+            let branches = block.stages.iter().flat_map(|stage| &stage.branches);
+            branches.map(|branch| branch.program.numbers_training() as u64).sum::<u64>()
+        };
+        let block = self.spec.blocks.iter().map(|block| of_block(block)).max().unwrap_or(0);
         let logits = (HEAD_TOKENS * self.spec.vocabulary) as u64 * F32 * (2 + u64::from(self.is_taught()));
         let mut items = vec![
             self.states(self.retraining_streams()),
@@ -103,7 +97,7 @@ impl Sizes<'_> {
     }
 
     /// What is kept of so many numbers that train.
-    pub(super) fn states_of_training(&self, trained: u64, parameters: Parameters, epochs: usize) -> Vec<Item> {
+    fn states_of_training(&self, trained: u64, parameters: Parameters, epochs: usize) -> Vec<Item> {
         let (name, moments) = match self.plan.reconstruction.optimizer {
             OptimizerKind::AdamW => ("AdamW's two moments", 2 * trained * F32),
             OptimizerKind::Sgd => ("momentum", trained * F32),
@@ -119,43 +113,20 @@ impl Sizes<'_> {
         ]
     }
 
-    /// Numbers that train in some matrices of a block.
-    pub(super) fn trained(&self, parameters: Parameters, roles: impl Iterator<Item = LinearRole>) -> u64 {
-        let of = |role| {
-            let (d_out, d_in) = self.spec.shape(role);
-            let full = if parameters.weights { d_out * d_in } else { 0 };
-            let adapter = parameters.adapter.map_or(0, |_| self.plan.reconstruction.rank * (d_out + d_in));
+    /// Numbers that train in some linear layers.
+    fn trained<'s>(&self, parameters: Parameters, linears: impl Iterator<Item = &'s LinearSpec>) -> u64 {
+        let of = |linear: &LinearSpec| {
+            let full = if parameters.weights { linear.weights() } else { 0 };
+            let adapter =
+                parameters.adapter.map_or(0, |_| self.plan.reconstruction.rank * (linear.shape[0] + linear.shape[1]));
             (full + adapter) as u64
         };
-        roles.map(of).sum()
-    }
-
-    /// Inputs and outputs of a matrix.
-    fn widths(&self, role: LinearRole) -> u64 {
-        let (d_out, d_in) = self.spec.shape(role);
-        (d_out + d_in) as u64
+        linears.map(of).sum()
     }
 
     /// Weights of the largest matrix.
     fn largest(&self) -> u64 {
-        let weights = |role| self.spec.shape(role).0 * self.spec.shape(role).1;
-        LinearRole::ALL.map(weights).into_iter().max().unwrap_or(0) as u64
-    }
-
-    /// Where matrices train one by one: inputs and targets of the one at hand, of every window.
-    fn captured(&self) -> Item {
-        let bytes = if self.on_disk { 0 } else { self.captured_bytes() };
-        Item { name: "inputs and targets of a matrix", bytes }
-    }
-
-    /// Bytes of those inputs and targets.
-    pub(super) fn captured_bytes(&self) -> u64 {
-        if self.plan.reconstruction.granularity != Granularity::Matrix {
-            return 0;
-        }
-        let twice = u64::from(self.schedule.dense_stream);
-        let of = |role| self.widths(role) + twice * self.spec.shape(role).1 as u64;
-        let widest = LinearRole::ALL.map(of).into_iter().max().unwrap_or(0);
-        widest * (self.windows * self.seqlen) as u64 * self.plan.compute.hidden_states.bytes()
+        let linears = self.spec.blocks.iter().flat_map(|block| &block.linears);
+        linears.map(LinearSpec::weights).max().unwrap_or(0) as u64
     }
 }

@@ -5,9 +5,9 @@ use serde::Serialize;
 use super::{Sizes, rungs};
 use crate::calibration::Needs;
 use crate::error::Result;
-use crate::model::{LinearRole, Part};
-use crate::plan::{Granularity, Inputs, RetrainingObjective};
-use crate::schedule::{Step, lower_rungs};
+use crate::model::{BlockSpec, Branch, BranchId, LinearId, LinearSpec, StageId};
+use crate::plan::RetrainingObjective;
+use crate::schedule::{State, Step, Trained, lower_rungs};
 
 /// Floating-point operations of a stage.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -19,15 +19,6 @@ pub struct Work {
 }
 
 impl Sizes<'_> {
-    /// Operations of a forward pass of one half, per token, in windows of `length`.
-    fn forward(&self, part: Part, length: usize) -> f64 {
-        let attention = &self.spec.attention;
-        // scores and their product with the values, over the half of the square that is causal
-        let mixing =
-            if part == Part::Attention { 2.0 * (attention.heads * attention.head_dim * length) as f64 } else { 0.0 };
-        2.0 * self.weights(part) as f64 + mixing
-    }
-
     pub(super) fn work(&self, scored_tokens: usize) -> Result<Vec<Work>> {
         let (_, scored) = rungs(self.plan);
         let mut work = vec![Work { stage: "calibrate", flops: 0.0 }, Work { stage: "solve", flops: 0.0 }];
@@ -40,67 +31,122 @@ impl Sizes<'_> {
             }
         }
         work[0].flops += self.schedule.survey.map_or(0.0, |needs| self.survey(needs));
-        let blocks: f64 = [Part::Attention, Part::Mlp]
-            .map(|part| self.forward(part, self.plan.evaluation_seqlen(self.spec)))
-            .iter()
-            .sum();
-        let head = 2.0 * (self.spec.vocabulary * self.spec.hidden) as f64;
-        let per_token = self.spec.blocks as f64 * blocks + head;
+        let per_token = self.all_blocks(self.plan.evaluation_seqlen(self.spec)) + self.head();
         work.push(Work { stage: "evaluate", flops: (scored * scored_tokens) as f64 * per_token });
         Ok(work)
     }
 
+    /// Operations per token of a forward pass through all blocks, in sequences of `length`.
+    fn all_blocks(&self, length: usize) -> f64 {
+        self.branches().map(|(block, branch)| block.flops(branch, length)).sum()
+    }
+
+    /// Operations per token of the head.
+    fn head(&self) -> f64 {
+        2.0 * (self.spec.vocabulary * self.spec.head.width) as f64
+    }
+
     /// Operations of the pass over the dense model before the first block.
     fn survey(&self, needs: Needs) -> f64 {
-        let tokens = (self.plan.calibration.samples * self.seqlen) as f64;
-        let part = |part| {
-            let squares = self.inputs(part).map(|n| (n * n) as f64).iter().sum::<f64>();
-            self.forward(part, self.seqlen) + if needs >= Needs::Gram { squares } else { 0.0 }
-        };
-        let passes = if needs == Needs::Nothing { 0.0 } else { tokens * self.spec.blocks as f64 };
-        passes * [Part::Attention, Part::Mlp].map(part).iter().sum::<f64>()
+        if needs == Needs::Nothing {
+            return 0.0;
+        }
+        let of =
+            |(block, branch): (&BlockSpec, &Branch)| block.flops(branch, self.seqlen) + squares(block, branch, needs);
+        self.tokens()[1] as f64 * self.branches().map(of).sum::<f64>()
     }
 
     /// Operations of calibrating, solving, reconstructing, retraining and advancing, for one model.
     fn compress(&self) -> [f64; 5] {
-        let all = (self.windows * self.seqlen) as f64;
-        let train = (self.plan.calibration.samples * self.seqlen) as f64;
         let mut sums = [0.0; 5];
-        for part in [Part::Attention, Part::Mlp] {
-            let forward = self.forward(part, self.seqlen);
-            let dense_inputs = self.plan.calibration.inputs == Inputs::Dense && self.schedule.calibrates;
-            if self.schedule.needs != Needs::Nothing || dense_inputs {
-                sums[0] += all * forward;
-            }
-            if self.schedule.needs >= Needs::Gram {
-                sums[0] += train * self.inputs(part).map(|n| (n * n) as f64).iter().sum::<f64>();
-                sums[1] += Self::roles(part).map(|role| self.solve(role)).sum::<f64>();
-            }
-            if self.schedule.needs == Needs::InverseHessian {
-                // a Cholesky factor and a triangular inverse, each n³/3
-                sums[1] += self.inputs(part).map(|n| 2.0 / 3.0 * (n as f64).powi(3)).iter().sum::<f64>();
-            }
-            if self.trains() {
-                // forward, and two products of the same size backward; those of several blocks, but for the last, go forward twice; the held-out windows
-                // before, and after each epoch
-                let (epochs, passes) =
-                    (self.plan.reconstruction.epochs as f64, if self.span() > 1 { 4.0 } else { 3.0 });
-                sums[2] += (passes * epochs * train + (epochs + 1.0) * (all - train)) * forward;
-            }
-            sums[4] += (self.moves(part) + usize::from(self.is_taught())) as f64 * all * forward;
+        for step in self.schedule.windows().flat_map(|window| self.schedule.steps(window)) {
+            let (stage, flops) = self.step(&step);
+            sums[stage] += flops;
         }
-        let mut sums = sums.map(|sum| sum * self.spec.blocks as f64);
-        sums[3] = self.retrain(all, train);
+        sums[3] = self.retrain();
+        if self.is_taught() {
+            sums[4] += self.tokens()[0] as f64 * self.all_blocks(self.seqlen);
+        }
         sums
+    }
+
+    /// The stage that a step belongs to, and its operations.
+    fn step(&self, step: &Step) -> (usize, f64) {
+        let all = self.tokens()[0] as f64;
+        match step {
+            Step::Calibrate { branches, writes, .. } => (0, self.calibrate(branches, *writes)),
+            Step::Prune(branches) => (1, branches.iter().map(|&branch| self.solve_branch(branch)).sum()),
+            Step::Train { window, .. } => (2, self.train(window)),
+            Step::Move { stage, .. } => (4, all * self.stage(*stage)),
+            Step::Capture { linear, .. } => (4, all * self.to_last_input(*linear)),
+            Step::Apply { linear, .. } => (4, all * 2.0 * self.spec.linear(*linear).weights() as f64),
+            _ => (4, 0.0),
+        }
+    }
+
+    /// Per token.
+    fn stage(&self, at: StageId) -> f64 {
+        let block = &self.spec.blocks[at.block];
+        block.stages[at.stage].branches.iter().map(|branch| block.flops(branch, self.seqlen)).sum()
+    }
+
+    /// Per token, of the branch of a linear layer as far as taps see anything of it.
+    fn to_last_input(&self, linear: LinearId) -> f64 {
+        let block = &self.spec.blocks[linear.block];
+        let branches = block.stages.iter().flat_map(|stage| &stage.branches);
+        let own = branches.filter(|branch| branch.linears.contains(&linear.index));
+        own.map(|branch| block.flops_to_last_input(branch, self.seqlen)).sum()
+    }
+
+    /// The forward pass, and the triangles of the Gram matrices.
+    fn calibrate(&self, branches: &[BranchId], writes: Option<State>) -> f64 {
+        let [all, train] = self.tokens().map(|tokens| tokens as f64);
+        let last = branches.last().map(|branch| branch.at);
+        let forward = |branch: &BranchId| {
+            let block = &self.spec.blocks[branch.at.block];
+            match writes {
+                // a stage that gives something is computed whole, once
+                Some(_) if branch.branch == 0 => self.stage(branch.at),
+                Some(_) => 0.0,
+                None if Some(branch.at) == last => block.flops_to_last_input(block.branch(*branch), self.seqlen),
+                None => block.flops(block.branch(*branch), self.seqlen),
+            }
+        };
+        let squares = branches.iter().map(|branch| {
+            let block = &self.spec.blocks[branch.at.block];
+            squares(block, block.branch(*branch), self.schedule.needs)
+        });
+        let tokens = if writes.is_some() { all } else { train };
+        tokens * branches.iter().map(forward).sum::<f64>() + train * squares.sum::<f64>()
+    }
+
+    /// Forward, and two products of the same size backward; segments but the last go forward twice; the held-out sequences before,
+    /// and after each epoch.
+    fn train(&self, window: &Trained) -> f64 {
+        let [all, train] = self.tokens().map(|tokens| tokens as f64);
+        let epochs = self.plan.reconstruction.epochs as f64;
+        let (forward, again) = match window {
+            Trained::Linear(id) => (2.0 * self.spec.linear(*id).weights() as f64, 0.0),
+            Trained::Branches(branches) => {
+                let mut stages: Vec<StageId> = branches.iter().map(|branch| branch.at).collect();
+                stages.dedup();
+                let last = stages.last().map_or(0, |last| last.block);
+                let of = |again: bool| {
+                    let counted = stages.iter().filter(|stage| !again || stage.block < last);
+                    counted.map(|&stage| self.stage(stage)).sum::<f64>()
+                };
+                (of(false), of(true))
+            }
+        };
+        epochs * train * (3.0 * forward + again) + (epochs + 1.0) * (all - train) * forward
     }
 
     /// Operations of training the whole model: every block twice forward and once backward, the head forward and half backward
     /// (it does not train), and forward for a teacher.
-    fn retrain(&self, all: f64, train: f64) -> f64 {
+    fn retrain(&self) -> f64 {
+        let [all, train] = self.tokens().map(|tokens| tokens as f64);
         let epochs = self.plan.retraining.epochs as f64;
-        let blocks: f64 = [Part::Attention, Part::Mlp].map(|part| self.forward(part, self.seqlen)).iter().sum();
-        let blocks = blocks * self.spec.blocks as f64;
-        let head = 2.0 * (self.spec.vocabulary * self.spec.hidden) as f64;
+        let (blocks, head) = (self.all_blocks(self.seqlen), self.head());
         let taught = match self.plan.retraining.objective {
             RetrainingObjective::None => return 0.0,
             RetrainingObjective::Ce => 0.0,
@@ -110,26 +156,25 @@ impl Sizes<'_> {
         epochs * train * (4.0 * blocks + 2.0 * head + taught) + held_out
     }
 
-    /// How often hidden states move through a half of a block: as targets, ahead of training, after it, and once for the inputs of
-    /// each group of matrices that train one by one, in either model.
-    fn moves(&self, part: Part) -> usize {
-        let moved = |step: &&Step| match step {
-            Step::Teach(half) => half.1 == part,
-            Step::Preview(half) | Step::Advance(half) => half.1 == part && !self.schedule.dense_inputs,
-            _ => false,
-        };
-        let captured = if self.plan.reconstruction.granularity == Granularity::Matrix {
-            2 * (1 + usize::from(self.schedule.dense_stream))
-        } else {
-            0
-        };
-        self.schedule.steps(1).iter().filter(moved).count() + captured
+    /// Operations of solving for the matrices of a branch, and of the inverse Hessians of their inputs.
+    fn solve_branch(&self, id: BranchId) -> f64 {
+        let block = &self.spec.blocks[id.at.block];
+        let branch = block.branch(id);
+        let mut flops = 0.0;
+        if self.schedule.needs >= Needs::Gram {
+            flops += block.linears_of(branch).map(|linear| self.solve(linear)).sum::<f64>();
+        }
+        if self.schedule.needs == Needs::InverseHessian {
+            // a Cholesky factor and a triangular inverse, each n³/3
+            flops += block.inputs_of(branch).into_iter().map(|n| 2.0 / 3.0 * (n as f64).powi(3)).sum::<f64>();
+        }
+        flops
     }
 
     /// Operations of the compensation of one matrix, in products with the Gram matrix: for the joint one a product per iteration and
     /// one to begin with; and two for each error that is reported.
-    fn solve(&self, role: LinearRole) -> f64 {
-        let (d_out, d_in) = self.spec.shape(role);
+    fn solve(&self, linear: &LinearSpec) -> f64 {
+        let [d_out, d_in] = linear.shape;
         let errors = if self.trains() { 6.0 } else { 4.0 };
         let products = match self.plan.pruning.compensation.as_str() {
             "none" => 0.0,
@@ -141,4 +186,10 @@ impl Sizes<'_> {
         };
         2.0 * (products + errors) * (d_out * d_in * d_in) as f64
     }
+}
+
+/// Operations per token of the Gram matrices of a branch's inputs.
+fn squares(block: &BlockSpec, branch: &Branch, needs: Needs) -> f64 {
+    let squares: usize = block.inputs_of(branch).into_iter().map(|n| n * n).sum();
+    if needs >= Needs::Gram { squares as f64 } else { 0.0 }
 }

@@ -9,11 +9,7 @@ mod output_error;
 mod refinement;
 mod walk;
 
-use candle_core::{Device, Tensor};
-
-use crate::autograd::read;
 use crate::calibration::{InputStatistics, Needs};
-use crate::error::Result;
 use crate::sparsity::{Mask, Pattern};
 use compensation::Compensation;
 use criterion::Criterion;
@@ -155,13 +151,4 @@ impl SelectThenRepair {
         let swept = moving == Moving::Sweep && self.compensation.moving() == Moving::Sweep;
         (Mask::new(problem.columns, walked.kept), swept.then_some(walked.weight))
     }
-}
-
-/// The data of a weight as a plain vector, from any device.
-///
-/// # Errors
-/// If it is not f32.
-pub fn to_vec(weight: &Tensor) -> Result<Vec<f32>> {
-    let weight = weight.to_device(&Device::Cpu)?.contiguous()?;
-    Ok(read([&weight], |[weight]| weight.to_vec())?)
 }

@@ -1,99 +1,256 @@
-//! A decoder block: attention, then feed-forward layer.
+//! A block in memory, and the one interpreter of its programs.
+//!
+//! Two things are fused on the way: the last linear layer of a branch adds onto the residual stream, and a norm that only linear
+//! layers read keeps the gradient of its weight cheap ([`crate::autograd::Normed`]). A value is dropped when nothing reads it any more.
 
-use candle_core::{Result, Tensor};
+use std::sync::Arc;
 
-use super::attention::Attention;
-use super::linear::{Linear, LinearRole, Norm, Part, Tap};
-use super::mlp::Mlp;
+use super::program::{Instruction, NormKind, Operation, Program};
 use super::sequences::Sequences;
-use crate::autograd::{RotaryTable, Tape, Value};
+use super::spec::{BlockSpec, BranchId};
+use crate::autograd::{Normed, RotaryTable, Tape, Value};
+use crate::error::Result;
+use crate::tensor::{Tensor, misfit};
 
-/// One block of a decoder, its weights in memory as f32.
+/// One block of a decoder, or what stands around the blocks: its tensors in memory as f32.
 #[derive(Clone, Debug)]
 pub struct Block {
-    /// First half.
-    pub attention: Attention,
-    /// Second half.
-    pub mlp: Mlp,
+    /// What it is made of.
+    pub spec: Arc<BlockSpec>,
+    /// What stands before the names of its tensors.
+    pub prefix: String,
+    /// In the order of the description; weights [d_out, d_in].
+    pub tensors: Vec<Tensor>,
+}
+
+/// What a forward pass knows beside its input.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// Which rows are which tokens.
+    pub sequences: &'a Sequences,
+    /// Angles of every rotary embedding of the decoder, for the longest sequence.
+    pub rotary: &'a [RotaryTable],
+}
+
+/// Sees the inputs of linear layers during a forward pass.
+pub trait Tap {
+    /// The linear layer `first`, and those that read the same, are about to read `input` [rows, d_in].
+    ///
+    /// # Errors
+    /// Ends the forward pass.
+    fn linear_input(&mut self, first: usize, input: &Tensor) -> Result<()>;
+}
+
+/// Looks at nothing.
+pub struct NoTap;
+
+impl Tap for NoTap {
+    fn linear_input(&mut self, _: usize, _: &Tensor) -> Result<()> {
+        Ok(())
+    }
 }
 
 impl Block {
-    /// x [tokens, hidden] → [tokens, hidden].
+    /// Name of a tensor in the files.
+    pub fn name(&self, tensor: usize) -> String {
+        format!("{}{}", self.prefix, self.spec.tensors[tensor].name)
+    }
+
+    /// The weight of a linear layer.
+    pub fn weight(&self, linear: usize) -> &Tensor {
+        &self.tensors[self.spec.linears[linear].weight]
+    }
+
+    /// Its tensors as constants.
+    pub fn constants(&self) -> Vec<Value> {
+        self.tensors.iter().map(Value::from).collect()
+    }
+
+    /// All stages; x [rows, hidden] → [rows, hidden].
     ///
     /// # Errors
     /// If shapes do not fit, or the tap fails.
-    pub fn forward(
-        &self,
-        tape: &mut Tape,
-        x: &Value,
-        sequences: &Sequences,
-        rotary: &RotaryTable,
-        tap: &mut dyn Tap,
-    ) -> Result<Value> {
-        let x = self.attention.forward(tape, x, sequences, rotary, tap)?;
-        self.mlp.forward(tape, &x, tap)
+    pub fn forward(&self, tape: &mut Tape, x: &Value, context: Context, tap: &mut dyn Tap) -> Result<Value> {
+        let constants = self.constants();
+        (0..self.spec.stages.len())
+            .try_fold(x.clone(), |x, stage| self.stage(stage, &constants, tape, &x, context, tap))
     }
 
-    /// One half of the block; x [tokens, hidden] → [tokens, hidden].
+    /// One stage, its tensors as given; x [rows, hidden] → [rows, hidden].
     ///
     /// # Errors
     /// If shapes do not fit, or the tap fails.
-    pub fn forward_part(
+    pub fn stage(
         &self,
-        part: Part,
+        stage: usize,
+        tensors: &[Value],
         tape: &mut Tape,
         x: &Value,
-        sequences: &Sequences,
-        rotary: &RotaryTable,
+        context: Context,
         tap: &mut dyn Tap,
     ) -> Result<Value> {
-        match part {
-            Part::Attention => self.attention.forward(tape, x, sequences, rotary, tap),
-            Part::Mlp => self.mlp.forward(tape, x, tap),
+        let stage = &self.spec.stages[stage];
+        let mut pass = Pass { spec: &self.spec, tensors, tape, context, tap };
+        let mut sum = stage.residual.then(|| x.clone());
+        for branch in &stage.branches {
+            sum = Some(pass.branch(&branch.program, x, sum)?);
+        }
+        let sum = sum.ok_or_else(|| misfit("a stage without a branch".into()))?;
+        match &stage.after {
+            Some(Instruction { operation, .. }) => pass.norm(operation, &sum, false)?.into_value(),
+            None => Ok(sum),
         }
     }
 
-    /// The layer with this role.
-    pub fn linear(&self, role: LinearRole) -> &Linear {
-        let (attention, mlp) = (&self.attention, &self.mlp);
-        match role {
-            LinearRole::Query => &attention.query,
-            LinearRole::Key => &attention.key,
-            LinearRole::Value => &attention.value,
-            LinearRole::Output => &attention.output,
-            LinearRole::Gate => &mlp.gate,
-            LinearRole::Up => &mlp.up,
-            LinearRole::Down => &mlp.down,
+    /// A branch as far as taps see anything of it.
+    ///
+    /// # Errors
+    /// If shapes do not fit, or the tap fails.
+    pub fn show(
+        &self,
+        branch: BranchId,
+        tensors: &[Value],
+        tape: &mut Tape,
+        x: &Value,
+        context: Context,
+        tap: &mut dyn Tap,
+    ) -> Result<()> {
+        let program = &self.spec.branch(branch).program;
+        let mut pass = Pass { spec: &self.spec, tensors, tape, context, tap };
+        let Some(last) = program.last_linear() else { return Ok(()) };
+        let slots = pass.run(program, x, last)?;
+        let Instruction { operation, reads } = &program.instructions()[last];
+        match (operation, &slots[reads[0]]) {
+            (&Operation::Linear(linear), Some(slot)) => pass.tapped(linear, slot.normed.tensor()),
+            _ => Ok(()),
         }
     }
 
-    /// The layer with this role, to change it.
-    pub fn linear_mut(&mut self, role: LinearRole) -> &mut Linear {
-        let (attention, mlp) = (&mut self.attention, &mut self.mlp);
-        match role {
-            LinearRole::Query => &mut attention.query,
-            LinearRole::Key => &mut attention.key,
-            LinearRole::Value => &mut attention.value,
-            LinearRole::Output => &mut attention.output,
-            LinearRole::Gate => &mut mlp.gate,
-            LinearRole::Up => &mut mlp.up,
-            LinearRole::Down => &mut mlp.down,
+    /// A linear layer alone, its tensors as given; x [rows, d_in] → [rows, d_out].
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn linear(&self, linear: usize, tensors: &[Value], tape: &mut Tape, x: &Value) -> Result<Value> {
+        let spec = &self.spec.linears[linear];
+        tape.linear(x, &tensors[spec.weight], spec.bias.map(|bias| &tensors[bias]), None)
+    }
+}
+
+/// A value on the way.
+struct Slot {
+    normed: Normed,
+    /// Whether it has a row for every token of every sequence, rows that sequences share included.
+    whole: bool,
+}
+
+impl Slot {
+    fn value(&self) -> Result<&Value> {
+        self.normed.value().ok_or_else(|| misfit("only linear layers can read this norm".into()))
+    }
+}
+
+/// A forward pass through one stage.
+struct Pass<'a, 't> {
+    spec: &'a BlockSpec,
+    tensors: &'a [Value],
+    tape: &'t mut Tape,
+    context: Context<'a>,
+    tap: &'t mut dyn Tap,
+}
+
+impl Pass<'_, '_> {
+    /// The output of a program, added to `residual` if there is one.
+    fn branch(&mut self, program: &Program, x: &Value, residual: Option<Value>) -> Result<Value> {
+        let last = program.instructions().len() - 1;
+        let slots = self.run(program, x, last)?;
+        let one = &program.instructions()[last];
+        let input = slots[one.reads[0]].as_ref().and_then(|slot| slot.normed.value());
+        if let (&Operation::Linear(linear), Some(residual), Some(input)) = (&one.operation, &residual, input) {
+            self.tapped(linear, input.tensor())?;
+            let spec = &self.spec.linears[linear];
+            let bias = spec.bias.map(|bias| &self.tensors[bias]);
+            return self.tape.linear(input, &self.tensors[spec.weight], bias, Some(residual));
+        }
+        let y = self.instruction(one, &slots, false)?.normed.into_value()?;
+        residual.map_or(Ok(y.clone()), |residual| self.tape.add(&residual, &y))
+    }
+
+    /// The values after the first `count` instructions that later ones read.
+    fn run(&mut self, program: &Program, x: &Value, count: usize) -> Result<Vec<Option<Slot>>> {
+        let last_reads = program.last_reads();
+        let mut slots = vec![Some(Slot { normed: x.clone().into(), whole: false })];
+        for (place, one) in program.instructions()[..count].iter().enumerate() {
+            let cheap = program.only_linears_read(place + 1);
+            let slot = self.instruction(one, &slots, cheap)?;
+            slots.push(Some(slot));
+            for &value in one.reads.iter().filter(|&&value| last_reads[value] == Some(place)) {
+                slots[value] = None;
+            }
+        }
+        Ok(slots)
+    }
+
+    fn instruction(&mut self, one: &Instruction, slots: &[Option<Slot>], cheap: bool) -> Result<Slot> {
+        let slot = |which: usize| {
+            let slot = one.reads.get(which).and_then(|&value| slots.get(value)).and_then(Option::as_ref);
+            slot.ok_or_else(|| misfit("a program reads a value that is not there".into()))
+        };
+        let here = |normed: Normed| Slot { normed, whole: false };
+        Ok(match &one.operation {
+            norm @ Operation::Norm { .. } => here(self.norm(norm, slot(0)?.value()?, cheap)?),
+            &Operation::Linear(linear) => {
+                let input = &slot(0)?.normed;
+                self.tapped(linear, input.tensor())?;
+                let spec = &self.spec.linears[linear];
+                let bias = spec.bias.map(|bias| &self.tensors[bias]);
+                here(self.tape.normed_linear(input, &self.tensors[spec.weight], bias)?.into())
+            }
+            Operation::Columns(columns) => here(self.tape.columns(slot(0)?.value()?, columns)?.into()),
+            &Operation::Rotary { head_dim, table } => {
+                let (x, offsets) = (self.whole(slot(0)?)?, self.context.sequences.offsets());
+                let y = self.tape.rotary(&x, head_dim, offsets, &self.context.rotary[table])?;
+                Slot { normed: y.into(), whole: true }
+            }
+            Operation::Attention(layout) => {
+                let [q, k, v] = [0, 1, 2].map(|which| self.whole(slot(which)?));
+                let (q, k, v) = (q?, k?, v?);
+                let y = self.tape.attention([&q, &k, &v], layout, self.context.sequences.offsets())?;
+                here(self.context.sequences.rows(self.tape, y)?.into())
+            }
+            &Operation::Activate(kind) => here(self.tape.activate(kind, slot(0)?.value()?)?.into()),
+            &Operation::Gated(kind) => here(self.tape.gated(kind, slot(0)?.value()?, slot(1)?.value()?)?.into()),
+        })
+    }
+
+    /// A value with a row for every token of every sequence.
+    fn whole(&mut self, slot: &Slot) -> Result<Value> {
+        let value = slot.value()?.clone();
+        if slot.whole { Ok(value) } else { self.context.sequences.whole(self.tape, value) }
+    }
+
+    fn norm(&mut self, operation: &Operation, x: &Value, cheap: bool) -> Result<Normed> {
+        let &Operation::Norm { kind, weight, bias, width, epsilon } = operation else {
+            return Err(misfit("no norm".into()));
+        };
+        let given = |tensor: Option<usize>, default: f32| {
+            tensor.map_or_else(
+                || Tensor::new([width], vec![default; width]).into(),
+                |tensor| self.tensors[tensor].clone(),
+            )
+        };
+        let weight: Value = given(weight, 1.0);
+        match kind {
+            NormKind::Rms if cheap => self.tape.norm(x, &weight, epsilon),
+            NormKind::Rms => Ok(self.tape.rms_norm(x, &weight, epsilon)?.into()),
+            NormKind::Layer => {
+                let bias: Value = given(bias, 0.0);
+                Ok(self.tape.layer_norm(x, &weight, &bias, epsilon)?.into())
+            }
         }
     }
 
-    /// The norm of one half.
-    pub fn norm(&self, part: Part) -> &Norm {
-        match part {
-            Part::Attention => &self.attention.norm,
-            Part::Mlp => &self.mlp.norm,
-        }
-    }
-
-    /// The norm's weight of one half, to change it.
-    pub fn norm_mut(&mut self, part: Part) -> &mut Tensor {
-        match part {
-            Part::Attention => &mut self.attention.norm.weight,
-            Part::Mlp => &mut self.mlp.norm.weight,
-        }
+    /// Shows the tap what a linear layer reads, if it is the first to read it.
+    fn tapped(&mut self, linear: usize, input: &Tensor) -> Result<()> {
+        if self.spec.linears[linear].first_reader == linear { self.tap.linear_input(linear, input) } else { Ok(()) }
     }
 }

@@ -1,24 +1,24 @@
-//! Final norm and head: from hidden states to the distribution of the next token, a slice of the vocabulary at a time.
+//! From the last hidden states to the distribution of the next token, a slice of the vocabulary at a time.
 
-use candle_core::{Device, Result as TensorResult, Tensor};
 use lopper_kernels::Precision;
 use rayon::prelude::*;
 
+use super::block::{Block, Context, NoTap};
 use super::decoder::Decoder;
-use super::families::names;
-use super::linear::Norm;
-use crate::autograd::{Normed, Tape, Value, read};
+use super::sequences::Sequences;
+use crate::autograd::{Tape, Value};
 use crate::error::Result;
+use crate::tensor::Tensor;
 
 /// Rows of the head multiplied at a time.
 pub(crate) const HEAD_ROWS: usize = 8192;
 /// Tokens multiplied with the head at a time.
 pub(crate) const HEAD_TOKENS: usize = 512;
 
-/// Final norm and head of a decoder.
+/// What comes after the blocks of a decoder.
 pub struct Head<'a> {
     decoder: &'a Decoder,
-    norm: Norm,
+    finish: Option<Block>,
 }
 
 /// What a model says about a token that may come next.
@@ -31,33 +31,33 @@ pub struct NextToken {
 }
 
 impl<'a> Head<'a> {
-    pub(super) fn new(decoder: &'a Decoder, norm: Norm) -> Self {
-        Self { decoder, norm }
-    }
-
-    fn name(&self) -> &'static str {
-        if self.decoder.spec().tied_embeddings { names::EMBEDDING } else { names::HEAD }
+    pub(super) fn new(decoder: &'a Decoder, finish: Option<Block>) -> Self {
+        Self { decoder, finish }
     }
 
     fn rows(&self, start: usize) -> Result<Tensor> {
-        let last = (start + HEAD_ROWS).min(self.decoder.spec().vocabulary);
-        let rows = self.decoder.checkpoint().rows_f32(self.name(), start..last)?;
-        Ok(rows.to_device(self.decoder.device())?)
+        let spec = self.decoder.spec();
+        let last = (start + HEAD_ROWS).min(spec.vocabulary);
+        self.decoder.checkpoint().rows_f32(spec.head.weight, start..last)
+    }
+
+    /// The states that the matrix reads: hidden [tokens, hidden] → [tokens, width].
+    fn finished(&self, hidden: &Tensor, precision: Precision) -> Result<Tensor> {
+        let Some(finish) = &self.finish else { return Ok(hidden.clone()) };
+        let context = Context { sequences: &Sequences::new([hidden.shape()[0]]), rotary: &[] };
+        let y = finish.forward(&mut Tape::new(precision), &hidden.into(), context, &mut NoTap)?;
+        Ok(y.tensor().clone())
     }
 
     /// All logits; hidden [tokens, hidden] → [tokens, vocabulary]. For short inputs: nothing is streamed.
     ///
     /// # Errors
-    /// If the head cannot be read, or memory is short.
+    /// If the head cannot be read.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        let normed = self.norm.forward(&mut Tape::inference(Precision::F32), &hidden.into())?;
-        let slices = (0..self.decoder.spec().vocabulary).step_by(HEAD_ROWS).map(|start| {
-            Ok(Tape::inference(Precision::F32)
-                .normed_linear(&normed, &self.rows(start)?.into(), None)?
-                .tensor()
-                .clone())
-        });
-        Ok(Tensor::cat(&slices.collect::<Result<Vec<_>>>()?, 1)?)
+        let weight = self.decoder.head_weight()?;
+        let states = self.finished(hidden, Precision::F32)?;
+        let logits = Tape::new(Precision::F32).linear(&states.into(), &weight.into(), None, None)?;
+        Ok(logits.tensor().clone())
     }
 
     /// What the model says after each token of `hidden` [tokens, hidden] about `targets`, one per token; in f64 over slices of
@@ -68,7 +68,7 @@ impl<'a> Head<'a> {
     pub fn next_tokens(&self, hidden: &Tensor, targets: &[u32], precision: Precision) -> Result<Vec<NextToken>> {
         let mut running = vec![Running::default(); targets.len()];
         pieces([(self, hidden)], precision, &mut |first, start, [logits]| {
-            accumulate(logits, start, &targets[first..], &mut running[first..])
+            accumulate(logits, start, &targets[first..], &mut running[first..]);
         })?;
         Ok(running.into_iter().map(Running::finish).collect())
     }
@@ -83,26 +83,26 @@ impl<'a> Head<'a> {
 }
 
 /// Takes the logits that [`pieces`] shows: first token, first id, and the logits of each head.
-type See<'a, const N: usize> = &'a mut dyn FnMut(usize, usize, [&Tensor; N]) -> TensorResult<()>;
+type See<'a, const N: usize> = &'a mut dyn FnMut(usize, usize, [&Tensor; N]);
 
 /// Shows `see` the logits of `hidden` [tokens, hidden] under each of some heads of one vocabulary, piece by piece: first token,
-/// first id, and for each head its logits [some tokens, some ids] on the CPU. The ids of a token come in ascending order.
+/// first id, and for each head its logits [some tokens, some ids]. The ids of a token come in ascending order.
 ///
 /// # Errors
-/// If a head cannot be read, memory is short, or `see` fails.
+/// If a head cannot be read.
 pub(crate) fn pieces<const N: usize>(heads: [(&Head, &Tensor); N], precision: Precision, see: See<N>) -> Result<()> {
-    let normed = heads.map(|(head, hidden)| head.norm.forward(&mut Tape::inference(precision), &hidden.into()));
-    let normed: Vec<Normed> = normed.into_iter().collect::<TensorResult<_>>()?;
-    let (count, vocabulary) = (heads[0].1.dim(0)?, heads[0].0.decoder.spec().vocabulary);
+    let states =
+        heads.iter().map(|(head, hidden)| head.finished(hidden, precision)).collect::<Result<Vec<Tensor>>>()?;
+    let (count, vocabulary) = (heads[0].1.shape()[0], heads[0].0.decoder.spec().vocabulary);
     for start in (0..vocabulary).step_by(HEAD_ROWS) {
         let rows = heads.iter().map(|(head, _)| Ok(head.rows(start)?.into())).collect::<Result<Vec<Value>>>()?;
         for first in (0..count).step_by(HEAD_TOKENS) {
-            let logits = normed.iter().zip(&rows).map(|(normed, rows)| {
-                let tokens = normed.tensor().narrow(0, first, HEAD_TOKENS.min(count - first))?.contiguous()?.into();
-                Tape::inference(precision).linear(&tokens, rows, None, None)?.tensor().to_device(&Device::Cpu)
+            let logits = states.iter().zip(&rows).map(|(states, rows)| {
+                let tokens = states.rows(first..count.min(first + HEAD_TOKENS))?.into();
+                Ok(Tape::new(precision).linear(&tokens, rows, None, None)?.tensor().clone())
             });
-            let logits = logits.collect::<TensorResult<Vec<Tensor>>>()?;
-            see(first, start, std::array::from_fn(|place| &logits[place]))?;
+            let logits = logits.collect::<Result<Vec<Tensor>>>()?;
+            see(first, start, std::array::from_fn(|place| &logits[place]));
         }
     }
     Ok(())
@@ -164,10 +164,7 @@ fn largest(numbers: &[f32]) -> (usize, f32) {
 }
 
 /// Adds a slice of the vocabulary beginning at `start`; logits [tokens, slice].
-fn accumulate(logits: &Tensor, start: usize, targets: &[u32], running: &mut [Running]) -> TensorResult<()> {
-    let classes = logits.dim(1)?;
-    read([logits], |[logits]| {
-        let rows = running.par_iter_mut().zip(logits.par_chunks(classes)).zip(targets);
-        rows.for_each(|((token, logits), &target)| token.absorb(logits, start, target));
-    })
+fn accumulate(logits: &Tensor, start: usize, targets: &[u32], running: &mut [Running]) {
+    let rows = running.par_iter_mut().zip(logits.host().par_chunks(logits.width())).zip(targets);
+    rows.for_each(|((token, logits), &target)| token.absorb(logits, start, target));
 }

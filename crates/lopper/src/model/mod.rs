@@ -1,24 +1,25 @@
-//! One decoder for every family: described by data, loaded block by block.
+//! One decoder for every family: described by data, loaded block by block, run by one interpreter.
 
-mod attention;
 mod block;
+mod builder;
+mod cost;
 mod decoder;
 mod families;
 mod head;
-mod linear;
-mod mlp;
+mod program;
 mod rotary;
 mod sequences;
 mod spec;
 
-pub use attention::Attention;
-pub use block::Block;
+pub use block::{Block, Context, NoTap, Tap};
 pub use decoder::Decoder;
 pub use families::{FAMILIES, Family, describe};
 pub(crate) use head::{HEAD_ROWS, HEAD_TOKENS, Running, pieces};
 pub use head::{Head, NextToken};
-pub use linear::{Linear, LinearId, LinearRole, NoTap, Norm, Part, Tap};
-pub use mlp::Mlp;
+pub use program::{Instruction, NormKind, Operation, Program};
 pub use rotary::{RotaryScaling, RotarySpec};
 pub use sequences::{Sequences, common_prefix};
-pub use spec::{AttentionSpec, DecoderSpec, MlpSpec};
+pub use spec::{
+    BlockSpec, Branch, BranchId, DecoderSpec, HeadSpec, Kind, LearnedPositions, LinearId, LinearSpec, Stage, StageId,
+    Stem, TensorSpec,
+};

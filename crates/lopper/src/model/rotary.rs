@@ -2,9 +2,8 @@
 //!
 //! Angles are products in f32 as transformers takes them, so that long positions round alike.
 
-use candle_core::{Device, Result, Tensor};
-
 use crate::autograd::RotaryTable;
+use crate::tensor::Tensor;
 
 /// How a model turns positions into angles.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,19 +63,13 @@ pub enum RotaryScaling {
 
 impl RotarySpec {
     /// Cosines and sines of positions 0..length; some scalings depend on `length`, the longest sequence at hand.
-    ///
-    /// # Errors
-    /// If the device has no memory left.
-    pub fn table(&self, length: usize, device: &Device) -> Result<RotaryTable> {
+    pub fn table(&self, length: usize) -> RotaryTable {
         let (frequencies, scale) = self.frequencies(length);
         let half = frequencies.len();
         let angles = || (0..length).flat_map(|t| frequencies.iter().map(move |&f| f64::from(t as f32 * f)));
         let cos: Vec<f32> = angles().map(|angle| (angle.cos() as f32) * scale).collect();
         let sin: Vec<f32> = angles().map(|angle| (angle.sin() as f32) * scale).collect();
-        Ok(RotaryTable {
-            cos: Tensor::from_vec(cos, (length, half), device)?,
-            sin: Tensor::from_vec(sin, (length, half), device)?,
-        })
+        RotaryTable { cos: Tensor::new([length, half], cos), sin: Tensor::new([length, half], sin) }
     }
 
     /// Whether the angles of sequences of up to `length` tokens are numbers.

@@ -6,9 +6,8 @@
 
 use std::ops::Range;
 
-use candle_core::{Device, Result, Tensor};
-
 use crate::autograd::{Tape, Value};
+use crate::error::Result;
 
 /// A ragged batch: sequence `s` is rows `offsets[s]..offsets[s + 1]` of the token dimension, or shares rows with others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,8 +91,14 @@ impl Sequences {
 
     fn select(&self, tape: &mut Tape, x: Value, indices: impl FnOnce(&Shared) -> &Vec<u32>) -> Result<Value> {
         let Some(shared) = &self.shared else { return Ok(x) };
-        let indices = Tensor::new(indices(shared).as_slice(), &Device::Cpu)?.to_device(x.tensor().device())?;
-        tape.candle([&x], |[x]| x.index_select(&indices, 0))
+        tape.select_rows(&x, indices(shared))
+    }
+
+    /// The position of each row in its sequence.
+    pub fn positions(&self) -> Vec<u32> {
+        let positions: Vec<u32> = self.ranges().flat_map(|range| 0..range.len() as u32).collect();
+        let Some(shared) = &self.shared else { return positions };
+        shared.first.iter().map(|&token| positions[token as usize]).collect()
     }
 }
 
@@ -115,6 +120,7 @@ mod tests {
         for (s, sequence) in sequences.iter().enumerate() {
             for (position, &token) in sequence.iter().enumerate() {
                 assert_eq!(tokens[layout.row(s, position)], token);
+                assert_eq!(layout.positions()[layout.row(s, position)], position as u32);
             }
         }
         let (layout, _) = Sequences::shared(&[&[1, 2], &[3, 4]]);

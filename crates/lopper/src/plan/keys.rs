@@ -161,7 +161,7 @@ pub struct ComputePlan {
     pub dtype: ComputeDtype,
     /// How hidden states are held.
     pub hidden_states: HiddenDtype,
-    /// `cpu`, `cuda`, `cuda:1`, `metal`.
+    /// `cpu`, the only one so far.
     pub device: String,
     /// Worker threads; all cores if absent. The result does not depend on it.
     #[serde(skip_serializing_if = "Option::is_none")]

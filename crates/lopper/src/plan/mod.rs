@@ -14,7 +14,7 @@ use crate::evaluation::{Asking, Material, Source, Windows};
 use crate::method::compensation::Compensation;
 use crate::method::criterion::Criterion;
 use crate::method::{SelectThenRepair, SolverSettings};
-use crate::model::{DecoderSpec, LinearRole};
+use crate::model::DecoderSpec;
 use crate::sparsity::{Extent, Pattern};
 use crate::text::from_toml;
 use rules::Request;
@@ -185,12 +185,16 @@ impl Plan {
             (self.pruning.iterations > 0, "pruning.iterations is 0; for no compensation set it to \"none\""),
             (self.pruning.column_block > 0, "pruning.column_block is 0"),
             (self.compute.threads != Some(0), "compute.threads is 0"),
+            (
+                self.compute.device == "cpu",
+                "compute.device is not \"cpu\", the only device that this program knows so far",
+            ),
         ];
-        let biases = LinearRole::ALL.into_iter().any(|role| spec.has_bias(role));
+        let biases = spec.has_bias();
         let (reconstruction, retraining) = (&self.reconstruction, &self.retraining);
         let alone = reconstruction.granularity == Granularity::Matrix;
         let adapts = [reconstruction.parameters, retraining.parameters].iter().any(|one| one.adapter.is_some());
-        let width = spec.hidden.max(spec.mlp.intermediate);
+        let width = spec.widest();
         ranges.push((
             !adapts || reconstruction.rank <= width,
             "reconstruction.rank exceeds the width of the model: an adapter of such a rank is no smaller than the matrix",

@@ -10,7 +10,7 @@ use crate::calibration::Needs;
 use crate::error::Result;
 use crate::method::Order;
 use crate::method::criterion::Criterion;
-use crate::model::{Decoder, DecoderSpec, LinearId, LinearRole};
+use crate::model::{DecoderSpec, LinearId};
 use crate::sparsity::{Extent, Pattern};
 
 /// What is asked of every matrix of a model, before anything is measured.
@@ -50,23 +50,21 @@ impl Plan {
     /// If pattern, rules or ratios contradict each other, do not fit the shapes, or a rule decides nothing.
     pub fn targets(&self, spec: &DecoderSpec) -> Result<Targets> {
         self.check_ratios()?;
-        let ids: Vec<LinearId> = (0..spec.blocks)
-            .flat_map(|block| LinearRole::ALL.into_iter().map(move |role| LinearId { block, role }))
-            .collect();
-        let names: Vec<String> = ids.iter().map(|&id| Decoder::weight_name(id)).collect();
+        let ids: Vec<LinearId> = spec.linear_ids().collect();
+        let names: Vec<String> = ids.iter().map(|&id| spec.weight_name(id)).collect();
         let rules = &self.pruning.rules;
         let deciding = decide(rules, &names)?;
         let (request, extent) = (self.request()?, self.extent()?);
         let requests = rules.iter().map(|rule| rule.request(extent)).collect::<Result<Vec<_>>>()?;
         let target = |(&id, rule): (&LinearId, Option<usize>)| {
-            let (d_out, d_in) = spec.shape(id.role);
-            Target { id, shape: [d_out, d_in], rule, request: rule.map_or(request, |rule| requests[rule]) }
+            let shape = spec.linear(id).shape;
+            Target { id, shape, rule, request: rule.map_or(request, |rule| requests[rule]) }
         };
         let matrices: Vec<Target> = ids.iter().zip(deciding).map(target).collect();
         let varies = self.pruning.ratios == Ratios::Owl && matrices.iter().any(|target| target.rule.is_none());
         let owl = varies.then_some(self.pruning.owl_lambda);
         let targets = Targets { matrices, owl };
-        targets.check(&Criterion::by_name(&self.pruning.criterion)?, self.pruning.order)?;
+        targets.check(spec, &Criterion::by_name(&self.pruning.criterion)?, self.pruning.order)?;
         Ok(targets)
     }
 
@@ -109,7 +107,7 @@ impl Plan {
 }
 
 impl Targets {
-    fn check(&self, criterion: &Criterion, order: Option<Order>) -> Result<()> {
+    fn check(&self, spec: &DecoderSpec, criterion: &Criterion, order: Option<Order>) -> Result<()> {
         if self.matrices.iter().all(|target| target.request == Request::Dense) {
             return Err(conflict("the rules leave every matrix dense", "there is nothing to prune"));
         }
@@ -123,7 +121,7 @@ impl Targets {
             let Some(pattern) = request.pattern() else { continue };
             criterion.check(&pattern, order)?;
             if !pattern.fits(*d_in) {
-                let name = Decoder::weight_name(*id);
+                let name = spec.weight_name(*id);
                 let problem =
                     format!("pattern {pattern} does not divide the {d_in} inputs of {name} [{d_out}, {d_in}]");
                 let hint = "choose an M that divides every width, an unstructured sparsity, or a rule for this matrix";

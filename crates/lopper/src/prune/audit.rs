@@ -2,13 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use candle_core::Device;
-
-use super::compress::Record;
-use crate::autograd::read;
+use super::record::Record;
 use crate::checkpoint::verify_untouched;
 use crate::error::{Error, Result};
-use crate::model::{Decoder, LinearId, LinearRole};
+use crate::model::Decoder;
 
 /// Checks that each pruned matrix has the zeros its pattern asks for, that every tensor written anew is finite, and that
 /// every other byte is the source's, those of matrices left dense included. Returns the number of zeros in all matrices.
@@ -21,24 +18,21 @@ pub(super) fn audit(source: &Decoder, written: &Decoder, record: &Record) -> Res
     for name in &record.replaced {
         out.check_finite(name)?;
     }
-    let known: BTreeSet<_> = record.matrices.iter().map(|facts| (facts.block, facts.role)).collect();
-    let all = written.spec().blocks * LinearRole::ALL.len();
+    let spec = written.spec();
+    let known: BTreeSet<_> =
+        record.matrices.iter().filter_map(|facts| spec.linear_named(facts.block, &facts.name)).collect();
+    let all = spec.linear_ids().count();
     if known.len() != all || record.matrices.len() != all {
         return Err(broken(&format!("{} of {all} matrices are accounted for", known.len())));
     }
     let mut zeros = 0;
     for facts in &record.matrices {
-        let (name, columns) = (
-            Decoder::weight_name(LinearId { block: facts.block, role: facts.role }),
-            written.spec().shape(facts.role).1,
-        );
-        let weight = out.tensor_f32(&name)?.to_device(&Device::Cpu)?;
-        let violation = read([&weight], |[weight]| {
-            zeros += weight.iter().filter(|&&w| w == 0.0).count();
-            facts.pattern.and_then(|pattern| Some((pattern, pattern.violation(weight, columns)?)))
-        })?;
+        let weight = out.tensor_f32(&facts.name)?;
+        zeros += weight.host().iter().filter(|&&w| w == 0.0).count();
+        let violation =
+            facts.pattern.and_then(|pattern| Some((pattern, pattern.violation(weight.host(), facts.shape[1])?)));
         if let Some((pattern, violation)) = violation {
-            return Err(broken(&format!("{name} does not obey the pattern {pattern}: {violation}")));
+            return Err(broken(&format!("{} does not obey the pattern {pattern}: {violation}", facts.name)));
         }
     }
     Ok(zeros)

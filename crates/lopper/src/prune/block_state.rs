@@ -2,30 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Tensor};
-
-use crate::calibration::InputStatistics;
-use crate::checkpoint::{StorageDtype, TensorInfo};
-use crate::error::{Error, Result};
-use crate::model::{Block, Decoder, LinearId, LinearRole, Part};
+use crate::calibration::{BlockStatistics, InputStatistics};
+use crate::checkpoint::{Checkpoint, Rewrite, StorageDtype, TensorInfo};
+use crate::error::Result;
+use crate::model::{Block, BranchId, Decoder, StageId};
 use crate::sparsity::Mask;
-
-/// The seed of a layer: different for every one.
-pub(super) fn layer_seed(seed: u64, id: LinearId) -> u64 {
-    seed ^ ((id.block * LinearRole::ALL.len() + id.role as usize) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-}
+use crate::tensor::Tensor;
 
 /// A block on the way.
 pub(super) struct BlockState {
     pub index: usize,
-    /// As the checkpoint has it.
+    /// As the checkpoint has it; what was released is empty.
     pub dense: Block,
-    /// Pruned and repaired so far.
+    /// Pruned and repaired so far; what was not shares its numbers with `dense`.
     pub pruned: Block,
-    /// Of what is pruned.
-    pub masks: BTreeMap<LinearRole, Mask>,
+    /// Of what is pruned, by linear layer.
+    pub masks: BTreeMap<usize, Mask>,
     /// By the first layer that reads an input.
-    pub statistics: BTreeMap<LinearRole, InputStatistics>,
+    pub statistics: BlockStatistics,
 }
 
 impl BlockState {
@@ -35,85 +29,90 @@ impl BlockState {
         Ok(Self { index, dense, pruned, masks: BTreeMap::new(), statistics: BTreeMap::new() })
     }
 
-    /// Lets go of what only pruning and targets ask for.
-    pub fn forget_dense(&mut self) {
-        self.dense = self.pruned.clone();
-        self.statistics.clear();
-    }
-
-    /// Lets go of the dense weights of a half whose targets are made.
-    pub fn forget_dense_half(&mut self, part: Part) {
-        match part {
-            Part::Attention => self.dense.attention = self.pruned.attention.clone(),
-            Part::Mlp => self.dense.mlp = self.pruned.mlp.clone(),
+    /// Lets go of the dense weights of a branch.
+    pub fn release(&mut self, branch: BranchId) {
+        for &linear in &self.dense.spec.branch(branch).linears {
+            self.dense.tensors[self.dense.spec.linears[linear].weight] = Tensor::zeros([0]);
         }
     }
 
-    /// Lets go of what is known of the inputs of a half.
-    pub fn forget_inputs(&mut self, part: Part) {
-        self.statistics.retain(|role, _| role.part() != part);
+    /// Lets go of what is known of the inputs of a branch.
+    pub fn forget_inputs(&mut self, branch: BranchId) {
+        let linears = &self.pruned.spec.branch(branch).linears;
+        self.statistics.retain(|first, _| !linears.contains(first));
     }
 
     /// What the inputs of this layer were; layers that read one input share it.
-    pub fn inputs_of(&self, role: LinearRole) -> Option<&InputStatistics> {
-        self.statistics.get(&Self::first_reader(role))
+    pub fn inputs_of(&self, linear: usize) -> Option<&InputStatistics> {
+        self.statistics.get(&self.pruned.spec.linears[linear].first_reader)
     }
 
-    /// The first layer that reads what this one reads.
-    pub fn first_reader(role: LinearRole) -> LinearRole {
-        match role {
-            LinearRole::Key | LinearRole::Value => LinearRole::Query,
-            LinearRole::Up => LinearRole::Gate,
-            other => other,
+    /// Whether any matrix of this branch is pruned, and not left dense.
+    pub fn is_pruned(&self, branch: BranchId) -> bool {
+        self.pruned.spec.branch(branch).linears.iter().any(|linear| self.masks.contains_key(linear))
+    }
+
+    /// Places of the tensors that differ from the checkpoint: pruned weights; where they `trained`, also the biases of the pruned
+    /// layers and the other tensors of their branches.
+    pub fn changed(&self, trained: bool) -> Vec<usize> {
+        let spec = &self.pruned.spec;
+        let mut places = Vec::new();
+        for linear in self.masks.keys().map(|&linear| &spec.linears[linear]) {
+            places.push(linear.weight);
+            places.extend(linear.bias.filter(|_| trained));
+        }
+        for branch in spec.branch_ids(self.index).filter(|&branch| trained && self.is_pruned(branch)) {
+            places.extend(&spec.branch(branch).others);
+        }
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+
+    /// Rounds a stage to the dtypes of the file.
+    pub fn round(&mut self, stage: StageId, checkpoint: &Checkpoint) {
+        for place in stage_tensors(&self.pruned, stage) {
+            let dtype = stored_as(checkpoint, &self.pruned.name(place));
+            if dtype != StorageDtype::F32 {
+                dtype.round(self.pruned.tensors[place].host_mut());
+            }
         }
     }
 
-    /// Whether any matrix of this half is pruned, and not left dense.
-    pub fn is_pruned(&self, part: Part) -> bool {
-        self.masks.keys().any(|role| role.part() == part)
-    }
-
-    /// Name and value of what differs from the checkpoint: pruned weights; where a half that has any trained, also its norm and
-    /// the biases of the pruned layers.
-    pub fn changed(&self, trained: bool) -> Vec<(String, &Tensor)> {
-        let mut tensors = Vec::new();
-        for &role in self.masks.keys() {
-            let (id, linear) = (LinearId { block: self.index, role }, self.pruned.linear(role));
-            tensors.push((Decoder::weight_name(id), &linear.weight));
-            tensors.extend(linear.bias.as_ref().filter(|_| trained).map(|bias| (Decoder::bias_name(id), bias)));
-        }
-        for part in [Part::Attention, Part::Mlp] {
-            let trained = trained && self.is_pruned(part);
-            tensors.extend(trained.then(|| (Decoder::norm_name(self.index, part), &self.pruned.norm(part).weight)));
-        }
-        tensors
-    }
-
-    /// The layers that follow are shown what the files will hold, not what is in memory.
-    pub fn round_to_storage(&mut self, decoder: &Decoder, part: Part) -> Result<()> {
-        round(&mut self.pruned, self.index, decoder, part)
-    }
-
-    /// What the files would hold of a half that has still to be trained.
-    pub fn rounded(&self, decoder: &Decoder, part: Part) -> Result<Block> {
+    /// The block as the files would hold a stage that has still to be trained.
+    pub fn rounded(&self, stage: StageId, checkpoint: &Checkpoint) -> Block {
         let mut block = self.pruned.clone();
-        round(&mut block, self.index, decoder, part)?;
-        Ok(block)
+        for place in stage_tensors(&block, stage) {
+            let dtype = stored_as(checkpoint, &block.name(place));
+            if dtype != StorageDtype::F32 {
+                dtype.round(block.tensors[place].host_mut());
+            }
+        }
+        block
     }
 }
 
-/// Rounds half of a block to the dtypes of the file.
-fn round(block: &mut Block, index: usize, decoder: &Decoder, part: Part) -> Result<()> {
-    let round = |name: &str, tensor: &mut Tensor| {
-        let stored = decoder.checkpoint().info(name).and_then(TensorInfo::storage);
-        let dtype = stored.map_or(DType::F32, StorageDtype::tensor_dtype);
-        *tensor = tensor.to_dtype(dtype)?.to_dtype(DType::F32)?;
-        Ok::<_, Error>(())
-    };
-    for role in LinearRole::ALL.into_iter().filter(|role| role.part() == part) {
-        let (id, linear) = (LinearId { block: index, role }, block.linear_mut(role));
-        round(&Decoder::weight_name(id), &mut linear.weight)?;
-        linear.bias.iter_mut().try_for_each(|bias| round(&Decoder::bias_name(id), bias))?;
+/// Places of the tensors of a stage.
+fn stage_tensors(block: &Block, stage: StageId) -> Vec<usize> {
+    let branches = &block.spec.stages[stage.stage].branches;
+    let linears = branches.iter().flat_map(|branch| &branch.linears).map(|&linear| &block.spec.linears[linear]);
+    let of_linears = linears.flat_map(|linear| std::iter::once(linear.weight).chain(linear.bias));
+    let mut places: Vec<usize> = of_linears.chain(branches.iter().flat_map(|branch| branch.others.clone())).collect();
+    places.sort_unstable();
+    places.dedup();
+    places
+}
+
+fn stored_as(checkpoint: &Checkpoint, name: &str) -> StorageDtype {
+    checkpoint.info(name).and_then(TensorInfo::storage).unwrap_or(StorageDtype::F32)
+}
+
+/// A block as it is in the files that are being written.
+pub(super) fn written(mut block: Block, rewrite: &Rewrite) -> Result<Block> {
+    for place in 0..block.tensors.len() {
+        if let Some(replaced) = rewrite.get(&block.name(place))? {
+            block.tensors[place] = replaced;
+        }
     }
-    round(&Decoder::norm_name(index, part), block.norm_mut(part))
+    Ok(block)
 }

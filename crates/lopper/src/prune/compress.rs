@@ -1,34 +1,23 @@
-//! Window by window: statistics, masks, compensation, reconstruction, and the hidden states moved on.
+//! Window by window, the steps of the schedule: statistics, masks, compensation, reconstruction, and the hidden states moved on.
 
-use std::collections::BTreeSet;
+use std::ops::Range;
 
-use candle_core::Tensor;
-
-use crate::autograd::{RotaryTable, Tape};
-use crate::calibration::{InputStatistics, Needs, SeenInputs, StatisticsTap};
-use crate::checkpoint::Rewrite;
-use crate::error::Result;
-use crate::method::{LayerProblem, SelectThenRepair, SolutionFacts, to_vec};
-use crate::model::{Decoder, LinearId, LinearRole, Part, Sequences};
-use crate::plan::{Allocation, Plan};
-use crate::progress::Event;
-use crate::report::{MatrixFacts, Stage, WindowFacts};
-use crate::schedule::{Schedule, Step, batch};
-use crate::sparsity::Pattern;
-
-use super::block_state::{BlockState, layer_seed};
+use super::block_state::{BlockState, written};
 use super::job::Job;
 use super::journal::Journal;
-use super::streams::Streams;
-
-/// What was done.
-#[derive(Default)]
-pub(super) struct Record {
-    pub matrices: Vec<MatrixFacts>,
-    pub windows: Vec<WindowFacts>,
-    /// Names of the tensors written anew.
-    pub replaced: BTreeSet<String>,
-}
+use super::record::Record;
+use super::solve::{calibrate, prune};
+use super::states::{Passage, States};
+use super::train::{Training, train_branches, train_linear};
+use crate::calibration::{HiddenStates, Needs};
+use crate::checkpoint::Rewrite;
+use crate::error::Result;
+use crate::method::SelectThenRepair;
+use crate::model::{BranchId, Decoder, LinearId, StageId};
+use crate::plan::{Allocation, Plan};
+use crate::progress::Event;
+use crate::report::Stage;
+use crate::schedule::{Schedule, State, Step, Trained, Weights};
 
 /// Prunes every block by `plan`, each matrix to the pattern it was allocated, and writes it; but for those that the journal has.
 pub(super) fn compress(
@@ -39,197 +28,276 @@ pub(super) fn compress(
     rewrite: &mut Rewrite,
     journal: &mut Journal,
 ) -> Result<Record> {
-    let schedule = Schedule::new(plan)?;
-    let blocks = decoder.spec().blocks;
+    let schedule = Schedule::new(plan, decoder.spec())?;
+    let blocks = decoder.spec().blocks.len();
     if journal.blocks() >= blocks {
-        return Ok(journal.record(allocation));
+        return Ok(journal.record(allocation, decoder.spec()));
     }
-    let mut run = Compression::new(job, (plan, allocation), decoder, &schedule, (journal, &mut *rewrite))?;
+    let passage = Passage::new(plan, decoder);
+    let states = begin(job, plan, decoder, (&schedule, &passage), (journal, rewrite))?;
+    let (method, record) = (plan.method()?, journal.record(allocation, decoder.spec()));
+    let mut run = Compression {
+        job,
+        plan,
+        allocation,
+        decoder,
+        method,
+        needs: schedule.needs,
+        passage,
+        states,
+        blocks: Vec::new(),
+        record,
+    };
     let stage = format!("pruning {blocks} blocks");
     run.job.observer.event(Event::Stage { name: &stage });
-    let span = schedule.granularity.span().min(blocks).max(1);
-    for first in (journal.blocks()..blocks).step_by(span) {
-        run.window(first, &schedule.steps(span.min(blocks - first)), rewrite)?;
-        let done = (first + span).min(blocks);
-        let read = run.streams.as_ref().filter(|_| done < blocks);
-        let dense = read.and_then(|streams| streams.dense.as_ref()).filter(|_| !schedule.restarts());
-        journal.window(run.job, &run.record, done, [read.map(|streams| &streams.inputs), dense], rewrite)?;
+    let finished = journal.blocks();
+    for window in schedule.windows().filter(|window| window.start >= finished) {
+        let done = window.end;
+        for step in schedule.steps(window) {
+            run.step(&step)?;
+        }
+        run.store(rewrite)?;
+        let kept = schedule.kept().filter(|_| done < blocks);
+        let kept: Vec<(State, &HiddenStates)> =
+            kept.filter_map(|state| Some((state, run.states.find(state)?))).collect();
+        journal.window(run.job, &run.record, done, &kept, rewrite)?;
         run.job.observer.event(Event::Progress(done as f64 / blocks as f64));
     }
     Ok(run.record)
 }
 
-/// A run on its way through the model.
-pub(super) struct Compression<'j, 'o> {
-    pub job: &'j mut Job<'o>,
-    pub plan: &'j Plan,
-    allocation: &'j Allocation,
-    pub decoder: &'j Decoder,
-    method: SelectThenRepair,
-    pub schedule: &'j Schedule,
-    pub streams: Option<Streams>,
-    pub rotary: RotaryTable,
-    pub record: Record,
+/// The states that the first window to be done reads.
+fn begin(
+    job: &mut Job,
+    plan: &Plan,
+    decoder: &Decoder,
+    (schedule, passage): (&Schedule, &Passage),
+    (journal, rewrite): (&Journal, &Rewrite),
+) -> Result<States> {
+    let (from, mut states) = match journal.states(schedule.kept(), decoder, job)? {
+        Some(kept) => kept,
+        None => (0, embed(job, plan, decoder, schedule)?),
+    };
+    catch_up(job, decoder, from..journal.blocks(), (schedule, passage), &mut states, rewrite)?;
+    Ok(states)
 }
 
-impl<'j, 'o> Compression<'j, 'o> {
-    fn new(
-        job: &'j mut Job<'o>,
-        (plan, allocation): (&'j Plan, &'j Allocation),
-        decoder: &'j Decoder,
-        schedule: &'j Schedule,
-        (journal, rewrite): (&Journal, &mut Rewrite),
-    ) -> Result<Self> {
-        let keeps_dense = schedule.dense_stream && !schedule.restarts();
-        let kept = journal.states([schedule.calibrates, keeps_dense], decoder, job)?;
-        let embed = || schedule.calibrates.then(|| Streams::embed(job, plan, decoder, keeps_dense)).transpose();
-        let (from, streams) = match kept {
-            Some((blocks, [inputs, dense])) => (blocks, inputs.map(|inputs| Streams::new(inputs, dense))),
-            None => (0, embed()?),
-        };
-        let catch_up =
-            |streams: Streams| streams.after(from..journal.blocks(), job, plan, (decoder, rewrite), schedule);
-        let streams = streams.map(catch_up).transpose()?;
-        let rotary = decoder.rotary(plan.calibration_seqlen(decoder.spec()))?;
-        Ok(Self {
-            method: plan.method()?,
-            streams,
-            schedule,
-            job,
-            plan,
-            allocation,
-            decoder,
-            rotary,
-            record: journal.record(allocation),
-        })
+/// Before the first block.
+fn embed(job: &Job, plan: &Plan, decoder: &Decoder, schedule: &Schedule) -> Result<States> {
+    let mut states = States::default();
+    if schedule.calibrates {
+        let embedded = HiddenStates::embed(decoder, &job.samples, plan.compute.hidden_states, &job.storage)?;
+        schedule.kept().for_each(|state| states.set(state, embedded.clone()));
     }
+    Ok(states)
+}
 
-    /// The steps of a window that begins with this block.
-    fn window(&mut self, first: usize, steps: &[Step], rewrite: &mut Rewrite) -> Result<()> {
-        let mut states: Vec<BlockState> = Vec::new();
-        for step in steps {
-            match step {
-                Step::Prune(block, parts) => {
-                    if *block == states.len() {
-                        // what windows should give has passed through the dense blocks before
-                        states.iter_mut().for_each(BlockState::forget_dense);
-                        states.push(BlockState::load(self.decoder, first + block)?);
-                        self.decoder.prefetch_block(first + block + 1);
-                    }
-                    self.prune(&mut states[*block], parts)?;
-                }
-                Step::Restart => self.restart(),
-                Step::Teach((block, part)) => self.teach(&states[*block], *part)?,
-                Step::Preview((block, part)) => self.preview(&states[*block], *part)?,
-                Step::Reconstruct(trained) => {
-                    if states.len() > 1 {
-                        states.iter_mut().for_each(BlockState::forget_dense);
-                    }
-                    self.reconstruct(&mut states, trained)?;
-                }
-                Step::Advance((block, part)) => self.advance(&mut states[*block], *part)?,
+/// Moves states through blocks that are finished, as `rewrite` has them.
+fn catch_up(
+    job: &mut Job,
+    decoder: &Decoder,
+    blocks: Range<usize>,
+    (schedule, passage): (&Schedule, &Passage),
+    states: &mut States,
+    rewrite: &Rewrite,
+) -> Result<()> {
+    if blocks.is_empty() || !schedule.calibrates {
+        return Ok(());
+    }
+    job.observer.event(Event::Stage { name: "running finished blocks once more" });
+    job.timings.measure(Stage::Advance, || {
+        for index in blocks {
+            let dense = decoder.load_block(index)?;
+            for state in schedule.kept() {
+                let as_dense = schedule.dense_inputs || state == State::Dense;
+                let block = if as_dense { dense.clone() } else { written(dense.clone(), rewrite)? };
+                passage.block(states.get_mut(state)?, &block)?;
             }
         }
-        states.iter().try_for_each(|state| self.store(state, rewrite))
+        Ok(())
+    })
+}
+
+/// A run on its way through the model.
+struct Compression<'j, 'o> {
+    job: &'j mut Job<'o>,
+    plan: &'j Plan,
+    allocation: &'j Allocation,
+    decoder: &'j Decoder,
+    method: SelectThenRepair,
+    needs: Needs,
+    passage: Passage,
+    states: States,
+    /// Of the window at hand.
+    blocks: Vec<BlockState>,
+    record: Record,
+}
+
+impl Compression<'_, '_> {
+    fn step(&mut self, step: &Step) -> Result<()> {
+        match step {
+            &Step::Load(block) => self.load(block),
+            Step::Calibrate { branches, reads, writes } => self.calibrate(branches, (*reads, *writes)),
+            Step::Prune(branches) => {
+                self.prune(branches);
+                Ok(())
+            }
+            &Step::Copy { from, to } => {
+                let states = self.states.get(from)?.clone();
+                self.states.set(to, states);
+                Ok(())
+            }
+            &Step::Move { state, stage, weights } => self.advance(state, stage, weights),
+            &Step::Capture { linear, weights, from, to } => self.capture(linear, weights, (from, to)),
+            &Step::Apply { linear, from, to } => self.apply(linear, (from, to)),
+            Step::Release(branches) => {
+                branches.iter().for_each(|&branch| self.block(branch.at.block).release(branch));
+                Ok(())
+            }
+            Step::ForgetStatistics(branches) => {
+                branches.iter().for_each(|&branch| self.block(branch.at.block).forget_inputs(branch));
+                Ok(())
+            }
+            Step::Train { window, reads, targets } => self.train(window, (*reads, *targets)),
+            &Step::Round(stage) => {
+                let checkpoint = self.decoder.checkpoint();
+                self.block(stage.block).round(stage, checkpoint);
+                Ok(())
+            }
+            &Step::Rename { from, to } => {
+                let states = self.states.forget(from);
+                states.into_iter().for_each(|states| self.states.set(to, states));
+                Ok(())
+            }
+            &Step::Forget(state) => {
+                self.states.forget(state);
+                Ok(())
+            }
+        }
     }
 
-    /// Sequences per forward pass.
-    pub fn batch(&self) -> usize {
-        batch(self.plan.calibration_seqlen(self.decoder.spec()))
+    /// A block of the window at hand.
+    fn block(&mut self, index: usize) -> &mut BlockState {
+        let first = self.blocks[0].index;
+        &mut self.blocks[index - first]
     }
 
-    fn prune(&mut self, state: &mut BlockState, parts: &[Part]) -> Result<()> {
-        if let Some(streams) = self.streams.take() {
-            self.streams = Some(self.calibrate(streams, state, parts)?);
-        }
-        for role in LinearRole::ALL.into_iter().filter(|role| parts.contains(&role.part())) {
-            self.prune_layer(state, role)?;
-        }
+    fn load(&mut self, index: usize) -> Result<()> {
+        self.blocks.push(BlockState::load(self.decoder, index)?);
+        self.decoder.prefetch_block(index + 1);
         Ok(())
     }
 
-    /// Shows the dense weights of `parts` the inputs at hand.
-    fn calibrate(&mut self, mut streams: Streams, state: &mut BlockState, parts: &[Part]) -> Result<Streams> {
-        let keep_outputs = self.schedule.dense_inputs;
-        if self.schedule.needs == Needs::Nothing && !keep_outputs {
-            return Ok(streams);
-        }
-        let (batch, precision, train) =
-            (self.batch(), self.plan.compute.dtype.precision(), self.plan.calibration.samples);
-        let mut tap = StatisticsTap::new(self.schedule.needs);
-        let mut next = keep_outputs.then(|| streams.inputs.clone());
-        let (rotary, dense) = (&self.rotary, &state.dense);
-        let forward = |x: &Tensor, sequences: &Sequences| {
-            let (mut y, mut seen) = (x.into(), SeenInputs::default());
-            for &part in parts {
-                let mut tape = Tape::inference(precision);
-                y = dense.forward_part(part, &mut tape, &y, sequences, rotary, &mut seen)?;
-            }
-            Ok((y, seen))
-        };
-        self.job.timings.measure(Stage::Calibrate, || {
-            streams.inputs.for_each(batch, forward, |indices, sequences, (y, seen)| {
-                let counted = indices.iter().filter(|&&index| index < train).count();
-                tap.limit(sequences.offsets()[counted]);
-                seen.show(&mut tap)?;
-                next.as_mut().map_or(Ok(()), |next| next.set(indices, sequences, y.tensor()))
-            })
-        })?;
-        state.statistics.extend(tap.finish(self.plan.pruning.damping));
-        streams.next = next;
-        Ok(streams)
+    fn calibrate(&mut self, branches: &[BranchId], states: (State, Option<State>)) -> Result<()> {
+        let Self { passage, plan, needs, .. } = self;
+        let block = branches[0].at.block - self.blocks[0].index;
+        let dense = &self.blocks[block].dense;
+        let (passage, of) = (&*passage, &mut self.states);
+        let found = self
+            .job
+            .timings
+            .measure(Stage::Calibrate, || calibrate(of, (passage, plan), (dense, branches), *needs, states))?;
+        self.blocks[block].statistics.extend(found);
+        Ok(())
     }
 
-    /// Prunes and repairs one matrix, unless it stays dense.
-    fn prune_layer(&mut self, state: &mut BlockState, role: LinearRole) -> Result<()> {
-        let id = LinearId { block: state.index, role };
-        let Some(&pattern) = self.allocation.get(id) else {
-            self.record_matrix(id, None, 0, SolutionFacts::default());
+    /// Prunes and repairs the matrices of some branches of a block.
+    fn prune(&mut self, branches: &[BranchId]) {
+        let block = branches[0].at.block - self.blocks[0].index;
+        let state = &mut self.blocks[block];
+        for &branch in branches {
+            for linear in state.pruned.spec.branch(branch).linears.clone() {
+                let by = (self.plan, self.allocation, &self.method);
+                self.record.matrices.push(prune(self.job, by, self.decoder.spec(), state, linear));
+            }
+        }
+    }
+
+    fn advance(&mut self, state: State, stage: StageId, weights: Weights) -> Result<()> {
+        let block = &self.blocks[stage.block - self.blocks[0].index];
+        let rounded = (weights == Weights::Stored).then(|| block.rounded(stage, self.decoder.checkpoint()));
+        let block = match weights {
+            Weights::Dense => &block.dense,
+            Weights::Pruned | Weights::Stored => rounded.as_ref().unwrap_or(&block.pruned),
+        };
+        let (passage, states) = (&self.passage, self.states.get_mut(state)?);
+        self.job.timings.measure(Stage::Advance, || passage.stage(states, block, stage.stage))
+    }
+
+    /// The readers of a linear layer's input, if any of them is pruned: nothing is kept for those that stay dense.
+    fn capture(&mut self, linear: LinearId, weights: Weights, (from, to): (State, State)) -> Result<()> {
+        let block = &self.blocks[linear.block - self.blocks[0].index];
+        let readers = |&reader: &usize| block.pruned.spec.linears[reader].first_reader == linear.index;
+        if !block.masks.keys().any(readers) {
             return Ok(());
-        };
-        let (d_out, d_in) = self.decoder.spec().shape(role);
-        let weight = to_vec(&state.dense.linear(role).weight)?;
-        let unseen = InputStatistics::unseen(d_in);
-        let problem = LayerProblem {
-            weight: &weight,
-            columns: d_in,
-            inputs: state.inputs_of(role).unwrap_or(&unseen),
-            pattern: &pattern,
-            seed: layer_seed(self.plan.calibration.seed, id),
-            settings: self.plan.solver_settings(),
-        };
-        let method = &self.method;
-        let solution = self.job.timings.measure(Stage::Solve, || method.solve(&problem));
-        if let Some(warning) = &solution.facts.warning {
-            self.job.warn(format!("{}: {warning}", Decoder::weight_name(id)));
         }
-        self.record_matrix(id, Some(pattern), solution.mask.pruned(), solution.facts);
-        state.pruned.linear_mut(role).weight = Tensor::from_vec(solution.weight, (d_out, d_in), self.decoder.device())?;
-        state.masks.insert(role, solution.mask);
+        let shown = if weights == Weights::Dense { &block.dense } else { &block.pruned };
+        let branch = branch_of(block, linear.index);
+        let (passage, states) = (&self.passage, self.states.get(from)?);
+        let captured =
+            self.job.timings.measure(Stage::Advance, || passage.capture(states, shown, branch, linear.index))?;
+        self.states.set(to, captured);
         Ok(())
     }
 
-    fn record_matrix(&mut self, id: LinearId, pattern: Option<Pattern>, pruned: usize, solution: SolutionFacts) {
-        let (d_out, d_in) = self.decoder.spec().shape(id.role);
-        self.record.matrices.push(MatrixFacts {
-            name: Decoder::weight_name(id),
-            block: id.block,
-            role: id.role,
-            shape: [d_out, d_in],
-            pattern,
-            sparsity: pruned as f64 / (d_out * d_in) as f64,
-            solution,
-            error_reconstructed: None,
-        });
+    fn apply(&mut self, linear: LinearId, (from, to): (State, State)) -> Result<()> {
+        let block = &self.blocks[linear.block - self.blocks[0].index];
+        if !block.masks.contains_key(&linear.index) {
+            return Ok(());
+        }
+        let (passage, states) = (&self.passage, self.states.get(from)?);
+        let outputs =
+            self.job.timings.measure(Stage::Advance, || passage.linear(states, &block.dense, linear.index))?;
+        self.states.set(to, outputs);
+        Ok(())
+    }
+
+    fn train(&mut self, window: &Trained, (reads, targets): (State, State)) -> Result<()> {
+        let Self { plan, decoder, passage, states, job, record, blocks, .. } = self;
+        let rotary = &passage.rotary;
+        match window {
+            Trained::Linear(linear) => {
+                let first = blocks[0].index;
+                let block = &mut blocks[linear.block - first];
+                if !block.masks.contains_key(&linear.index) {
+                    return Ok(());
+                }
+                let training =
+                    Training { plan, decoder, rotary, inputs: states.get(reads)?, targets: states.get(targets)? };
+                let branch = branch_of(block, linear.index);
+                train_linear(job, &training, block, (branch, linear.index), record)
+            }
+            Trained::Branches(branches) => {
+                let first = blocks[0].index;
+                if !branches.iter().any(|&branch| blocks[branch.at.block - first].is_pruned(branch)) {
+                    return Ok(());
+                }
+                let training =
+                    Training { plan, decoder, rotary, inputs: states.get(reads)?, targets: states.get(targets)? };
+                train_branches(job, &training, blocks, branches, record)
+            }
+        }
     }
 
     /// Writes what was pruned, and what was trained beside it.
-    fn store(&mut self, state: &BlockState, rewrite: &mut Rewrite) -> Result<()> {
-        let tensors = state.changed(!self.record.windows.is_empty());
-        self.job
-            .timings
-            .measure(Stage::Write, || tensors.iter().try_for_each(|(name, tensor)| rewrite.put(name, tensor)))?;
-        self.record.replaced.extend(tensors.into_iter().map(|(name, _)| name));
+    fn store(&mut self, rewrite: &mut Rewrite) -> Result<()> {
+        let trained = !self.record.windows.is_empty();
+        for state in std::mem::take(&mut self.blocks) {
+            let changed = state.changed(trained);
+            let names: Vec<String> = changed.iter().map(|&place| state.pruned.name(place)).collect();
+            let tensors = names.iter().zip(changed.iter().map(|&place| &state.pruned.tensors[place]));
+            self.job.timings.measure(Stage::Write, || {
+                tensors.into_iter().try_for_each(|(name, tensor)| rewrite.put(name, tensor))
+            })?;
+            self.record.replaced.extend(names);
+        }
         Ok(())
     }
+}
+
+/// The branch of a linear layer.
+fn branch_of(block: &BlockState, linear: usize) -> BranchId {
+    let spec = &block.pruned.spec;
+    let found = spec.branch_ids(block.index).find(|&branch| spec.branch(branch).linears.contains(&linear));
+    found.expect("every linear layer belongs to a branch")
 }

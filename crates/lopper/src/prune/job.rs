@@ -2,11 +2,8 @@
 
 use std::path::Path;
 
-use candle_core::Device;
-
 use crate::calibration::{Storage, draw_windows};
 use crate::checkpoint::Checkpoint;
-use crate::device;
 use crate::error::{Error, Result};
 use crate::evaluation::{ScoredText, Suite, Windows, open_tokenizer, tokenize};
 use crate::explain::{Budget, Estimate, Texts};
@@ -18,8 +15,7 @@ use crate::text::{Tokenizer, builtin_text, read_text, read_wikitext};
 
 /// A valid run: texts are tokens, names are functions.
 pub(super) struct Job<'a> {
-    pub device: Device,
-    /// Calibration windows; those from `plan.calibration.samples` on are held out.
+    /// Calibration sequences; those from `plan.calibration.samples` on are held out.
     pub samples: Vec<Vec<u32>>,
     suite: Suite,
     precision: lopper_kernels::Precision,
@@ -33,14 +29,13 @@ pub(super) struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// Opens and checks everything.
-    pub fn open(plan: &Plan, model: &Path, observer: &'a mut (dyn Observer + Send)) -> Result<Self> {
+    /// Opens and checks everything; also gives the model.
+    pub fn open(plan: &Plan, model: &Path, observer: &'a mut (dyn Observer + Send)) -> Result<(Self, Decoder)> {
         observer.event(Event::Stage { name: "opening the model and the texts" });
         let mut timings = Timings::default();
-        let device = device::open(&plan.compute.device)?;
         let mut warnings = Vec::new();
-        let (samples, suite) = timings.measure(Stage::Open, || {
-            let decoder = Decoder::open(Checkpoint::open(model)?, Device::Cpu)?;
+        let (decoder, samples, suite) = timings.measure(Stage::Open, || {
+            let decoder = Decoder::open(Checkpoint::open(model)?)?;
             plan.validate(decoder.spec())?;
             // a path that is not UTF-8 has no form in a report: better to know now
             plan.to_toml()?;
@@ -48,7 +43,7 @@ impl<'a> Job<'a> {
             let samples = calibration(plan, decoder.spec(), &tokenizer, &mut warnings)?;
             let suite = suite(plan, model, &decoder, &samples, observer)?;
             decoder.check_finite()?;
-            Ok::<_, Error>((samples, suite))
+            Ok::<_, Error>((decoder, samples, suite))
         })?;
         if suite.is_empty() {
             warnings.push(
@@ -60,7 +55,7 @@ impl<'a> Job<'a> {
         }
         let precision = plan.compute.dtype.precision();
         let (storage, scratch) = (Storage::Memory, 0);
-        Ok(Self { device, samples, suite, precision, storage, scratch, timings, warnings, observer })
+        Ok((Self { samples, suite, precision, storage, scratch, timings, warnings, observer }, decoder))
     }
 
     /// Keeps hidden states on the disk of the output where they would not fit in memory.

@@ -5,8 +5,10 @@ mod block_state;
 mod compress;
 mod job;
 mod journal;
+mod record;
 mod retrain;
-mod streams;
+mod solve;
+mod states;
 mod survey;
 mod train;
 
@@ -23,11 +25,12 @@ use crate::plan::{Allocation, Plan, RetrainingObjective};
 use crate::progress::{Event, Observer};
 use crate::report::{ModelFacts, Report, Rung, Stage};
 use crate::schedule::{Schedule, lower_rungs, rung_before_retraining, rung_name};
-use compress::{Record, compress};
+use compress::compress;
 use job::Job;
 #[doc(hidden)]
 pub use journal::check_journal;
 use journal::{Identity, Journal, MODEL, SECOND};
+use record::Record;
 use retrain::retrain;
 use survey::allocate;
 
@@ -70,7 +73,7 @@ fn go_on(
         let place = Unfinished::open(out, model)?;
         let report = decoder.checkpoint().fingerprint().and_then(|fingerprint| {
             let identity = identity(plan, decoder, &fingerprint, &job, redo)?;
-            let journal = Journal::open(&place, identity, redo, plan, &mut job, started)?;
+            let journal = Journal::open(&place, identity, redo, (plan, decoder.spec()), &mut job, started)?;
             run(job, plan, decoder, fingerprint, out, journal)
         });
         if report.is_ok() || !Journal::is_in(place.directory()) {
@@ -108,8 +111,7 @@ fn opened(
 ) -> Result<Report> {
     let started = Instant::now();
     in_pool(plan.compute.threads, || {
-        let mut job = Job::open(plan, model, observer)?;
-        let decoder = Decoder::open(Checkpoint::open(model)?, job.device.clone())?;
+        let (mut job, decoder) = Job::open(plan, model, observer)?;
         job.fit(plan, decoder.spec(), out)?;
         run(job, &decoder, started)
     })
@@ -174,18 +176,18 @@ fn run(
     }
     let mut record = compress(&mut job, plan, &allocation, decoder, &mut rewrite, &mut journal)?;
     if let Some(name) = rung_before_retraining(plan) {
-        journal.score(&mut job, name, |job| job.evaluate(name, &open(job, &mut rewrite)?))?;
+        journal.score(&mut job, name, |job| job.evaluate(name, &open(&mut rewrite)?))?;
     }
     if retrains {
         let mut again = journal.second(source, out)?;
-        retrain(&mut job, plan, decoder, &mut rewrite, &mut again, &mut record)?;
+        retrain(&mut job, plan, [decoder, &open(&mut rewrite)?], &mut again, &mut record)?;
         journal.retrained(&job, &record, &again)?;
         rewrite = again;
         journal.release(MODEL)?;
     }
     let zeros = check(&mut job, decoder, &mut rewrite, &record)?;
     let last = rung_name(plan);
-    journal.score(&mut job, last, |job| job.evaluate(last, &open(job, &mut rewrite)?))?;
+    journal.score(&mut job, last, |job| job.evaluate(last, &open(&mut rewrite)?))?;
     let (evaluation, seconds) = journal.finish();
     let report = report(job, plan, decoder, identity, (record, zeros, evaluation), seconds)?;
     rewrite.add_file("report.json", &json(&report)?)?;
@@ -196,8 +198,7 @@ fn run(
 
 /// Bytes of the hidden states that are kept between windows.
 fn kept_bytes(plan: &Plan, decoder: &Decoder, job: &Job) -> Result<u64> {
-    let schedule = Schedule::new(plan)?;
-    let streams = u64::from(schedule.calibrates) + u64::from(schedule.dense_stream && !schedule.restarts());
+    let streams = Schedule::new(plan, decoder.spec())?.kept().count() as u64;
     let tokens: usize = job.samples.iter().map(Vec::len).sum();
     Ok(streams * (tokens * decoder.spec().hidden) as u64 * plan.compute.hidden_states.bytes())
 }
@@ -205,11 +206,7 @@ fn kept_bytes(plan: &Plan, decoder: &Decoder, job: &Job) -> Result<u64> {
 /// Completes the files, reopens them, and checks every promise. Returns the number of zeros.
 fn check(job: &mut Job, decoder: &Decoder, rewrite: &mut Rewrite, record: &Record) -> Result<usize> {
     job.observer.event(Event::Stage { name: "writing and checking the files" });
-    let device = job.device.clone();
-    job.timings.measure(Stage::Write, || {
-        let written = Decoder::open(Checkpoint::open(rewrite.complete()?)?, device)?;
-        audit::audit(decoder, &written, record)
-    })
+    job.timings.measure(Stage::Write, || audit::audit(decoder, &open(rewrite)?, record))
 }
 
 /// A model repaired less than the plan says, scored and thrown away.
@@ -223,12 +220,12 @@ fn rung(
     let known = job.warnings.len();
     compress(job, plan, allocation, decoder, &mut rewrite, &mut Journal::of_scores(None, Instant::now()))?;
     job.warnings[known..].iter_mut().for_each(|warning| *warning = format!("{name} model: {warning}"));
-    job.evaluate(name, &open(job, &mut rewrite)?)
+    job.evaluate(name, &open(&mut rewrite)?)
 }
 
 /// The model as it has been written so far.
-fn open(job: &Job, rewrite: &mut Rewrite) -> Result<Decoder> {
-    Decoder::open(Checkpoint::open(rewrite.complete()?)?, job.device.clone())
+fn open(rewrite: &mut Rewrite) -> Result<Decoder> {
+    Decoder::open(Checkpoint::open(rewrite.complete()?)?)
 }
 
 fn report(

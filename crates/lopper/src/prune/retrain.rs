@@ -5,70 +5,61 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
-
-use crate::autograd::Tape;
+use super::block_state::BlockState;
+use super::job::Job;
+use super::record::Record;
+use super::states::Passage;
+use super::train::{report_epoch, report_window};
 use crate::calibration::HiddenStates;
 use crate::checkpoint::Rewrite;
 use crate::error::Result;
-use crate::method::to_vec;
-use crate::model::{Decoder, Norm, Part, Sequences};
+use crate::model::{Block, BranchId, Decoder};
 use crate::plan::{Plan, RetrainingObjective};
 use crate::progress::Event;
 use crate::reconstruction::{Goal, Layers, Outcome, Prediction, Segment, Window, WindowData, reconstruct};
 use crate::report::{Stage, WindowFacts};
-use crate::schedule::batch;
 use crate::sparsity::Mask;
-
-use super::block_state::BlockState;
-use super::compress::Record;
-use super::job::Job;
-use super::streams::through;
-use super::train::{tell, told};
 
 /// What its window is called.
 const MODEL: &str = "model";
 
-/// Trains the model in `rewrite` as the plan says, and writes it to `again`.
+/// Trains the `pruned` model, as it has been written so far, as the plan says, and writes it to `again`.
 pub(super) fn retrain(
     job: &mut Job,
     plan: &Plan,
-    decoder: &Decoder,
-    rewrite: &mut Rewrite,
+    [dense, pruned]: [&Decoder; 2],
     again: &mut Rewrite,
     record: &mut Record,
 ) -> Result<()> {
     job.observer.event(Event::Stage { name: "retraining the whole model" });
-    let mut model = Model::open(job, plan, rewrite, record)?;
-    let outcome = model.train(job, plan, decoder)?;
+    let mut model = Model::open(job, plan, pruned, record)?;
+    let outcome = model.train(job, plan, dense)?;
     // it may have ended early
     job.observer.event(Event::Progress(1.0));
-    told(job, MODEL, &outcome);
+    report_window(job, MODEL, &outcome);
     record.windows.push(WindowFacts { window: MODEL.into(), block: 0, outcome });
     store(job, &model, again, record)
 }
 
 /// All that trains, and what it reads.
 struct Model {
-    states: Vec<BlockState>,
-    norm: Norm,
+    blocks: Vec<BlockState>,
+    finish: Option<Block>,
     inputs: HiddenStates,
 }
 
 impl Model {
-    /// As it has been written so far.
-    fn open(job: &Job, plan: &Plan, rewrite: &mut Rewrite, record: &Record) -> Result<Self> {
-        let pruned = super::open(job, rewrite)?;
+    fn open(job: &Job, plan: &Plan, pruned: &Decoder, record: &Record) -> Result<Self> {
         Ok(Self {
-            states: load(&pruned, record)?,
-            norm: pruned.load_norm(Decoder::FINAL_NORM)?,
-            inputs: HiddenStates::embed(&pruned, &job.samples, plan.compute.hidden_states, &job.storage)?,
+            blocks: load(pruned, record)?,
+            finish: pruned.load_finish()?,
+            inputs: HiddenStates::embed(pruned, &job.samples, plan.compute.hidden_states, &job.storage)?,
         })
     }
 
-    fn train(&mut self, job: &mut Job, plan: &Plan, decoder: &Decoder) -> Result<Outcome> {
-        let teacher = teacher(job, plan, decoder)?;
-        let (head, rotary) = (decoder.head_weight()?, decoder.rotary(plan.calibration_seqlen(decoder.spec()))?);
+    fn train(&mut self, job: &mut Job, plan: &Plan, dense: &Decoder) -> Result<Outcome> {
+        let teacher = teacher(job, plan, dense)?;
+        let (head, passage) = (dense.head_weight()?, Passage::new(plan, dense));
         let goal = match (&teacher, plan.retraining.objective) {
             (Some(states), RetrainingObjective::Kl) => Goal::Probabilities(states, plan.retraining.temperature),
             (Some(states), _) => Goal::Logits(states),
@@ -76,65 +67,83 @@ impl Model {
         };
         let objective = Prediction { head: &head, tokens: &job.samples, goal };
         let data = WindowData { inputs: &self.inputs, objective: &objective, train: plan.calibration.samples };
-        let precision = plan.compute.dtype.precision();
-        let settings = plan.retraining.settings(&plan.reconstruction, precision, plan.calibration.seed);
+        let settings = plan.retraining.settings(&plan.reconstruction, passage.precision, plan.calibration.seed);
         let none = BTreeMap::new();
-        let blocks = self.states.iter_mut().map(|BlockState { pruned, masks, .. }| Segment {
-            layers: Layers::Halves(pruned, &[Part::Attention, Part::Mlp]),
-            masks,
+        let blocks = self.blocks.iter_mut().map(|state| {
+            let trained = state.pruned.spec.branch_ids(state.index).filter(|&branch| state.is_pruned(branch)).collect();
+            let BlockState { pruned, masks, .. } = state;
+            segment(pruned, trained, masks)
         });
-        let norm = Segment { layers: Layers::Norm(&mut self.norm), masks: &none };
-        let mut window = Window { segments: blocks.chain([norm]).collect(), rotary: &rotary };
-        job.timings.measure(Stage::Retrain, || {
+        let finish = self.finish.iter_mut().map(|finish| {
+            let all = finish.spec.branch_ids(0).collect();
+            segment(finish, all, &none)
+        });
+        let mut window = Window { segments: blocks.chain(finish).collect(), rotary: &passage.rotary };
+        let Job { timings, observer, .. } = job;
+        timings.measure(Stage::Retrain, || {
             reconstruct(&mut window, &data, &settings, &mut |epoch| {
-                tell(job.observer, MODEL, epoch);
-                job.observer.event(Event::Progress(epoch.number as f64 / epoch.of as f64));
+                report_epoch(*observer, MODEL, epoch);
+                observer.event(Event::Progress(epoch.number as f64 / epoch.of as f64));
             })
         })
     }
 }
 
-/// Every block as it is in the files, with masks of its zeros.
-fn load(pruned: &Decoder, record: &Record) -> Result<Vec<BlockState>> {
-    let mut states =
-        (0..pruned.spec().blocks).map(|index| BlockState::load(pruned, index)).collect::<Result<Vec<_>>>()?;
-    for facts in record.matrices.iter().filter(|facts| facts.pattern.is_some()) {
-        let state = &mut states[facts.block];
-        let weight = to_vec(&state.pruned.linear(facts.role).weight)?;
-        let kept = weight.iter().map(|&w| u8::from(w != 0.0)).collect();
-        state.masks.insert(facts.role, Mask::new(facts.shape[1], kept));
-    }
-    Ok(states)
+/// All stages of a block.
+fn segment<'a>(block: &'a mut Block, trained: Vec<BranchId>, masks: &'a BTreeMap<usize, Mask>) -> Segment<'a> {
+    let layers = Layers::Stages(0..block.spec.stages.len(), trained);
+    Segment { block, layers, masks }
 }
 
-/// The states of the dense model after its final norm, where it is the teacher.
-fn teacher(job: &mut Job, plan: &Plan, decoder: &Decoder) -> Result<Option<HiddenStates>> {
+/// Every block as it is in the files, with masks of its zeros.
+fn load(pruned: &Decoder, record: &Record) -> Result<Vec<BlockState>> {
+    let spec = pruned.spec();
+    let mut blocks = (0..spec.blocks.len()).map(|index| BlockState::load(pruned, index)).collect::<Result<Vec<_>>>()?;
+    let matrices = record.matrices.iter().filter(|facts| facts.pattern.is_some());
+    for id in matrices.filter_map(|facts| spec.linear_named(facts.block, &facts.name)) {
+        let state = &mut blocks[id.block];
+        let kept = state.pruned.weight(id.index).host().iter().map(|&w| u8::from(w != 0.0)).collect();
+        state.masks.insert(id.index, Mask::new(spec.linear(id).shape[1], kept));
+    }
+    for state in &mut blocks {
+        // what was written is what there is: the dense weights are never asked for
+        state.pruned.spec.clone().branch_ids(state.index).for_each(|branch| state.release(branch));
+    }
+    Ok(blocks)
+}
+
+/// The states of the dense model that its head reads, where it is the teacher.
+fn teacher(job: &mut Job, plan: &Plan, dense: &Decoder) -> Result<Option<HiddenStates>> {
     if plan.retraining.objective == RetrainingObjective::Ce {
         return Ok(None);
     }
-    let (precision, length) = (plan.compute.dtype.precision(), plan.calibration_seqlen(decoder.spec()));
-    let (batch, rotary) = (batch(length), decoder.rotary(length)?);
-    let mut states = HiddenStates::embed(decoder, &job.samples, plan.compute.hidden_states, &job.storage)?;
-    let norm = decoder.load_norm(Decoder::FINAL_NORM)?;
-    job.timings.measure(Stage::Advance, || {
-        for index in 0..decoder.spec().blocks {
-            let block = decoder.load_block(index)?;
-            through(&mut states, (&block, &[Part::Attention, Part::Mlp]), batch, (precision, &rotary))?;
-        }
-        let forward = |x: &Tensor, _: &Sequences| {
-            let y = Tape::inference(precision).rms_norm(&x.into(), &(&norm.weight).into(), norm.epsilon)?;
-            Ok((y.tensor().clone(), ()))
-        };
-        states.advance(batch, forward, |_, ()| Ok(()))
-    })?;
-    Ok(Some(states))
+    let passage = Passage::new(plan, dense);
+    let mut states = HiddenStates::embed(dense, &job.samples, plan.compute.hidden_states, &job.storage)?;
+    job.timings
+        .measure(Stage::Advance, || {
+            for index in 0..dense.spec().blocks.len() {
+                passage.whole_block(&mut states, &dense.load_block(index)?)?;
+            }
+            match dense.load_finish()? {
+                Some(finish) => passage.finish(&states, &finish),
+                None => Ok(states),
+            }
+        })
+        .map(Some)
 }
 
 /// Writes what trained.
 fn store(job: &mut Job, model: &Model, rewrite: &mut Rewrite, record: &mut Record) -> Result<()> {
-    let mut tensors: Vec<(String, &Tensor)> = model.states.iter().flat_map(|state| state.changed(true)).collect();
-    tensors.push((Decoder::FINAL_NORM.into(), &model.norm.weight));
-    job.timings.measure(Stage::Write, || tensors.iter().try_for_each(|(name, tensor)| rewrite.put(name, tensor)))?;
-    record.replaced.extend(tensors.into_iter().map(|(name, _)| name));
+    let of_blocks =
+        model.blocks.iter().flat_map(|state| state.changed(true).into_iter().map(|place| (&state.pruned, place)));
+    let of_finish = model.finish.iter().flat_map(|finish| {
+        let branches = finish.spec.stages.iter().flat_map(|stage| &stage.branches);
+        branches.flat_map(|branch| branch.others.iter().map(|&place| (finish, place))).collect::<Vec<_>>()
+    });
+    for (block, place) in of_blocks.chain(of_finish) {
+        let name = block.name(place);
+        job.timings.measure(Stage::Write, || rewrite.put(&name, &block.tensors[place]))?;
+        record.replaced.insert(name);
+    }
     Ok(())
 }

@@ -1,24 +1,22 @@
 //! A pass over the dense model before the first block, where the share of a matrix depends on other matrices: scores of
 //! those that compete, outliers of the blocks. Nothing is pruned; memory is one block and one stream of hidden states.
 
-use std::collections::BTreeMap;
-
-use candle_core::Tensor;
-
-use crate::autograd::{RotaryTable, Tape};
-use crate::calibration::{HiddenStates, InputStatistics, Needs, SeenInputs, StatisticsTap};
+use super::block_state::BlockState;
+use super::job::Job;
+use super::solve::layer_seed;
+use super::states::Passage;
+use crate::autograd::Tape;
+use crate::calibration::{BlockStatistics, Collector, HiddenStates, InputStatistics, Needs, SeenInputs};
 use crate::error::Result;
+use crate::method::LayerProblem;
 use crate::method::criterion::Criterion;
-use crate::method::{LayerProblem, to_vec};
-use crate::model::{Block, Decoder, LinearId, LinearRole, Sequences};
+use crate::model::{Block, Decoder, LinearId, Sequences};
 use crate::plan::{Allocation, Measured, Plan, Targets};
 use crate::progress::Event;
 use crate::report::Stage;
-use crate::schedule::{Schedule, batch};
+use crate::schedule::Schedule;
 use crate::sparsity::allocation::{Histogram, outlier_share};
-
-use super::block_state::{BlockState, layer_seed};
-use super::job::Job;
+use crate::tensor::Tensor;
 
 /// The criterion whose scores have the outliers that OWL counts.
 const OUTLIERS_OF: &str = "wanda";
@@ -27,12 +25,13 @@ const OUTLIERS_OF: &str = "wanda";
 pub(super) fn allocate(job: &mut Job, plan: &Plan, decoder: &Decoder) -> Result<Allocation> {
     let targets = plan.targets(decoder.spec())?;
     let mut measured = Measured::default();
-    if let Some(needs) = Schedule::new(plan)?.survey.filter(|_| targets.is_measured()) {
+    if let Some(needs) = Schedule::new(plan, decoder.spec())?.survey.filter(|_| targets.is_measured()) {
         job.observer.event(Event::Stage { name: "surveying the dense model" });
         let mut survey = Survey::new(job, plan, decoder, needs)?;
-        for index in 0..decoder.spec().blocks {
+        let blocks = decoder.spec().blocks.len();
+        for index in 0..blocks {
             survey.block(&targets, index, &mut measured)?;
-            survey.job.observer.event(Event::Progress((index + 1) as f64 / decoder.spec().blocks as f64));
+            survey.job.observer.event(Event::Progress((index + 1) as f64 / blocks as f64));
         }
     }
     targets.allocate(&measured)
@@ -46,7 +45,7 @@ struct Survey<'j, 'o> {
     needs: Needs,
     /// Those of the training windows before the block at hand; absent where the criterion asks for no inputs.
     states: Option<HiddenStates>,
-    rotary: RotaryTable,
+    passage: Passage,
 }
 
 impl<'j, 'o> Survey<'j, 'o> {
@@ -54,9 +53,9 @@ impl<'j, 'o> Survey<'j, 'o> {
         let training = &job.samples[..plan.calibration.samples];
         let embed = || HiddenStates::embed(decoder, training, plan.compute.hidden_states, &job.storage);
         let states = (needs != Needs::Nothing).then(embed).transpose()?;
-        let rotary = decoder.rotary(plan.calibration_seqlen(decoder.spec()))?;
+        let passage = Passage::new(plan, decoder);
         let criterion = Criterion::by_name(&plan.pruning.criterion)?;
-        Ok(Self { job, plan, decoder, criterion, needs, states, rotary })
+        Ok(Self { job, plan, decoder, criterion, needs, states, passage })
     }
 
     /// Measures what `targets` wants to know of one block, and moves on.
@@ -66,11 +65,12 @@ impl<'j, 'o> Survey<'j, 'o> {
             state.statistics = self.advance(&state.dense, &mut states)?;
             self.states = Some(states);
         }
-        let ids = LinearRole::ALL.map(|role| LinearId { block: index, role });
-        for id in ids.into_iter().filter(|&id| targets.competes(id)) {
+        let linears = self.decoder.spec().blocks[index].linears.len();
+        let ids = (0..linears).map(|linear| LinearId { block: index, index: linear });
+        for id in ids.clone().filter(|&id| targets.competes(id)) {
             measured.scores.insert(id, Histogram::new(&self.scores(self.criterion, &state, id)?));
         }
-        let counted: Vec<LinearId> = ids.into_iter().filter(|&id| targets.counts_outliers(id)).collect();
+        let counted: Vec<LinearId> = ids.filter(|&id| targets.counts_outliers(id)).collect();
         if !counted.is_empty() {
             let criterion = Criterion::by_name(OUTLIERS_OF)?;
             let scores = counted.iter().map(|&id| self.scores(criterion, &state, id)).collect::<Result<Vec<_>>>()?;
@@ -80,37 +80,38 @@ impl<'j, 'o> Survey<'j, 'o> {
     }
 
     /// Moves the dense model's states through a block; returns the statistics of its inputs.
-    fn advance(&mut self, block: &Block, states: &mut HiddenStates) -> Result<BTreeMap<LinearRole, InputStatistics>> {
-        let batch = batch(self.plan.calibration_seqlen(self.decoder.spec()));
-        let (precision, rotary) = (self.plan.compute.dtype.precision(), &self.rotary);
-        let mut tap = StatisticsTap::new(self.needs);
+    fn advance(&mut self, block: &Block, states: &mut HiddenStates) -> Result<BlockStatistics> {
+        let (passage, mut collector) = (&self.passage, Collector::new(self.needs));
         self.job.timings.measure(Stage::Calibrate, || {
             let forward = |x: &Tensor, sequences: &Sequences| {
-                let (mut tape, mut seen) = (Tape::inference(precision), SeenInputs::default());
-                let y = block.forward(&mut tape, &x.into(), sequences, rotary, &mut seen)?;
+                let (mut tape, mut seen) = (Tape::new(passage.precision), SeenInputs::default());
+                let y = block.forward(&mut tape, &x.into(), passage.context(sequences), &mut seen)?;
                 Ok((y.tensor().clone(), seen))
             };
-            states.advance(batch, forward, |_, seen| Ok(seen.show(&mut tap)?))
+            states.advance(passage.batch, forward, |_, sequences, seen| {
+                collector.add(&seen, sequences.tokens());
+                Ok(())
+            })
         })?;
-        Ok(tap.finish(self.plan.pruning.damping))
+        Ok(collector.finish(self.plan.pruning.damping))
     }
 
     /// The scores that a criterion gives a dense matrix.
     fn scores(&mut self, criterion: Criterion, state: &BlockState, id: LinearId) -> Result<Vec<f32>> {
-        let weight = to_vec(&state.dense.linear(id.role).weight)?;
-        let columns = self.decoder.spec().shape(id.role).1;
+        let (spec, weight) = (self.decoder.spec(), state.dense.weight(id.index));
+        let [_, columns] = spec.linear(id).shape;
         let unseen = InputStatistics::unseen(columns);
         let problem = LayerProblem {
-            weight: &weight,
+            weight: weight.host(),
             columns,
-            inputs: state.inputs_of(id.role).unwrap_or(&unseen),
+            inputs: state.inputs_of(id.index).unwrap_or(&unseen),
             pattern: &self.plan.pattern()?,
-            seed: layer_seed(self.plan.calibration.seed, id),
+            seed: layer_seed(self.plan.calibration.seed, spec, id),
             settings: self.plan.solver_settings(),
         };
         let scores = self.job.timings.measure(Stage::Solve, || criterion.scores(&problem));
         Ok(scores.unwrap_or_else(|| {
-            let name = Decoder::weight_name(id);
+            let name = spec.weight_name(id);
             self.job.warn(format!("{name}: its Hessian has no inverse; beside other matrices its scores count as 0"));
             vec![0.0; weight.len()]
         }))

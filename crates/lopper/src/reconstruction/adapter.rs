@@ -5,31 +5,41 @@
 //! `√rank · |ΔB| · rms(A)`. ScaleLoRA's source starts from equal entries, which get equal gradients and stay of rank one; here the
 //! first component is all ones and the others start at zero.
 
-use candle_core::{Result, Tensor, Var};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::{AdapterKind, Settings};
-use crate::autograd::{AdapterForm, Tape};
+use crate::autograd::optimizer::Optimizer;
+use crate::autograd::{AdapterForm, Tape, Value};
+use crate::error::Result;
 use crate::sparsity::Mask;
+use crate::tensor::Tensor;
 
-/// The factors of one matrix.
+/// The factors of one matrix, in training.
 pub(super) struct Adapter {
-    /// The weight it belongs to, [d_out, d_in].
-    pub weight: Tensor,
-    /// B [d_out, rank], and the factor of its learning rate.
-    pub left: (Var, f32),
-    /// A [rank, d_in], and the factor of its learning rate.
-    pub right: (Var, f32),
+    /// Place of the weight among the tensors of its block.
+    pub tensor: usize,
+    /// Key of B [d_out, rank].
+    left: usize,
+    /// Key of A [rank, d_in].
+    right: usize,
     /// While it trains.
     form: AdapterForm,
     mask: Mask,
 }
 
 impl Adapter {
-    /// Of a weight whose entries have the root mean square `size`.
-    pub fn new(weight: &Tensor, mask: &Mask, size: f32, kind: AdapterKind, settings: &Settings) -> Result<Self> {
-        let ((d_out, d_in), rank) = (weight.dims2()?, settings.rank);
+    /// Of the weight [d_out, d_in] in the place `tensor`, whose entries have the root mean square `size`.
+    pub fn new(
+        tensor: usize,
+        weight: &Tensor,
+        mask: &Mask,
+        size: f32,
+        kind: AdapterKind,
+        settings: &Settings,
+        optimizer: &mut Optimizer,
+    ) -> Result<Self> {
+        let ([d_out, d_in], rank) = (weight.matrix()?, settings.rank);
         let scale = settings.alpha / rank as f32;
         let (mut left, form) = (vec![0.0; d_out * rank], form(kind, scale, mask));
         let added = matches!(form, AdapterForm::Added { .. });
@@ -39,36 +49,30 @@ impl Adapter {
             left.iter_mut().step_by(rank).for_each(|b| *b = 1.0);
             right[..d_in].fill(1.0);
         }
-        let variable = |data: Vec<f32>, shape: (usize, usize)| Var::from_vec(data, shape, weight.device());
         let reach = (rank as f32).sqrt() * spread;
-        Ok(Self {
-            weight: weight.clone(),
-            left: (variable(left, (d_out, rank))?, if added { size / reach } else { reach.recip() }),
-            right: (variable(right, (rank, d_in))?, spread),
-            form,
-            mask: mask.clone(),
-        })
+        let rate = if added { size / reach } else { reach.recip() };
+        let left = optimizer.add(Tensor::new([d_out, rank], left), None, rate);
+        let right = optimizer.add(Tensor::new([rank, d_in], right), None, spread);
+        Ok(Self { tensor, left, right, form, mask: mask.clone() })
     }
 
-    /// Lets the tape read the adapted weight where the weight is asked for.
-    pub fn bind(&self, tape: &mut Tape) -> Result<()> {
-        let [weight, left, right] = [&self.weight, self.left.0.as_tensor(), self.right.0.as_tensor()];
-        let adapted = {
-            let values = [tape.value(weight), tape.value(left), tape.value(right)];
-            tape.adapted(values.each_ref(), &self.form)?
-        };
-        tape.bind(weight, adapted);
-        Ok(())
+    /// The adapted weight on a tape; the factors are leaves if it `records`.
+    pub fn adapted(&self, weight: &Value, optimizer: &Optimizer, tape: &mut Tape, records: bool) -> Result<Value> {
+        let [left, right] = [self.left, self.right].map(|key| {
+            let tensor = optimizer.tensor(key);
+            if records { tape.leaf(key, tensor) } else { tensor.into() }
+        });
+        tape.adapted([weight, &left, &right], &self.form)
     }
 
     /// The weight with its adapter; zero where the mask says so.
-    pub fn merged(&self) -> Result<Tensor> {
-        let values = [&self.weight, self.left.0.as_tensor(), self.right.0.as_tensor()].map(Into::into);
+    pub fn merged(&self, weight: &Tensor, optimizer: &Optimizer) -> Result<Tensor> {
+        let values = [weight, optimizer.tensor(self.left), optimizer.tensor(self.right)].map(Value::from);
         let form = match &self.form {
             AdapterForm::Added { scale, .. } => AdapterForm::Added { scale: *scale, mask: Some(self.mask.clone()) },
             multiplied @ AdapterForm::Multiplied { .. } => multiplied.clone(),
         };
-        let merged = Tape::inference(lopper_kernels::Precision::F32).adapted(values.each_ref(), &form)?;
+        let merged = Tape::new(lopper_kernels::Precision::F32).adapted(values.each_ref(), &form)?;
         Ok(merged.tensor().clone())
     }
 }

@@ -1,12 +1,12 @@
 //! What a window is trained to give: the activations of the dense model.
 
-use candle_core::{Device, Tensor};
-use lopper_kernels::Precision;
+use lopper_kernels::{Precision, squared_error};
 
 use super::Loss;
-use crate::autograd::{Tape, Value, read};
+use crate::autograd::{Tape, Value};
 use crate::calibration::HiddenStates;
 use crate::error::Result;
+use crate::tensor::Tensor;
 
 /// What the output of a window is compared with.
 pub trait Objective {
@@ -40,21 +40,18 @@ impl Matching<'_> {
 impl Objective for Matching<'_> {
     fn loss(&self, tape: &mut Tape, y: &Value, indices: &[usize], scale: f32) -> Result<Value> {
         let target = self.target(indices)?;
-        Ok(match self.loss {
+        match self.loss {
             Loss::Mse => tape.squared_error(y, &target, scale),
             Loss::MseNormalized => tape.normalized_squared_error(y, &target, scale),
             Loss::Cosine => tape.cosine_distance(y, &target, scale),
-        }?)
+        }
     }
 
     fn error(&self, y: &Tensor, indices: &[usize], precision: Precision) -> Result<(f64, usize)> {
         if self.loss != Loss::Mse {
-            let loss = self.loss(&mut Tape::inference(precision), &y.into(), indices, 1.0)?;
-            return Ok((f64::from(loss.tensor().to_scalar::<f32>()?), y.dim(0)?));
+            let loss = self.loss(&mut Tape::new(precision), &y.into(), indices, 1.0)?;
+            return Ok((f64::from(loss.tensor().item()?), y.shape()[0]));
         }
-        let [y, target] = [y, &self.target(indices)?].map(|tensor| tensor.to_device(&Device::Cpu));
-        let (y, target) = (y?, target?);
-        let sum = read([&y, &target], |[y, target]| lopper_kernels::squared_error(y, target))?;
-        Ok((sum, y.elem_count()))
+        Ok((squared_error(y.host(), self.target(indices)?.host()), y.len()))
     }
 }

@@ -2,29 +2,32 @@
 //!
 //! Logits exist for a few hundred tokens at a time: their loss and its gradient in the states are found together, piece by piece.
 
-use candle_core::Tensor;
 use lopper_kernels::Precision;
 
 use super::Objective;
 use crate::autograd::{Gradients, Tape, Value};
 use crate::calibration::HiddenStates;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::HEAD_TOKENS;
+use crate::tensor::Tensor;
+
+/// Key of the states that a piece reads, on a tape of its own.
+const STATES: usize = 0;
 
 /// What the predictions should be.
 #[derive(Clone, Copy)]
 pub enum Goal<'a> {
     /// The next token of the text: cross-entropy.
     NextToken,
-    /// The probabilities of a teacher, given its states after the final norm: Kullback–Leibler divergence at a temperature.
+    /// The probabilities of a teacher, given the states that its head reads: Kullback–Leibler divergence at a temperature.
     Probabilities(&'a HiddenStates, f32),
     /// The logits of a teacher: mean squared error.
     Logits(&'a HiddenStates),
 }
 
-/// Predictions of a model whose window ends with its final norm.
+/// Predictions of a model whose window ends with what its head reads.
 pub struct Prediction<'a> {
-    /// The head [vocabulary, hidden], f32. It does not train.
+    /// The head [vocabulary, width], f32. It does not train.
     pub head: &'a Tensor,
     /// The token sequences.
     pub tokens: &'a [Vec<u32>],
@@ -59,20 +62,16 @@ impl Prediction<'_> {
         let head = self.head.into();
         let logits = tape.linear(y, &head, None, None)?;
         let of_teacher = |states: &Tensor| {
-            let states = states.narrow(0, piece.start, piece.count)?.contiguous()?;
-            let logits = Tape::inference(tape.precision()).linear(&states.into(), &head, None, None)?;
-            Ok::<_, candle_core::Error>(logits.tensor().clone())
+            let states = states.rows(piece.start..piece.start + piece.count)?;
+            let logits = Tape::new(tape.precision()).linear(&states.into(), &head, None, None)?;
+            Ok::<_, Error>(logits.tensor().clone())
         };
         let teacher = teacher.map(of_teacher).transpose()?;
-        Ok(match (self.goal, teacher) {
-            (Goal::Probabilities(_, temperature), Some(teacher)) => {
-                tape.distillation(&logits, &teacher, temperature)?
-            }
-            (Goal::Logits(_), Some(teacher)) => {
-                tape.squared_error(&logits, &teacher, (teacher.dim(1)? as f32).recip())?
-            }
-            _ => tape.cross_entropy(&logits, piece.next)?,
-        })
+        match (self.goal, teacher) {
+            (Goal::Probabilities(_, temperature), Some(teacher)) => tape.distillation(&logits, &teacher, temperature),
+            (Goal::Logits(_), Some(teacher)) => tape.squared_error(&logits, &teacher, (teacher.width() as f32).recip()),
+            _ => tape.cross_entropy(&logits, piece.next),
+        }
     }
 
     /// The states of the teacher for a batch.
@@ -94,28 +93,28 @@ impl Prediction<'_> {
         let teacher = self.teacher(indices)?;
         let (mut sum, mut gradients, mut done) = (0.0, Vec::new(), 0);
         for piece in self.pieces(indices) {
-            let rows = y.narrow(0, piece.start, piece.count)?.contiguous()?;
-            let mut tape = Tape::new(precision, scale.map(|_| &rows));
-            let leaf = tape.value(&rows);
-            let loss = self.piece(&mut tape, &leaf, &piece, teacher.as_ref())?;
+            let rows = y.rows(piece.start..piece.start + piece.count)?;
+            let mut tape = Tape::new(precision);
+            let states = if scale.is_some() { tape.leaf(STATES, &rows) } else { rows.into() };
+            let loss = self.piece(&mut tape, &states, &piece, teacher.as_ref())?;
             // the cross-entropy is a mean over rows
             let terms = if matches!(self.goal, Goal::NextToken) { piece.count as f32 } else { 1.0 };
-            sum += f64::from(loss.tensor().to_scalar::<f32>()?) * f64::from(terms);
+            sum += f64::from(loss.tensor().item()?) * f64::from(terms);
             let Some(scale) = scale else { continue };
             let mut found = Gradients::default();
-            tape.backward_from(&loss, Tensor::new(scale * terms, y.device())?, &mut found)?;
-            gradients.extend(gap(y, done, piece.start)?);
-            gradients.extend(found.take(&rows));
+            tape.backward_from(&loss, Tensor::scalar(scale * terms), &mut found)?;
+            gradients.extend(gap(y, done, piece.start));
+            gradients.extend(found.take(STATES));
             done = piece.start + piece.count;
         }
-        gradients.extend(if scale.is_some() { gap(y, done, y.dim(0)?)? } else { None });
+        gradients.extend(scale.and_then(|_| gap(y, done, y.shape()[0])));
         Ok((sum, gradients))
     }
 }
 
 /// The gradient of rows that predict nothing.
-fn gap(y: &Tensor, start: usize, end: usize) -> Result<Option<Tensor>> {
-    Ok((start < end).then(|| y.narrow(0, start, end - start)?.zeros_like()).transpose()?)
+fn gap(y: &Tensor, start: usize, end: usize) -> Option<Tensor> {
+    (start < end).then(|| Tensor::zeros([end - start, y.width()]))
 }
 
 impl Objective for Prediction<'_> {
@@ -124,9 +123,9 @@ impl Objective for Prediction<'_> {
         let (sum, gradients) = self.sum(y.tensor(), indices, tape.precision(), wanted)?;
         let loss = (sum * f64::from(scale)) as f32;
         if wanted.is_none() {
-            return Ok(Tensor::new(loss, y.tensor().device())?.into());
+            return Ok(Tensor::scalar(loss).into());
         }
-        Ok(tape.differentiated(loss, vec![(y.clone(), Tensor::cat(&gradients, 0)?)])?)
+        tape.differentiated(y, loss, Tensor::stack(&gradients)?)
     }
 
     fn error(&self, y: &Tensor, indices: &[usize], precision: Precision) -> Result<(f64, usize)> {

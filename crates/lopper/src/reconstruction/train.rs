@@ -68,7 +68,7 @@ pub fn reconstruct(
     for attempt in 0..ATTEMPTS {
         let run = train(window, data, &Settings { learning_rate, ..*settings }, watch)?;
         let Some(run) = run else { return Ok(outcome) };
-        let finite = run.losses.iter().all(|loss| loss.is_finite()) && window.is_finite()?;
+        let finite = run.losses.iter().all(|loss| loss.is_finite()) && window.is_finite();
         let after = run.best.map(|(error, _)| error);
         if finite && after.zip(before).is_none_or(|(after, before)| after <= before) {
             outcome = Outcome { held_out_after: after, learning_rate, restored: attempt, ..run.outcome() };
@@ -220,9 +220,9 @@ impl Steps {
             loss += window.differentiate(trainee, data.objective, batch, scale, share, gradients)?;
         }
         if let Some(clip) = settings.clip {
-            let norm = trainee.optimizer.gradient_norm(&self.gradients)?;
+            let norm = trainee.optimizer.gradient_norm(&self.gradients);
             if norm > f64::from(clip) {
-                self.gradients.scale((f64::from(clip) / norm) as f32)?;
+                self.gradients.scale((f64::from(clip) / norm) as f32);
             }
         }
         trainee.optimizer.step(&self.gradients, self.schedule.rate(self.done))?;

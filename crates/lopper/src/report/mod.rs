@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::evaluation::{Scores, TaskDifference, compare_tasks};
 use crate::method::SolutionFacts;
-use crate::model::LinearRole;
 use crate::plan::Plan;
 use crate::reconstruction::Outcome;
 use crate::sparsity::Pattern;
@@ -93,8 +92,8 @@ pub struct MatrixFacts {
     pub name: String,
     /// Block.
     pub block: usize,
-    /// Place in the block.
-    pub role: LinearRole,
+    /// What it does in the block: `query`, `down`.
+    pub role: String,
     /// [d_out, d_in]
     pub shape: [usize; 2],
     /// Pattern asked for; `None` if the matrix stays dense. In JSON as people write it: `2:4`, `60%`, `dense`; not read from there,

@@ -1,7 +1,5 @@
 //! Which weights of a matrix are kept.
 
-use candle_core::{Device, Tensor};
-
 use super::{Pattern, Scope};
 use crate::linalg::select;
 
@@ -45,13 +43,5 @@ impl Mask {
     /// How many weights are pruned.
     pub fn pruned(&self) -> usize {
         self.kept.len() - self.kept.iter().map(|&kept| usize::from(kept)).sum::<usize>()
-    }
-
-    /// As a u8 tensor [rows, columns].
-    ///
-    /// # Errors
-    /// If the device has no memory left.
-    pub fn to_tensor(&self, device: &Device) -> candle_core::Result<Tensor> {
-        Tensor::from_slice(&self.kept, (self.kept.len() / self.columns, self.columns), device)
     }
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
 use toml::Table;
 
 use super::axis::{Axis, Coordinate};
@@ -50,7 +49,7 @@ impl Study {
 
     /// The plans of the grid, each valid for the model.
     pub(super) fn plans(&self, model: &Path) -> Result<Vec<Case<Plan>>> {
-        let decoder = Decoder::open(Checkpoint::open(model)?, Device::Cpu)?;
+        let decoder = Decoder::open(Checkpoint::open(model)?)?;
         let (defaults, titles) = (table(&Plan::default())?, self.titles());
         if self.axes.iter().flat_map(Axis::coordinates).any(|one| one.overlay.contains_key("model")) {
             return Err(wrong("a study has one model, and no axis of models", "make a study of each"));

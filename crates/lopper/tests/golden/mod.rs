@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
 use lopper::checkpoint::Checkpoint;
 use lopper::model::Decoder;
+use lopper::tensor::Tensor;
+use safetensors::{Dtype, SafeTensors};
 
 /// The folder of fixtures.
 pub fn fixtures() -> PathBuf {
@@ -24,24 +25,46 @@ pub fn path(variable: &str) -> Option<PathBuf> {
 }
 
 /// A safetensors file of goldens.
-pub struct Golden(HashMap<String, Tensor>);
+pub struct Golden {
+    numbers: HashMap<String, Tensor>,
+    ids: HashMap<String, Vec<u32>>,
+    bytes: HashMap<String, Vec<u8>>,
+}
 
 impl Golden {
     pub fn open(name: &str) -> Self {
         let path = fixtures().join(name).with_extension("safetensors");
-        Self(
-            candle_core::safetensors::load(&path, &Device::Cpu)
-                .unwrap_or_else(|error| panic!("{}: {error}", path.display())),
-        )
+        let data = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let file = SafeTensors::deserialize(&data).expect("safetensors");
+        let (mut numbers, mut ids, mut bytes) = (HashMap::new(), HashMap::new(), HashMap::new());
+        for (name, view) in file.tensors() {
+            let words = view.data().as_chunks::<4>().0.iter();
+            match view.dtype() {
+                Dtype::U8 => drop(bytes.insert(name, view.data().to_vec())),
+                Dtype::U32 => drop(ids.insert(name, words.map(|&word| u32::from_le_bytes(word)).collect())),
+                Dtype::F32 => {
+                    let values = words.map(|&word| f32::from_le_bytes(word)).collect();
+                    numbers.insert(name, Tensor::new(view.shape(), values));
+                }
+                Dtype::F64 => {
+                    let words = view.data().as_chunks::<8>().0.iter();
+                    let values = words.map(|&word| f64::from_le_bytes(word) as f32).collect();
+                    numbers.insert(name, Tensor::new(view.shape(), values));
+                }
+                other => panic!("{name} is {other:?}"),
+            }
+        }
+        Self { numbers, ids, bytes }
     }
 
     pub fn get(&self, name: &str) -> &Tensor {
-        self.0.get(name).unwrap_or_else(|| panic!("no golden {name}"))
+        self.numbers.get(name).unwrap_or_else(|| panic!("no golden {name}"))
     }
 
     /// As rows of the last `width` entries.
     pub fn rows(&self, name: &str, width: usize) -> Tensor {
-        self.get(name).reshape(((), width)).expect("divides")
+        let tensor = self.get(name);
+        tensor.clone().reshape([tensor.len() / width, width]).expect("divides")
     }
 
     pub fn vec(&self, name: &str) -> Vec<f32> {
@@ -49,21 +72,21 @@ impl Golden {
     }
 
     pub fn bytes(&self, name: &str) -> Vec<u8> {
-        self.get(name).flatten_all().and_then(|t| t.to_vec1()).expect("u8")
+        self.bytes.get(name).unwrap_or_else(|| panic!("no golden {name}")).clone()
     }
 
     pub fn ids(&self, name: &str) -> Vec<u32> {
-        self.get(name).flatten_all().and_then(|t| t.to_vec1()).expect("u32")
+        self.ids.get(name).unwrap_or_else(|| panic!("no golden {name}")).clone()
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.numbers.keys().chain(self.ids.keys()).chain(self.bytes.keys()).map(String::as_str)
     }
 }
 
-/// The entries of a tensor as f32.
+/// The entries of a tensor.
 pub fn vec(tensor: &Tensor) -> Vec<f32> {
-    tensor.flatten_all().and_then(|t| t.to_dtype(DType::F32)).and_then(|t| t.to_vec1()).expect("numbers")
+    tensor.host().to_vec()
 }
 
 /// `‖a − b‖ / ‖b‖`
@@ -76,7 +99,7 @@ pub fn distance(a: &[f32], b: &[f32]) -> f64 {
 
 /// Fails unless two tensors agree to `tolerance` relative.
 pub fn assert_close(got: &Tensor, want: &Tensor, tolerance: f64, what: &str) {
-    assert_eq!(got.elem_count(), want.elem_count(), "{what}: {:?} against {:?}", got.dims(), want.dims());
+    assert_eq!(got.len(), want.len(), "{what}: {:?} against {:?}", got.shape(), want.shape());
     let error = distance(&vec(got), &vec(want));
     assert!(error <= tolerance, "{what}: relative error {error:.3e} exceeds {tolerance:.0e}");
 }
@@ -91,6 +114,6 @@ pub fn tiny(folder: &str) -> (tempfile::TempDir, Decoder) {
         }
     }
     let checkpoint = Checkpoint::open(directory.path()).expect("fixture opens");
-    let decoder = Decoder::open(checkpoint, Device::Cpu).expect("fixture is a decoder");
+    let decoder = Decoder::open(checkpoint).expect("fixture is a decoder");
     (directory, decoder)
 }

@@ -4,12 +4,13 @@
 //!
 //! The product is always f32. The gradient of the whole matrix is formed first: `dP = s·dW [⊙ M or ⊙ W]`, `dB = dP·Aᵀ`, `dA = Bᵀ·dP`.
 
-use candle_core::{DType, Result, Tensor};
 use lopper_kernels::{Precision, View, add_assign, apply_mask, copied, matmul, multiply_assign, product};
 
-use crate::autograd::storage::read;
+use crate::autograd::op::{Inputs, Op};
 use crate::autograd::tape::{Tape, Value};
+use crate::error::Result;
 use crate::sparsity::Mask;
+use crate::tensor::{Tensor, misfit};
 
 /// How the product meets the weight.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,38 +36,47 @@ impl Tape {
     ///
     /// # Errors
     /// If shapes do not fit.
-    pub fn adapted(&mut self, [weight, left, right]: [&Value; 3], form: &AdapterForm) -> Result<Value> {
-        if !self.is_fused(weight) {
-            return self.candle([weight, left, right], |[w, b, a]| composed(&w, &b.matmul(&a)?, form));
-        }
-        let (rank, (d_out, d_in)) = (left.tensor().dim(1)?, weight.tensor().dims2()?);
-        let y = read([weight.tensor(), left.tensor(), right.tensor()], |[w, b, a]| {
-            let mut y = product(View::new(b, d_out, rank), View::new(a, rank, d_in), Precision::F32);
-            form.meet(&mut y, w);
-            y
-        })?;
-        let y = Tensor::from_vec(y, (d_out, d_in), weight.tensor().device())?;
-        let (owned, form) = ([weight, left, right].map(Value::clone), form.clone());
-        Ok(self.push(y, &[weight, left, right], move |dy, sink| {
-            let [weight, left, right] = &owned;
-            if weight.is_tracked() {
-                let own = form.factor(weight.tensor(), left.tensor(), right.tensor())?;
-                sink.give(weight, own.map_or_else(|| dy.copy(), |own| &dy * own)?)?;
-            }
-            read([&dy, weight.tensor(), left.tensor(), right.tensor()], |[dy, w, b, a]| {
-                let dp = form.gradient(dy, w);
-                let dp = View::new(&dp, d_out, d_in);
-                let (b, a) = (View::new(b, d_out, rank).t(), View::new(a, rank, d_in).t());
-                sink.with(left, |db, accumulate| matmul(db, rank, accumulate, dp, a, Precision::F32))?;
-                sink.with(right, |da, accumulate| matmul(da, d_in, accumulate, b, dp, Precision::F32))
-            })?
-        }))
+    pub fn adapted(&mut self, inputs: [&Value; 3], form: &AdapterForm) -> Result<Value> {
+        self.apply(form.clone(), inputs)
     }
+}
+
+impl Op<3> for AdapterForm {
+    type Saved = [Tensor; 3];
+
+    fn forward(&self, [weight, left, right]: [&Tensor; 3]) -> Result<(Tensor, [Tensor; 3])> {
+        let ([d_out, d_in], [rows, rank], [inner, columns]) = (weight.matrix()?, left.matrix()?, right.matrix()?);
+        if (rows, columns, inner) != (d_out, d_in, rank) {
+            let shapes = [left.shape(), right.shape(), weight.shape()];
+            return Err(misfit(format!("an adapter {:?} · {:?} of {:?}", shapes[0], shapes[1], shapes[2])));
+        }
+        let mut y = low_rank(left, right);
+        self.join(&mut y, weight.host());
+        Ok((Tensor::new([d_out, d_in], y), [weight, left, right].map(Tensor::clone)))
+    }
+
+    fn backward(self, [weight, left, right]: [Tensor; 3], dy: Tensor, inputs: &mut Inputs<3>) {
+        let (d_out, d_in, rank) = (left.shape()[0], right.width(), left.width());
+        let dp = self.gradient(dy.host(), weight.host());
+        let dp = View::new(&dp, d_out, d_in);
+        let (b, a) = (View::new(left.host(), d_out, rank).t(), View::new(right.host(), rank, d_in).t());
+        inputs.with(1, |db, accumulate| matmul(db, rank, accumulate, dp, a, Precision::F32));
+        inputs.with(2, |da, accumulate| matmul(da, d_in, accumulate, b, dp, Precision::F32));
+        if inputs.wants(0) {
+            inputs.give(0, self.of_weight(dy, &left, &right));
+        }
+    }
+}
+
+/// B·A.
+fn low_rank(left: &Tensor, right: &Tensor) -> Vec<f32> {
+    let (d_out, rank, d_in) = (left.shape()[0], left.width(), right.width());
+    product(View::new(left.host(), d_out, rank), View::new(right.host(), rank, d_in), Precision::F32)
 }
 
 impl AdapterForm {
     /// Makes the adapted weight of the product.
-    fn meet(&self, product: &mut [f32], weight: &[f32]) {
+    fn join(&self, product: &mut [f32], weight: &[f32]) {
         match self {
             Self::Added { scale, mask } => {
                 multiply(product, *scale);
@@ -76,9 +86,7 @@ impl AdapterForm {
                 add_assign(product, weight);
             }
             Self::Multiplied { offset, scale } => {
-                for p in product.iter_mut() {
-                    *p = offset + scale * *p;
-                }
+                factors(product, *offset, *scale);
                 multiply_assign(product, weight);
             }
         }
@@ -103,12 +111,14 @@ impl AdapterForm {
         dp
     }
 
-    /// What a weight that trains beside its adapter is multiplied by; `None` for one.
-    fn factor(&self, weight: &Tensor, left: &Tensor, right: &Tensor) -> Result<Option<Tensor>> {
-        match self {
-            Self::Added { .. } => Ok(None),
-            Self::Multiplied { .. } => Ok(Some(composed(&weight.ones_like()?, &left.matmul(right)?, self)?)),
+    /// The gradient of a weight that trains beside its adapter.
+    fn of_weight(&self, mut dy: Tensor, left: &Tensor, right: &Tensor) -> Tensor {
+        if let Self::Multiplied { offset, scale } = self {
+            let mut own = low_rank(left, right);
+            factors(&mut own, *offset, *scale);
+            multiply_assign(dy.host_mut(), &own);
         }
+        dy
     }
 }
 
@@ -118,15 +128,9 @@ fn multiply(values: &mut [f32], factor: f32) {
     }
 }
 
-fn composed(weight: &Tensor, product: &Tensor, form: &AdapterForm) -> Result<Tensor> {
-    match form {
-        AdapterForm::Added { scale, mask } => {
-            let mut product = (product * f64::from(*scale))?;
-            if let Some(mask) = mask {
-                product = (product * mask.to_tensor(weight.device())?.to_dtype(DType::F32)?)?;
-            }
-            weight + product
-        }
-        AdapterForm::Multiplied { offset, scale } => weight * product.affine(f64::from(*scale), f64::from(*offset))?,
+/// o + s·P.
+fn factors(product: &mut [f32], offset: f32, scale: f32) {
+    for p in product {
+        *p = offset + scale * *p;
     }
 }

@@ -1,10 +1,98 @@
 //! `y = x·Wᵀ + b (+ residual)`, the weight as in the file: [d_out, d_in].
 
-use candle_core::{DType, Result, Tensor};
 use lopper_kernels::{Precision, View, add_bias, column_sums, copied, matmul, product};
 
-use crate::autograd::storage::read;
-use crate::autograd::tape::{Sink, Tape, Value};
+use crate::autograd::op::{Inputs, Op};
+use crate::autograd::tape::{Tape, Value};
+use crate::error::Result;
+use crate::tensor::{Tensor, misfit};
+
+/// `x·Wᵀ`
+struct Linear(Precision);
+
+/// `x·Wᵀ + residual`
+struct LinearOnto(Precision);
+
+struct Bias;
+
+/// Tokens, d_in and d_out.
+fn sizes(x: &Tensor, weight: &Tensor) -> Result<[usize; 3]> {
+    let ([tokens, d_in], [d_out, weight_in]) = (x.matrix()?, weight.matrix()?);
+    if weight_in != d_in {
+        return Err(misfit(format!("linear: input {:?} does not fit weight {:?}", x.shape(), weight.shape())));
+    }
+    Ok([tokens, d_in, d_out])
+}
+
+impl Op<2> for Linear {
+    type Saved = [Tensor; 2];
+
+    fn forward(&self, [x, weight]: [&Tensor; 2]) -> Result<(Tensor, [Tensor; 2])> {
+        let [tokens, d_in, d_out] = sizes(x, weight)?;
+        let (a, b) = (View::new(x.host(), tokens, d_in), View::new(weight.host(), d_out, d_in).t());
+        Ok((Tensor::new([tokens, d_out], product(a, b, self.0)), [x, weight].map(Tensor::clone)))
+    }
+
+    fn backward(self, saved: [Tensor; 2], dy: Tensor, inputs: &mut Inputs<2>) {
+        backward(&saved, &dy, self.0, inputs);
+    }
+}
+
+impl Op<3> for LinearOnto {
+    type Saved = [Tensor; 2];
+
+    fn forward(&self, [x, weight, residual]: [&Tensor; 3]) -> Result<(Tensor, [Tensor; 2])> {
+        let [tokens, d_in, d_out] = sizes(x, weight)?;
+        if residual.shape() != [tokens, d_out] {
+            return Err(misfit(format!("linear: residual {:?} for [{tokens}, {d_out}]", residual.shape())));
+        }
+        let (a, b) = (View::new(x.host(), tokens, d_in), View::new(weight.host(), d_out, d_in).t());
+        let mut y = copied(residual.host());
+        matmul(&mut y, d_out, true, a, b, self.0);
+        Ok((Tensor::new([tokens, d_out], y), [x, weight].map(Tensor::clone)))
+    }
+
+    fn backward(self, saved: [Tensor; 2], dy: Tensor, inputs: &mut Inputs<3>) {
+        backward(&saved, &dy, self.0, inputs);
+        inputs.give(2, dy);
+    }
+}
+
+/// dW (+)= dyᵀ·x and dx (+)= dy·W.
+fn backward<const N: usize>([x, weight]: &[Tensor; 2], dy: &Tensor, precision: Precision, inputs: &mut Inputs<N>) {
+    let (tokens, d_in, d_out) = (dy.shape()[0], x.width(), dy.width());
+    inputs.with(1, |dw, accumulate| {
+        let (dy, x) = (View::new(dy.host(), tokens, d_out).t(), View::new(x.host(), tokens, d_in));
+        matmul(dw, d_in, accumulate, dy, x, precision);
+    });
+    inputs.with(0, |dx, accumulate| {
+        let (dy, w) = (View::new(dy.host(), tokens, d_out), View::new(weight.host(), d_out, d_in));
+        matmul(dx, d_in, accumulate, dy, w, precision);
+    });
+}
+
+impl Op<2> for Bias {
+    type Saved = ();
+
+    fn forward(&self, [x, bias]: [&Tensor; 2]) -> Result<(Tensor, ())> {
+        if x.width() != bias.len() {
+            return Err(misfit(format!("bias {:?} of {:?}", bias.shape(), x.shape())));
+        }
+        let mut y = x.clone();
+        add_bias(y.host_mut(), bias.host());
+        Ok((y, ()))
+    }
+
+    fn backward(self, (): (), dy: Tensor, inputs: &mut Inputs<2>) {
+        inputs.with(1, |sum, accumulate| {
+            if !accumulate {
+                sum.fill(0.0);
+            }
+            column_sums(dy.host(), sum);
+        });
+        inputs.give(0, dy);
+    }
+}
 
 impl Tape {
     /// x [tokens, d_in], weight [d_out, d_in], bias `[d_out]`, residual [tokens, d_out] → [tokens, d_out].
@@ -18,96 +106,15 @@ impl Tape {
         bias: Option<&Value>,
         residual: Option<&Value>,
     ) -> Result<Value> {
-        let mut y = if self.is_fused(x) {
-            self.linear_fused(x, weight, residual)?
-        } else {
-            self.linear_composed(x, weight, residual)?
+        let y = match residual {
+            Some(residual) => self.apply(LinearOnto(self.precision()), [x, weight, residual])?,
+            None => self.apply(Linear(self.precision()), [x, weight])?,
         };
-        if let Some(bias) = bias {
-            y = self.bias(&y, bias)?;
-        }
-        Ok(y)
+        self.biased(y, bias)
     }
 
-    fn linear_fused(&mut self, x: &Value, weight: &Value, residual: Option<&Value>) -> Result<Value> {
-        let (tokens, d_in) = x.tensor().dims2()?;
-        let (d_out, weight_in) = weight.tensor().dims2()?;
-        if weight_in != d_in {
-            candle_core::bail!("linear: input [{tokens}, {d_in}] does not fit weight [{d_out}, {weight_in}]");
-        }
-        let precision = self.precision();
-        let y = read([x.tensor(), weight.tensor()], |[x, w]| {
-            let (x, w) = (View::new(x, tokens, d_in), View::new(w, d_out, d_in).t());
-            let Some(residual) = residual else { return Ok(product(x, w, precision)) };
-            let mut y = read([residual.tensor()], |[residual]| copied(residual))?;
-            matmul(&mut y, d_out, true, x, w, precision);
-            Ok::<_, candle_core::Error>(y)
-        })??;
-        let y = Tensor::from_vec(y, (tokens, d_out), x.tensor().device())?;
-        let (inputs, owned) = ([Some(x), Some(weight), residual], [x, weight].map(Value::clone));
-        let inputs: Vec<&Value> = inputs.into_iter().flatten().collect();
-        let kept = residual.cloned();
-        Ok(self.push(y, &inputs, move |dy, sink| {
-            let [x, weight] = &owned;
-            linear_backward(x, weight, &dy, precision, sink)?;
-            kept.map_or(Ok(()), |residual| sink.give(&residual, dy))
-        }))
+    /// Adds `bias` `[n]`, if there is one, to every row of `x` [tokens, n].
+    pub(super) fn biased(&mut self, x: Value, bias: Option<&Value>) -> Result<Value> {
+        bias.map_or(Ok(x.clone()), |bias| self.apply(Bias, [&x, bias]))
     }
-
-    fn linear_composed(&mut self, x: &Value, weight: &Value, residual: Option<&Value>) -> Result<Value> {
-        let half = self.precision() == Precision::Bf16;
-        let product = |x: Tensor, w: Tensor| {
-            if half {
-                x.to_dtype(DType::BF16)?.matmul(&w.to_dtype(DType::BF16)?.t()?)?.to_dtype(DType::F32)
-            } else {
-                x.matmul(&w.t()?)
-            }
-        };
-        match residual {
-            Some(residual) => self.candle([x, weight, residual], |[x, w, r]| product(x, w)? + r),
-            None => self.candle([x, weight], |[x, w]| product(x, w)),
-        }
-    }
-
-    /// Adds `bias` `[n]` to every row of `x` [tokens, n].
-    pub(super) fn bias(&mut self, x: &Value, bias: &Value) -> Result<Value> {
-        if !self.is_fused(x) {
-            return self.candle([x, bias], |[x, b]| x.broadcast_add(&b));
-        }
-        let y = read([x.tensor(), bias.tensor()], |[x, b]| {
-            let mut y = copied(x);
-            add_bias(&mut y, b);
-            y
-        })?;
-        let y = Tensor::from_vec(y, x.tensor().shape(), x.tensor().device())?;
-        let owned = [x, bias].map(Value::clone);
-        Ok(self.push(y, &[x, bias], move |dy, sink| {
-            let [x, bias] = &owned;
-            read([&dy], |[dy]| {
-                sink.with(bias, |sum, accumulate| {
-                    if !accumulate {
-                        sum.fill(0.0);
-                    }
-                    column_sums(dy, sum);
-                })
-            })??;
-            sink.give(x, dy)
-        }))
-    }
-}
-
-/// dW (+)= dyᵀ·x and dx (+)= dy·W.
-fn linear_backward(x: &Value, weight: &Value, dy: &Tensor, precision: Precision, sink: &mut Sink) -> Result<()> {
-    let (tokens, d_in) = x.tensor().dims2()?;
-    let d_out = weight.tensor().dim(0)?;
-    read([dy, x.tensor()], |[dy, x]| {
-        sink.with(weight, |dw, accumulate| {
-            matmul(dw, d_in, accumulate, View::new(dy, tokens, d_out).t(), View::new(x, tokens, d_in), precision);
-        })
-    })??;
-    read([dy, weight.tensor()], |[dy, w]| {
-        sink.with(x, |dx, accumulate| {
-            matmul(dx, d_in, accumulate, View::new(dy, tokens, d_out), View::new(w, d_out, d_in), precision);
-        })
-    })?
 }

@@ -1,28 +1,89 @@
-//! Losses: mean squared error, cross-entropy, and any whose gradient is known with its value.
+//! Losses: squared error, cross-entropy, and any whose gradient is known with its value.
 
-use candle_core::{D, Result, Tensor};
-use lopper_kernels::{copied, cross_entropy, cross_entropy_backward, squared_error, squared_error_backward};
+use lopper_kernels::{cross_entropy, cross_entropy_backward, squared_error, squared_error_backward};
 
-use crate::autograd::storage::read;
+use crate::autograd::op::{Inputs, Op};
 use crate::autograd::tape::{Tape, Value};
+use crate::error::Result;
+use crate::tensor::{Tensor, misfit};
+
+/// A loss that was found with its gradient.
+struct Differentiated {
+    loss: f32,
+    gradient: Tensor,
+}
+
+impl Op<1> for Differentiated {
+    type Saved = ();
+
+    fn forward(&self, [y]: [&Tensor; 1]) -> Result<(Tensor, ())> {
+        if y.shape() != self.gradient.shape() {
+            return Err(misfit(format!("a gradient {:?} of {:?}", self.gradient.shape(), y.shape())));
+        }
+        Ok((Tensor::scalar(self.loss), ()))
+    }
+
+    fn backward(self, (): (), upstream: Tensor, inputs: &mut Inputs<1>) {
+        let (upstream, mut gradient) = (upstream.host()[0], self.gradient);
+        if (upstream - 1.0).abs() >= f32::EPSILON {
+            gradient.host_mut().iter_mut().for_each(|g| *g *= upstream);
+        }
+        inputs.give(0, gradient);
+    }
+}
+
+struct SquaredError {
+    target: Tensor,
+    scale: f32,
+}
+
+impl Op<1> for SquaredError {
+    type Saved = Tensor;
+
+    fn forward(&self, [y]: [&Tensor; 1]) -> Result<(Tensor, Tensor)> {
+        if y.shape() != self.target.shape() {
+            return Err(misfit(format!("a loss of {:?} against {:?}", y.shape(), self.target.shape())));
+        }
+        let loss = squared_error(y.host(), self.target.host()) as f32 * self.scale;
+        Ok((Tensor::scalar(loss), y.clone()))
+    }
+
+    fn backward(self, y: Tensor, upstream: Tensor, inputs: &mut Inputs<1>) {
+        let scale = 2.0 * self.scale * upstream.host()[0];
+        inputs.with(0, |dy, accumulate| squared_error_backward(y.host(), self.target.host(), scale, dy, accumulate));
+    }
+}
+
+struct CrossEntropy(Vec<u32>);
+
+impl Op<1> for CrossEntropy {
+    type Saved = Tensor;
+
+    fn forward(&self, [logits]: [&Tensor; 1]) -> Result<(Tensor, Tensor)> {
+        let [rows, classes] = logits.matrix()?;
+        if self.0.len() != rows || self.0.iter().any(|&target| target as usize >= classes) {
+            return Err(misfit(format!("{} targets for logits {:?}", self.0.len(), logits.shape())));
+        }
+        let mut nll = vec![0.0; rows];
+        cross_entropy(logits.host(), classes, &self.0, &mut nll);
+        let loss = nll.iter().map(|&x| f64::from(x)).sum::<f64>() / rows as f64;
+        Ok((Tensor::scalar(loss as f32), logits.clone()))
+    }
+
+    fn backward(self, mut logits: Tensor, upstream: Tensor, inputs: &mut Inputs<1>) {
+        let (classes, mean) = (logits.width(), 1.0 / self.0.len() as f32);
+        cross_entropy_backward(logits.host_mut(), classes, &self.0, mean * upstream.host()[0]);
+        inputs.give(0, logits);
+    }
+}
 
 impl Tape {
-    /// A scalar whose gradients in `inputs` were computed with it: a loss that goes over its input piece by piece.
+    /// A scalar whose gradient in y was computed with it: a loss that goes over its input piece by piece.
     ///
     /// # Errors
-    /// If memory is short.
-    pub fn differentiated(&mut self, loss: f32, inputs: Vec<(Value, Tensor)>) -> Result<Value> {
-        let Some((first, _)) = inputs.first() else { candle_core::bail!("a loss of nothing") };
-        let loss = Tensor::new(loss, first.tensor().device())?;
-        let values: Vec<Value> = inputs.iter().map(|(value, _)| value.clone()).collect();
-        Ok(self.push(loss, &values.iter().collect::<Vec<_>>(), move |upstream, sink| {
-            let upstream = f64::from(upstream.to_scalar::<f32>()?);
-            for (value, gradient) in inputs {
-                let scaled = if (upstream - 1.0).abs() < f64::EPSILON { gradient } else { (gradient * upstream)? };
-                sink.give(&value, scaled)?;
-            }
-            Ok(())
-        }))
+    /// If the gradient has not the shape of y.
+    pub fn differentiated(&mut self, y: &Value, loss: f32, gradient: Tensor) -> Result<Value> {
+        self.apply(Differentiated { loss, gradient }, [y])
     }
 
     /// `scale · Σ (y − target)²`, a scalar; y and target of one shape. With `scale = 1 / n` the mean squared error.
@@ -30,17 +91,7 @@ impl Tape {
     /// # Errors
     /// If shapes do not fit.
     pub fn squared_error(&mut self, y: &Value, target: &Tensor, scale: f32) -> Result<Value> {
-        if !self.is_fused(y) {
-            return self.candle([y], |[y]| (y - target)?.sqr()?.sum_all()? * f64::from(scale));
-        }
-        let loss = read([y.tensor(), target], |[y, target]| squared_error(y, target) as f32 * scale)?;
-        let (owned, target) = (y.clone(), target.clone());
-        Ok(self.push(Tensor::new(loss, y.tensor().device())?, &[y], move |upstream, sink| {
-            let scale = 2.0 * scale * upstream.to_scalar::<f32>()?;
-            read([owned.tensor(), &target], |[y, target]| {
-                sink.with(&owned, |dy, accumulate| squared_error_backward(y, target, scale, dy, accumulate))
-            })?
-        }))
+        self.apply(SquaredError { target: target.clone(), scale }, [y])
     }
 
     /// Mean over rows of `−log softmax(logits)[target]`, a scalar; logits [tokens, vocabulary], one target per row.
@@ -48,25 +99,6 @@ impl Tape {
     /// # Errors
     /// If shapes do not fit.
     pub fn cross_entropy(&mut self, logits: &Value, targets: &[u32]) -> Result<Value> {
-        let (rows, classes) = logits.tensor().dims2()?;
-        let mean = 1.0 / rows as f32;
-        if !self.is_fused(logits) {
-            let index = Tensor::new(targets, logits.tensor().device())?.unsqueeze(1)?;
-            return self.candle([logits], |[logits]| {
-                let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;
-                let normaliser = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
-                (normaliser - shifted.gather(&index, 1)?)?.mean_all()
-            });
-        }
-        let mut nll = vec![0.0; rows];
-        read([logits.tensor()], |[logits]| cross_entropy(logits, classes, targets, &mut nll))?;
-        let loss = nll.iter().map(|&x| f64::from(x)).sum::<f64>() / rows as f64;
-        let (owned, targets) = (logits.clone(), targets.to_vec());
-        Ok(self.push(Tensor::new(loss as f32, logits.tensor().device())?, &[logits], move |upstream, sink| {
-            let scale = mean * upstream.to_scalar::<f32>()?;
-            let mut gradient = read([owned.tensor()], |[logits]| copied(logits))?;
-            cross_entropy_backward(&mut gradient, classes, &targets, scale);
-            sink.give(&owned, Tensor::from_vec(gradient, (rows, classes), owned.tensor().device())?)
-        }))
+        self.apply(CrossEntropy(targets.to_vec()), [logits])
     }
 }

@@ -1,16 +1,19 @@
-//! The differentiable ops. Each file holds one: the fused way on the CPU, and the same in candle's ops for every other device.
+//! The differentiable ops, one in each file.
 
+mod activation;
 mod adapter;
+mod add;
 mod attention;
+mod columns;
 mod distillation;
-mod embedding;
-mod gated_silu;
+mod layer_norm;
 mod linear;
 mod loss;
 mod normed_linear;
 mod rms_norm;
 mod rotary;
 mod row_loss;
+mod select_rows;
 
 pub use adapter::AdapterForm;
 pub use attention::AttentionLayout;

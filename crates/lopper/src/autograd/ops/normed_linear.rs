@@ -3,11 +3,12 @@
 //! A window's input is a constant, so its norm passes nothing back but the gradient of γ, and that needs no product with dy:
 //! dγ_j = Σ_t (Σ_o dy_to·W_oj)·x̂_tj = Σ_o W_oj·dW_oj / γ_j, because dW_oj = Σ_t dy_to·x̂_tj·γ_j is computed anyway.
 
-use candle_core::{Result, Tensor};
-use lopper_kernels::{Precision, View, add_assign, column_products, matmul};
+use lopper_kernels::{Precision, View, add_assign, column_products, matmul, product};
 
-use crate::autograd::storage::read;
-use crate::autograd::tape::{Sink, Tape, Value};
+use crate::autograd::op::{Inputs, Op};
+use crate::autograd::tape::{Tape, Value};
+use crate::error::Result;
+use crate::tensor::{Tensor, misfit};
 
 /// The output of a norm, read by linear layers.
 #[derive(Clone, Debug)]
@@ -23,6 +24,25 @@ impl Normed {
     pub fn tensor(&self) -> &Tensor {
         self.value.tensor()
     }
+
+    /// The value, for whatever else than a linear layer reads it; `None` where its gradient goes by the linear layers.
+    pub fn value(&self) -> Option<&Value> {
+        self.weight.is_none().then_some(&self.value)
+    }
+
+    /// The same, to keep.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn into_value(self) -> Result<Value> {
+        if self.weight.is_none() { Ok(self.value) } else { Err(misfit("only linear layers can read this norm".into())) }
+    }
+}
+
+impl From<Value> for Normed {
+    fn from(value: Value) -> Self {
+        Self { value, weight: None }
+    }
 }
 
 impl Tape {
@@ -31,12 +51,12 @@ impl Tape {
     /// # Errors
     /// If shapes do not fit.
     pub fn norm(&mut self, x: &Value, weight: &Value, epsilon: f32) -> Result<Normed> {
-        let cheap = self.is_fused(x) && weight.is_tracked() && !x.is_tracked() && nowhere_zero(weight.tensor())?;
+        let cheap = weight.is_tracked() && !x.is_tracked() && !weight.tensor().host().contains(&0.0);
         if cheap {
             let value = self.rms_norm(x, &weight.tensor().into(), epsilon)?;
             return Ok(Normed { value, weight: Some(weight.clone()) });
         }
-        Ok(Normed { value: self.rms_norm(x, weight, epsilon)?, weight: None })
+        Ok(self.rms_norm(x, weight, epsilon)?.into())
     }
 
     /// [`Tape::linear`] of a normed input.
@@ -45,58 +65,54 @@ impl Tape {
     /// If shapes do not fit.
     pub fn normed_linear(&mut self, x: &Normed, weight: &Value, bias: Option<&Value>) -> Result<Value> {
         let Some(gamma) = &x.weight else { return self.linear(&x.value, weight, bias, None) };
-        let precision = self.precision();
-        let y = Self::inference(precision).linear(&x.value, &weight.tensor().into(), None, None)?;
-        let (input, owned) = (x.value.clone(), [gamma, weight].map(Value::clone));
-        let y = self.push(y.tensor().clone(), &[gamma, weight], move |dy, sink| {
-            let [gamma, weight] = &owned;
-            backward(input.tensor(), gamma, weight, &dy, precision, sink)
-        });
-        match bias {
-            Some(bias) => self.bias(&y, bias),
-            None => Ok(y),
-        }
+        let op = NormedLinear { x: x.tensor().clone(), precision: self.precision() };
+        let y = self.apply(op, [gamma, weight])?;
+        self.biased(y, bias)
     }
 }
 
-/// dW (+)= dyᵀ·(x̂ ⊙ γ) and dγ (+)= Σ_o W ⊙ dW / γ.
-fn backward(
-    x: &Tensor,
-    gamma: &Value,
-    weight: &Value,
-    dy: &Tensor,
+/// Of an input that is a constant, as a function of γ and W.
+struct NormedLinear {
+    /// x̂ ⊙ γ
+    x: Tensor,
     precision: Precision,
-    sink: &mut Sink,
-) -> Result<()> {
-    let ((tokens, d_in), d_out) = (x.dims2()?, weight.tensor().dim(0)?);
-    let mut shares = vec![0.0; d_in];
-    read([x, dy, weight.tensor()], |[x, dy, w]| {
-        let mut product = |dw: &mut [f32]| {
-            matmul(dw, d_in, false, View::new(dy, tokens, d_out).t(), View::new(x, tokens, d_in), precision);
-            column_products(w, dw, &mut shares);
-        };
-        if !weight.is_tracked() {
-            product(&mut vec![0.0; d_out * d_in]);
-            return Ok(());
-        }
-        sink.with(weight, |dw, accumulate| {
-            if accumulate {
-                let mut own = vec![0.0; d_out * d_in];
-                product(&mut own);
-                add_assign(dw, &own);
-            } else {
-                product(dw);
-            }
-        })
-    })??;
-    let gradient = read([gamma.tensor()], |[gamma]| {
-        shares.iter_mut().zip(gamma).for_each(|(share, gamma)| *share /= gamma);
-        shares
-    })?;
-    let gradient = Tensor::from_vec(gradient, gamma.tensor().shape(), gamma.tensor().device())?;
-    sink.give(gamma, gradient)
 }
 
-fn nowhere_zero(weight: &Tensor) -> Result<bool> {
-    read([weight], |[weight]| weight.iter().all(|&gamma| gamma != 0.0))
+impl Op<2> for NormedLinear {
+    type Saved = [Tensor; 2];
+
+    fn forward(&self, [gamma, weight]: [&Tensor; 2]) -> Result<(Tensor, [Tensor; 2])> {
+        let ([tokens, d_in], [d_out, weight_in]) = (self.x.matrix()?, weight.matrix()?);
+        if weight_in != d_in {
+            return Err(misfit(format!("linear: input {:?} does not fit weight {:?}", self.x.shape(), weight.shape())));
+        }
+        let (x, w) = (View::new(self.x.host(), tokens, d_in), View::new(weight.host(), d_out, d_in).t());
+        Ok((Tensor::new([tokens, d_out], product(x, w, self.precision)), [gamma, weight].map(Tensor::clone)))
+    }
+
+    /// dW (+)= dyᵀ·(x̂ ⊙ γ) and dγ (+)= Σ_o W ⊙ dW / γ.
+    fn backward(self, [gamma, weight]: [Tensor; 2], dy: Tensor, inputs: &mut Inputs<2>) {
+        let (tokens, d_in, d_out) = (dy.shape()[0], weight.width(), dy.width());
+        let mut shares = vec![0.0; d_in];
+        let mut product = |dw: &mut [f32]| {
+            let (dy, x) = (View::new(dy.host(), tokens, d_out).t(), View::new(self.x.host(), tokens, d_in));
+            matmul(dw, d_in, false, dy, x, self.precision);
+            column_products(weight.host(), dw, &mut shares);
+        };
+        if inputs.wants(1) {
+            inputs.with(1, |dw, accumulate| {
+                if accumulate {
+                    let mut own = vec![0.0; d_out * d_in];
+                    product(&mut own);
+                    add_assign(dw, &own);
+                } else {
+                    product(dw);
+                }
+            });
+        } else {
+            product(&mut vec![0.0; d_out * d_in]);
+        }
+        shares.iter_mut().zip(gamma.host()).for_each(|(share, gamma)| *share /= gamma);
+        inputs.give(0, Tensor::new([d_in], shares));
+    }
 }

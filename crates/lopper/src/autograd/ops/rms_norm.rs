@@ -1,39 +1,48 @@
 //! `y = x / √(mean(x²) + ε) · w` (Zhang & Sennrich 2019, arXiv 1910.07467, eq. 4).
 
-use candle_core::{D, Result};
 use lopper_kernels::{rms_norm, rms_norm_backward};
 
-use crate::autograd::storage::{fill, read};
+use crate::autograd::op::{Inputs, Op};
 use crate::autograd::tape::{Tape, Value};
+use crate::error::Result;
+use crate::tensor::{Tensor, misfit};
+
+struct RmsNorm {
+    epsilon: f32,
+}
+
+impl Op<2> for RmsNorm {
+    /// Input, weight, and the inverse root mean square of each row.
+    type Saved = (Tensor, Tensor, Vec<f32>);
+
+    fn forward(&self, [x, weight]: [&Tensor; 2]) -> Result<(Tensor, Self::Saved)> {
+        let n = weight.len();
+        if n == 0 || !x.len().is_multiple_of(n) {
+            return Err(misfit(format!("a norm of {n} in {:?}", x.shape())));
+        }
+        let mut inverse = vec![0.0; x.len() / n];
+        let y = Tensor::filled(x.shape(), |y| rms_norm(x.host(), weight.host(), self.epsilon, y, &mut inverse));
+        Ok((y, (x.clone(), weight.clone(), inverse)))
+    }
+
+    fn backward(self, (x, weight, inverse): Self::Saved, dy: Tensor, inputs: &mut Inputs<2>) {
+        let (dy, x, w) = (dy.host(), x.host(), weight.host());
+        inputs.with(0, |dx, accumulate| rms_norm_backward(dy, x, w, &inverse, Some(dx), accumulate, None));
+        inputs.with(1, |dw, accumulate| {
+            if !accumulate {
+                dw.fill(0.0);
+            }
+            rms_norm_backward(dy, x, w, &inverse, None, false, Some(dw));
+        });
+    }
+}
 
 impl Tape {
-    /// x [tokens, d], weight `[d]` → [tokens, d].
+    /// x […, n], weight `[n]` → the shape of x; every n entries are a row: a token, or a head of a token.
     ///
     /// # Errors
     /// If shapes do not fit.
     pub fn rms_norm(&mut self, x: &Value, weight: &Value, epsilon: f32) -> Result<Value> {
-        if !self.is_fused(x) {
-            return self.candle([x, weight], |[x, w]| {
-                let scale = (x.sqr()?.mean_keepdim(D::Minus1)? + f64::from(epsilon))?.sqrt()?;
-                x.broadcast_div(&scale)?.broadcast_mul(&w)
-            });
-        }
-        let mut inverse = vec![0.0; x.tensor().dim(0)?];
-        let y = read([x.tensor(), weight.tensor()], |[a, w]| {
-            fill(x.tensor().shape(), |y| rms_norm(a, w, epsilon, y, &mut inverse))
-        })??;
-        let owned = [x, weight].map(Value::clone);
-        Ok(self.push(y, &[x, weight], move |dy, sink| {
-            let [x, weight] = &owned;
-            read([&dy, x.tensor(), weight.tensor()], |[dy, a, w]| {
-                sink.with(x, |dx, accumulate| rms_norm_backward(dy, a, w, &inverse, Some(dx), accumulate, None))?;
-                sink.with(weight, |dw, accumulate| {
-                    if !accumulate {
-                        dw.fill(0.0);
-                    }
-                    rms_norm_backward(dy, a, w, &inverse, None, false, Some(dw));
-                })
-            })?
-        }))
+        self.apply(RmsNorm { epsilon }, [x, weight])
     }
 }

@@ -1,17 +1,51 @@
 //! Losses that weigh every token alike, however large its activations: the squared error over the mean square of the target,
 //! and the cosine distance `1 − ⟨y, t⟩ / (‖y‖·‖t‖)`.
 
-use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
 
-use crate::autograd::storage::{fill, read};
+use crate::autograd::op::{Inputs, Op};
 use crate::autograd::tape::{Tape, Value};
+use crate::error::Result;
+use crate::tensor::{Tensor, misfit};
 
 /// Keeps the norm of a row of zeros from dividing by zero.
 const SMALLEST: f64 = 1e-12;
 
-/// A loss of one row: its value, and `(α, β)` of its gradient `α·y + β·t`.
-type RowLoss = fn(&[f32], &[f32]) -> (f64, [f64; 2]);
+/// The loss of one row: its value, and `(α, β)` of its gradient `α·y + β·t`.
+type OfRow = fn(&[f32], &[f32]) -> (f64, [f64; 2]);
+
+struct RowLoss {
+    target: Tensor,
+    scale: f32,
+    of_row: OfRow,
+}
+
+impl Op<1> for RowLoss {
+    /// y, and the factors of each row's gradient.
+    type Saved = (Tensor, Vec<[f64; 2]>);
+
+    fn forward(&self, [y]: [&Tensor; 1]) -> Result<(Tensor, Self::Saved)> {
+        if self.target.shape() != y.shape() {
+            return Err(misfit(format!("a loss of {:?} against {:?}", y.shape(), self.target.shape())));
+        }
+        let pairs = y.host().par_chunks(y.width()).zip(self.target.host().par_chunks(y.width()));
+        let (values, factors): (Vec<f64>, Vec<[f64; 2]>) = pairs.map(|(y, target)| (self.of_row)(y, target)).unzip();
+        let sum = values.iter().sum::<f64>() * f64::from(self.scale);
+        Ok((Tensor::scalar(sum as f32), (y.clone(), factors)))
+    }
+
+    fn backward(self, (y, factors): Self::Saved, upstream: Tensor, inputs: &mut Inputs<1>) {
+        let (width, scale) = (y.width(), f64::from(self.scale) * f64::from(upstream.host()[0]));
+        let gradient = Tensor::filled(y.shape(), |gradient| {
+            let given = y.host().par_chunks(width).zip(self.target.host().par_chunks(width)).zip(&factors);
+            gradient.par_chunks_mut(width).zip(given).for_each(|(gradient, ((y, target), factors))| {
+                let [a, b] = factors.map(|factor| (scale * factor) as f32);
+                gradient.iter_mut().zip(y).zip(target).for_each(|((g, y), t)| *g = a * y + b * t);
+            });
+        });
+        inputs.give(0, gradient);
+    }
+}
 
 impl Tape {
     /// `scale · Σ_t ‖y_t − target_t‖² / mean(target_t²)`, a scalar; y and target [tokens, d].
@@ -19,11 +53,7 @@ impl Tape {
     /// # Errors
     /// If shapes do not fit.
     pub fn normalized_squared_error(&mut self, y: &Value, target: &Tensor, scale: f32) -> Result<Value> {
-        if self.is_fused(y) {
-            return self.row_loss(y, target, scale, normalized);
-        }
-        let power = (target.sqr()?.mean_keepdim(D::Minus1)? + SMALLEST)?;
-        self.candle([y], |[y]| (y - target)?.sqr()?.broadcast_div(&power)?.sum_all()? * f64::from(scale))
+        self.apply(RowLoss { target: target.clone(), scale, of_row: normalized }, [y])
     }
 
     /// `scale · Σ_t (1 − cos(y_t, target_t))`, a scalar; y and target [tokens, d].
@@ -31,40 +61,7 @@ impl Tape {
     /// # Errors
     /// If shapes do not fit.
     pub fn cosine_distance(&mut self, y: &Value, target: &Tensor, scale: f32) -> Result<Value> {
-        if self.is_fused(y) {
-            return self.row_loss(y, target, scale, cosine);
-        }
-        let norm = |x: &Tensor| (x.sqr()?.sum(D::Minus1)? + SMALLEST)?.sqrt();
-        let of_target = norm(target)?;
-        self.candle([y], |[y]| {
-            let cosine = ((&y * target)?.sum(D::Minus1)? / (norm(&y)? * &of_target)?)?;
-            cosine.affine(-1.0, 1.0)?.sum_all()? * f64::from(scale)
-        })
-    }
-
-    fn row_loss(&mut self, y: &Value, target: &Tensor, scale: f32, loss: RowLoss) -> Result<Value> {
-        let width = y.tensor().dim(D::Minus1)?;
-        if target.shape() != y.tensor().shape() {
-            candle_core::bail!("a loss of {:?} against {:?}", y.tensor().dims(), target.dims());
-        }
-        let rows: Vec<(f64, [f64; 2])> = read([y.tensor(), target], |[y, target]| {
-            y.par_chunks(width).zip(target.par_chunks(width)).map(|(y, target)| loss(y, target)).collect()
-        })?;
-        let sum = rows.iter().map(|(value, _)| value).sum::<f64>() * f64::from(scale);
-        let (owned, target) = (y.clone(), target.clone());
-        Ok(self.push(Tensor::new(sum as f32, y.tensor().device())?, &[y], move |upstream, sink| {
-            let scale = f64::from(scale) * f64::from(upstream.to_scalar::<f32>()?);
-            let gradient = read([owned.tensor(), &target], |[y, target]| {
-                fill(owned.tensor().shape(), |gradient| {
-                    let given = y.par_chunks(width).zip(target.par_chunks(width)).zip(&rows);
-                    gradient.par_chunks_mut(width).zip(given).for_each(|(gradient, ((y, target), (_, factors)))| {
-                        let [a, b] = factors.map(|factor| (scale * factor) as f32);
-                        gradient.iter_mut().zip(y).zip(target).for_each(|((g, y), t)| *g = a * y + b * t);
-                    });
-                })
-            })??;
-            sink.give(&owned, gradient)
-        }))
+        self.apply(RowLoss { target: target.clone(), scale, of_row: cosine }, [y])
     }
 }
 

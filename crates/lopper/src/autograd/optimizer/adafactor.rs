@@ -3,11 +3,11 @@
 //!
 //! Means are over what the mask keeps, so that pruned entries do not make those of their row look larger.
 
-use candle_core::{Result, Var};
 use rayon::prelude::*;
 
-use super::{Rule, Update, kept_squares, on_slices};
+use super::{Rule, Update, kept_squares};
 use crate::sparsity::Mask;
+use crate::tensor::Tensor;
 
 /// Keeps a row without gradient from dividing by zero.
 const SMALLEST: f64 = 1e-30;
@@ -23,12 +23,12 @@ pub(super) struct Factors {
 }
 
 impl Factors {
-    pub(super) fn new(variable: &Var, mask: Option<&Mask>) -> Self {
-        let (rows, columns) = variable.dims2().unwrap_or((variable.elem_count(), 1));
+    pub(super) fn new(tensor: &Tensor, mask: Option<&Mask>) -> Self {
+        let [rows, columns] = tensor.matrix().unwrap_or([tensor.len(), 1]);
         let kept = |row: usize, column: usize| mask.is_none_or(|mask| mask.as_slice()[row * columns + column] != 0);
         let of_row = |row| (0.0, (0..columns).filter(|&column| kept(row, column)).count());
         let of_column = |column| (0.0, (0..rows).filter(|&row| kept(row, column)).count());
-        let across = if variable.dims().len() == 2 { (0..columns).map(of_column).collect() } else { Vec::new() };
+        let across = if tensor.shape().len() == 2 { (0..columns).map(of_column).collect() } else { Vec::new() };
         Self { columns, rows: (0..rows).map(of_row).collect(), across }
     }
 
@@ -69,22 +69,19 @@ fn lerp((mean, kept): &mut (f64, usize), sum: f64, share: f64) {
 }
 
 impl Rule for Factors {
-    fn update(&mut self, update: &Update) -> Result<()> {
-        let mask = update.mask.map(Mask::as_slice);
-        on_slices(update, |weight, gradient| {
-            let mut step = gradient.to_vec();
-            if let Some(mask) = mask {
-                lopper_kernels::apply_mask(&mut step, mask);
-            }
-            self.see(&step, f64::from(update.step).powf(DECAY));
-            self.precondition(&mut step);
-            let (squares, count) = kept_squares(&step, mask);
-            let size = (squares / count.max(1) as f64).sqrt().max(1.0);
-            let (rate, keep) = ((f64::from(update.rate) / size) as f32, 1.0 - update.rate * update.weight_decay);
-            weight.par_chunks_mut(self.columns).zip(step.par_chunks(self.columns)).for_each(|(weight, step)| {
-                // a pruned weight is zero and its step too
-                weight.iter_mut().zip(step).for_each(|(w, s)| *w = *w * keep - rate * s);
-            });
-        })
+    fn update(&mut self, Update { weight, gradient, mask, rate, weight_decay, step: number }: Update) {
+        let mut step = gradient.to_vec();
+        if let Some(mask) = mask {
+            lopper_kernels::apply_mask(&mut step, mask);
+        }
+        self.see(&step, f64::from(number).powf(DECAY));
+        self.precondition(&mut step);
+        let (squares, count) = kept_squares(&step, mask);
+        let size = (squares / count.max(1) as f64).sqrt().max(1.0);
+        let (reach, keep) = ((f64::from(rate) / size) as f32, 1.0 - rate * weight_decay);
+        weight.par_chunks_mut(self.columns).zip(step.par_chunks(self.columns)).for_each(|(weight, step)| {
+            // a pruned weight is zero and its step too
+            weight.iter_mut().zip(step).for_each(|(w, s)| *w = *w * keep - reach * s);
+        });
     }
 }

@@ -5,12 +5,12 @@ mod adamw;
 mod momentum;
 mod schedule;
 
-use candle_core::{Device, Result, Tensor, Var};
 use rayon::prelude::*;
 
 use crate::autograd::Gradients;
-use crate::autograd::storage::{read, write};
+use crate::error::Result;
 use crate::sparsity::Mask;
+use crate::tensor::{Tensor, misfit};
 
 pub use schedule::{Decay, RateSchedule};
 
@@ -31,7 +31,7 @@ pub enum OptimizerKind {
 
 /// A tensor that trains.
 struct Trained {
-    variable: Var,
+    tensor: Tensor,
     mask: Option<Mask>,
     /// Factor of the learning rate.
     scale: f32,
@@ -40,9 +40,10 @@ struct Trained {
 
 /// What a step is made of.
 struct Update<'a> {
-    variable: &'a Var,
-    gradient: &'a Tensor,
-    mask: Option<&'a Mask>,
+    weight: &'a mut [f32],
+    gradient: &'a [f32],
+    /// 1 where a weight moves.
+    mask: Option<&'a [u8]>,
     /// Learning rate of this tensor.
     rate: f32,
     weight_decay: f32,
@@ -52,10 +53,10 @@ struct Update<'a> {
 
 /// The state of one tensor, and how it moves.
 trait Rule {
-    fn update(&mut self, update: &Update) -> Result<()>;
+    fn update(&mut self, update: Update);
 }
 
-/// A set of tensors and how they move.
+/// A set of tensors and how they move. Each has a key, its number in the order in which they were added.
 pub struct Optimizer {
     kind: OptimizerKind,
     trained: Vec<Trained>,
@@ -69,18 +70,15 @@ impl Optimizer {
         Self { kind, trained: Vec::new(), weight_decay, step: 0 }
     }
 
-    /// Adds a tensor. Where `mask` is false it stays as it is. Its learning rate is multiplied by `scale`.
-    ///
-    /// # Errors
-    /// If the moments cannot be allocated.
-    pub fn add(&mut self, variable: &Var, mask: Option<Mask>, scale: f32) -> Result<()> {
+    /// Adds a tensor and returns its key. Where `mask` is false it stays as it is. Its learning rate is multiplied by `scale`.
+    pub fn add(&mut self, tensor: Tensor, mask: Option<Mask>, scale: f32) -> usize {
         let rule: Box<dyn Rule> = match self.kind {
-            OptimizerKind::AdamW => Box::new(adamw::Moments::new(variable)?),
-            OptimizerKind::Sgd => Box::new(momentum::Velocity::new(variable)),
-            OptimizerKind::Adafactor => Box::new(adafactor::Factors::new(variable, mask.as_ref())),
+            OptimizerKind::AdamW => Box::new(adamw::Moments::new(&tensor)),
+            OptimizerKind::Sgd => Box::new(momentum::Velocity::new(&tensor)),
+            OptimizerKind::Adafactor => Box::new(adafactor::Factors::new(&tensor, mask.as_ref())),
         };
-        self.trained.push(Trained { variable: variable.clone(), mask, scale, rule });
-        Ok(())
+        self.trained.push(Trained { tensor, mask, scale, rule });
+        self.trained.len() - 1
     }
 
     /// Whether nothing trains.
@@ -88,14 +86,24 @@ impl Optimizer {
         self.trained.is_empty()
     }
 
-    /// The tensors that train.
-    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
-        self.trained.iter().map(|trained| trained.variable.as_tensor())
+    /// How many tensors train.
+    pub fn len(&self) -> usize {
+        self.trained.len()
     }
 
-    /// The tensors that train, to be set.
-    pub fn variables(&self) -> impl Iterator<Item = &Var> {
-        self.trained.iter().map(|trained| &trained.variable)
+    /// The tensor with this key, as it is now.
+    pub fn tensor(&self, key: usize) -> &Tensor {
+        &self.trained[key].tensor
+    }
+
+    /// The tensors that train, in the order of their keys.
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.trained.iter().map(|trained| &trained.tensor)
+    }
+
+    /// The same, to be set.
+    pub fn tensors_mut(&mut self) -> impl Iterator<Item = &mut Tensor> {
+        self.trained.iter_mut().map(|trained| &mut trained.tensor)
     }
 
     /// Moves every tensor one step against its gradient; a tensor without gradient stays.
@@ -104,26 +112,26 @@ impl Optimizer {
     /// If a gradient's shape is not its tensor's.
     pub fn step(&mut self, gradients: &Gradients, learning_rate: f32) -> Result<()> {
         self.step += 1;
-        for Trained { variable, mask, scale, rule } in &mut self.trained {
-            let Some(gradient) = gradients.of(variable.as_tensor()) else { continue };
-            let (rate, mask) = (learning_rate * *scale, mask.as_ref());
-            rule.update(&Update { variable, gradient, mask, rate, weight_decay: self.weight_decay, step: self.step })?;
+        let (weight_decay, step) = (self.weight_decay, self.step);
+        for (key, Trained { tensor, mask, scale, rule }) in self.trained.iter_mut().enumerate() {
+            let Some(gradient) = gradients.of(key) else { continue };
+            if gradient.shape() != tensor.shape() {
+                return Err(misfit(format!("a gradient {:?} of {:?}", gradient.shape(), tensor.shape())));
+            }
+            let (rate, mask) = (learning_rate * *scale, mask.as_ref().map(Mask::as_slice));
+            let (weight, gradient) = (tensor.host_mut(), gradient.host());
+            rule.update(Update { weight, gradient, mask, rate, weight_decay, step });
         }
         Ok(())
     }
 
     /// ℓ₂ norm of all gradients together, those of pruned weights left out.
-    ///
-    /// # Errors
-    /// If memory is short.
-    pub fn gradient_norm(&self, gradients: &Gradients) -> Result<f64> {
-        let mut sum = 0.0;
-        for Trained { variable, mask, .. } in &self.trained {
-            let Some(gradient) = gradients.of(variable.as_tensor()) else { continue };
-            let gradient = gradient.to_device(&Device::Cpu)?;
-            sum += read([&gradient], |[gradient]| kept_squares(gradient, mask.as_ref().map(Mask::as_slice)).0)?;
-        }
-        Ok(sum.sqrt())
+    pub fn gradient_norm(&self, gradients: &Gradients) -> f64 {
+        let squares = self.trained.iter().enumerate().filter_map(|(key, trained)| {
+            let mask = trained.mask.as_ref().map(Mask::as_slice);
+            Some(kept_squares(gradients.of(key)?.host(), mask).0)
+        });
+        squares.sum::<f64>().sqrt()
     }
 }
 
@@ -144,16 +152,4 @@ fn kept_squares(values: &[f32], mask: Option<&[u8]>) -> (f64, usize) {
     let sums: Vec<(f64, usize)> =
         values.par_chunks(CHUNK).zip(mask.par_chunks(CHUNK)).map(|(values, mask)| kept(values, mask)).collect();
     sums.iter().fold((0.0, 0), |(sum, count), (s, c)| (sum + s, count + c))
-}
-
-/// Lends weight and gradient to `f` as slices; from another device as copies that are sent back.
-fn on_slices(update: &Update, f: impl FnOnce(&mut [f32], &[f32])) -> Result<()> {
-    let tensor = update.variable.as_tensor();
-    if tensor.device().is_cpu() {
-        return read([update.gradient], |[gradient]| write(tensor, |weight| f(weight, gradient)))?;
-    }
-    let [weight, gradient] = [tensor, update.gradient].map(|tensor| tensor.to_device(&Device::Cpu));
-    let weight = weight?.copy()?;
-    read([&gradient?], |[gradient]| write(&weight, |weight| f(weight, gradient)))??;
-    update.variable.set(&weight.to_device(tensor.device())?)
 }

@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::model::rotary::{RotaryScaling, RotarySpec};
-use crate::model::spec::{AttentionSpec, DecoderSpec, MlpSpec};
 
 /// More blocks than any model has.
 const MOST_BLOCKS: usize = 1 << 14;
@@ -97,63 +96,52 @@ impl<'a> Config<'a> {
         kind.map(Some).ok_or_else(|| self.wrong(format!("\"layer_types\" does not name the kind of block {block}")))
     }
 
-    /// The decoder as far as llama-like families agree.
-    pub fn decoder(&self, family: &'static str) -> Result<DecoderSpec> {
-        let activation = self.text_or("hidden_act", "silu")?;
-        if activation != "silu" && activation != "swish" {
-            return Err(
-                self.wrong(format!("\"hidden_act\" is {activation:?}; only \"silu\" is supported for {family}"))
-            );
-        }
-        let (hidden, heads) = (self.size("hidden_size")?, self.size("num_attention_heads")?);
-        let kv_heads = self.size_or("num_key_value_heads", heads)?;
-        if !heads.is_multiple_of(kv_heads) {
-            return Err(self.wrong(format!("{heads} attention heads cannot share {kv_heads} key-value heads")));
-        }
-        let head_dim = self.at_most("head_dim", WIDEST_HEAD, self.size_or("head_dim", hidden / heads)?)?;
-        let blocks = self.at_most("num_hidden_layers", MOST_BLOCKS, self.size("num_hidden_layers")?)?;
-        let max_positions = self.size_or("max_position_embeddings", 2048)?;
-        Ok(DecoderSpec {
-            family,
-            vocabulary: self.size("vocab_size")?,
-            hidden,
-            blocks,
-            attention: AttentionSpec {
-                heads,
-                kv_heads,
-                head_dim,
-                windows: vec![None; blocks],
-                input_bias: false,
-                output_bias: false,
-            },
-            mlp: MlpSpec { intermediate: self.size("intermediate_size")?, bias: false },
-            norm_epsilon: self.norm_epsilon()?,
-            rotary: self.rotary(head_dim, max_positions)?,
-            tied_embeddings: self.flag_or("tie_word_embeddings", false)?,
-            max_positions,
+    /// One of the names that `known` gives a meaning, under `key`; the first of them if it is absent.
+    pub fn one_of<T: Copy>(&self, key: &str, known: &[(&'static str, T)]) -> Result<T> {
+        let name = self.text_or(key, known[0].0)?;
+        known.iter().find(|(known, _)| *known == name).map(|(_, meaning)| *meaning).ok_or_else(|| {
+            let names: Vec<_> = known.iter().map(|(name, _)| format!("{name:?}")).collect();
+            self.wrong(format!("{key:?} is {name:?}; supported here: {}", names.join(", ")))
         })
     }
 
-    fn norm_epsilon(&self) -> Result<f32> {
-        let epsilon = self.number_or("rms_norm_eps", 1e-6)?;
-        let small = (0.0..1.0).contains(&epsilon);
-        if small {
+    /// Number of blocks.
+    pub fn blocks(&self) -> Result<usize> {
+        self.at_most("num_hidden_layers", MOST_BLOCKS, self.size("num_hidden_layers")?)
+    }
+
+    /// Width of a head; `default` without a key of its own.
+    pub fn head_dim(&self, default: usize) -> Result<usize> {
+        self.at_most("head_dim", WIDEST_HEAD, self.size_or("head_dim", default)?)
+    }
+
+    /// ε of the norms.
+    pub fn epsilon(&self, key: &str, default: f64) -> Result<f32> {
+        let epsilon = self.number_or(key, default)?;
+        if (0.0..1.0).contains(&epsilon) {
             Ok(epsilon as f32)
         } else {
-            Err(self.wrong(format!("\"rms_norm_eps\" is {epsilon}, outside [0, 1)")))
+            Err(self.wrong(format!("{key:?} is {epsilon}, outside [0, 1)")))
         }
     }
 
-    /// Position embedding, from `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling` (before).
-    fn rotary(&self, head_dim: usize, max_positions: usize) -> Result<RotarySpec> {
+    /// Rotary positions, from `rope_parameters` (transformers 5) or keys of their own and `rope_scaling` (before). `share` and `base`
+    /// are the keys, and the values without them, for the share of each head that is rotated and for the base.
+    pub fn rotary(
+        &self,
+        head_dim: usize,
+        max_positions: usize,
+        share: (&str, f64),
+        base: (&str, f64),
+    ) -> Result<RotarySpec> {
         let empty = Value::Object(serde_json::Map::new());
         let named = ["rope_parameters", "rope_scaling"].iter().find_map(|key| Some((key, self.get(key)?)));
         if let Some((key, other)) = named.filter(|(_, value)| !value.is_object()) {
             return Err(self.no(key, other, "an object"));
         }
         let scaling = Config::new(&self.path, named.map_or(&empty, |(_, value)| value))?;
-        let theta = scaling.number_or("rope_theta", self.number_or("rope_theta", 10_000.0)?)?;
-        let partial = scaling.number_or("partial_rotary_factor", self.number_or("partial_rotary_factor", 1.0)?)?;
+        let theta = scaling.number_or("rope_theta", self.number_or(base.0, base.1)?)?;
+        let partial = scaling.number_or("partial_rotary_factor", self.number_or(share.0, share.1)?)?;
         let dim = (head_dim as f64 * partial) as usize;
         if dim == 0 || dim > head_dim || !dim.is_multiple_of(2) || theta.is_nan() || theta <= 1.0 {
             return Err(self.wrong(format!(

@@ -1,17 +1,18 @@
 //! Mistral (Jiang et al. 2023, arXiv 2310.06825): Llama with a sliding window.
 
 use super::config::Config;
+use super::llama_form::LlamaForm;
 use crate::error::Result;
 use crate::model::spec::DecoderSpec;
 
 pub fn spec(config: &Config) -> Result<DecoderSpec> {
-    let mut spec = config.decoder("mistral")?;
+    let mut form = LlamaForm::read(config, "mistral")?;
     // transformers takes 4096 where the key is missing, and no window where it is null
     let default = if config.has("sliding_window") { usize::MAX } else { 4096 };
     let window = Some(config.size_or("sliding_window", default)?).filter(|&window| window != usize::MAX);
-    for (block, slot) in spec.attention.windows.iter_mut().enumerate() {
+    for (block, slot) in form.windows.iter_mut().enumerate() {
         let slides = config.layer_type(block)?.is_none_or(|kind| kind == "sliding_attention");
         *slot = window.filter(|_| slides);
     }
-    Ok(spec)
+    Ok(form.build())
 }

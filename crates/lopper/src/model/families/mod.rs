@@ -1,15 +1,18 @@
-//! The model families: config.json → [`DecoderSpec`], and tensor names. One file each; this table is all that names them.
+//! The model families: config.json → [`DecoderSpec`]. One short file each; this table is all that names them.
 
 mod config;
+mod gpt_neox;
 mod llama;
+mod llama_form;
 mod mistral;
+mod opt;
 mod qwen2;
+mod qwen3;
 
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::linear::{LinearId, LinearRole, Part};
 use super::spec::DecoderSpec;
 use crate::error::{Error, Result};
 use config::Config;
@@ -28,6 +31,9 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "llama", examples: "Llama 1–3.x, TinyLlama, SmolLM 1–2, Yi, Vicuna", spec: llama::spec },
     Family { name: "mistral", examples: "Mistral 7B, Mistral Nemo, Zephyr", spec: mistral::spec },
     Family { name: "qwen2", examples: "Qwen 1.5, 2 and 2.5 (dense)", spec: qwen2::spec },
+    Family { name: "qwen3", examples: "Qwen 3 (dense)", spec: qwen3::spec },
+    Family { name: "opt", examples: "OPT 125M to 66B", spec: opt::spec },
+    Family { name: "gpt_neox", examples: "GPT-NeoX, Pythia, RedPajama-INCITE", spec: gpt_neox::spec },
 ];
 
 /// The decoder that a config.json describes; `path` is where it was read, for messages.
@@ -42,39 +48,4 @@ pub fn describe(path: &Path, json: &Value) -> Result<DecoderSpec> {
         hint: Some(format!("supported: {}", FAMILIES.iter().map(|family| family.name).collect::<Vec<_>>().join(", "))),
     })?;
     (family.spec)(&config)
-}
-
-/// Names of tensors, the same in every family so far.
-pub(super) mod names {
-    use super::{LinearId, LinearRole, Part};
-
-    /// The embedding [vocabulary, hidden].
-    pub const EMBEDDING: &str = "model.embed_tokens.weight";
-    /// The norm before the head.
-    pub const FINAL_NORM: &str = "model.norm.weight";
-    /// The head [vocabulary, hidden], where it is not the embedding.
-    pub const HEAD: &str = "lm_head.weight";
-
-    /// `weight` or `bias` of a linear layer.
-    pub fn linear(id: LinearId, kind: &str) -> String {
-        let layer = match id.role {
-            LinearRole::Query => "self_attn.q_proj",
-            LinearRole::Key => "self_attn.k_proj",
-            LinearRole::Value => "self_attn.v_proj",
-            LinearRole::Output => "self_attn.o_proj",
-            LinearRole::Gate => "mlp.gate_proj",
-            LinearRole::Up => "mlp.up_proj",
-            LinearRole::Down => "mlp.down_proj",
-        };
-        format!("model.layers.{}.{layer}.{kind}", id.block)
-    }
-
-    /// The norm of one half of a block.
-    pub fn norm(block: usize, part: Part) -> String {
-        let norm = match part {
-            Part::Attention => "input_layernorm",
-            Part::Mlp => "post_attention_layernorm",
-        };
-        format!("model.layers.{block}.{norm}.weight")
-    }
 }

@@ -13,15 +13,17 @@ use std::io::{BufReader, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use super::compress::Record;
 use super::job::Job;
+use super::record::Record;
+use super::states::States;
 use crate::calibration::HiddenStates;
 use crate::checkpoint::{Checkpoint, LOCK, Rewrite, Unfinished};
 use crate::error::Result;
-use crate::model::{Decoder, LinearId};
+use crate::model::{Decoder, DecoderSpec};
 use crate::plan::{Allocation, Plan};
 use crate::progress::Event;
 use crate::report::{Rung, Stage};
+use crate::schedule;
 use pace::Pace;
 use sealed::seal;
 use state::{Scored, State, nothing_to_redo};
@@ -37,8 +39,8 @@ const PLAN: &str = "plan.toml";
 pub(super) const MODEL: &str = "model";
 /// Those of a lower rung, or of the retrained model.
 pub(super) const SECOND: &str = "second";
-/// Hidden states after so many blocks: of the pruned model, of the dense one.
-const STATES: [&str; 2] = ["inputs", "dense"];
+/// What the files of hidden states are called.
+const STATES: [(schedule::State, &str); 2] = [(schedule::State::Inputs, "inputs"), (schedule::State::Dense, "dense")];
 
 /// Remembers a run; or only its scores, where nothing is kept.
 pub(super) struct Journal<'a> {
@@ -67,14 +69,14 @@ impl<'a> Journal<'a> {
         place: &'a Unfinished,
         identity: Identity,
         redo: Option<usize>,
-        plan: &Plan,
+        (plan, spec): (&Plan, &DecoderSpec),
         job: &mut Job,
         started: Instant,
     ) -> Result<Self> {
         let state = match (State::read(place)?, redo) {
             (Some(state), _) if state.identity == identity => Some(state),
             (Some(state), Some(blocks)) if state.identity.input == identity.input => {
-                Some(state.back_to(blocks, identity.clone(), place)?)
+                Some(state.back_to(blocks, identity.clone(), place, spec)?)
             }
             (Some(state), _) if state.blocks > 0 => return Err(state.is_anothers(place)),
             (_, Some(_)) => return Err(nothing_to_redo(place)),
@@ -104,7 +106,7 @@ impl<'a> Journal<'a> {
         )));
         // what was taken back must never be taken up again
         self.save(job)?;
-        let current = STATES.map(|name| states_name(name, self.state.states));
+        let current = STATES.map(|(_, name)| states_name(name, self.state.states));
         let known = [LOCK, JOURNAL, PLAN, MODEL, SECOND];
         place.clear_but(|name| known.contains(&name) || current.iter().any(|file| file == name))
     }
@@ -175,10 +177,11 @@ impl<'a> Journal<'a> {
     }
 
     /// What was done before this run.
-    pub fn record(&self, allocation: &Allocation) -> Record {
+    pub fn record(&self, allocation: &Allocation, spec: &DecoderSpec) -> Record {
         let mut matrices = self.state.matrices.clone();
         for facts in &mut matrices {
-            facts.pattern = allocation.get(LinearId { block: facts.block, role: facts.role }).copied();
+            let id = spec.linear_named(facts.block, &facts.name);
+            facts.pattern = id.and_then(|id| allocation.get(id)).copied();
         }
         Record { matrices, windows: self.state.windows.clone(), replaced: self.state.replaced.clone() }
     }
@@ -193,26 +196,31 @@ impl<'a> Journal<'a> {
         self.state.retrained
     }
 
-    /// The last hidden states that were kept before this run, and after how many blocks: the pruned model's, the dense one's, as far
-    /// as they are wanted. `None` where none were.
+    /// The last hidden states that were kept before this run, as far as they are wanted, and after how many blocks. `None` where none
+    /// were.
     pub fn states(
         &self,
-        wanted: [bool; 2],
+        wanted: impl Iterator<Item = schedule::State>,
         decoder: &Decoder,
         job: &Job,
-    ) -> Result<Option<(usize, [Option<HiddenStates>; 2])>> {
+    ) -> Result<Option<(usize, States)>> {
         let Some(place) = self.place.filter(|_| self.state.states > 0) else { return Ok(None) };
         let read = |name: &str| {
             let path = place.path(&states_name(name, self.state.states));
-            let read = |file| HiddenStates::read(BufReader::new(file), decoder.device(), &job.storage);
+            let read = |file| HiddenStates::read(BufReader::new(file), &job.storage);
             match File::open(&path).and_then(read) {
                 Ok(states) if states.fits(&job.samples, decoder.spec().hidden) => Ok(states),
                 Ok(_) => Err(place.damaged(path, "these are not the hidden states of the calibration windows".into())),
                 Err(error) => Err(place.damaged(path, format!("the hidden states cannot be read: {error}"))),
             }
         };
-        let [inputs, dense] = [0, 1].map(|which| wanted[which].then(|| read(STATES[which])).transpose());
-        Ok(Some((self.state.states, [inputs?, dense?])))
+        let mut states = States::default();
+        for state in wanted {
+            for (_, name) in STATES.into_iter().filter(|(known, _)| *known == state) {
+                states.set(state, read(name)?);
+            }
+        }
+        Ok(Some((self.state.states, states)))
     }
 
     /// After a window: it is on the disk when this returns. So are the hidden states that another window will read, unless to keep
@@ -222,7 +230,7 @@ impl<'a> Journal<'a> {
         job: &mut Job,
         record: &Record,
         blocks: usize,
-        states: [Option<&HiddenStates>; 2],
+        states: &[(schedule::State, &HiddenStates)],
         rewrite: &Rewrite,
     ) -> Result<()> {
         let Some(place) = self.place else { return Ok(()) };
@@ -230,18 +238,19 @@ impl<'a> Journal<'a> {
         rewrite.flush()?;
         self.state.blocks = blocks;
         if self.pace.is_due() {
-            for (name, states) in STATES.into_iter().zip(states) {
-                let Some(states) = states else { continue };
-                // in pieces of a megabyte: no buffer
-                place.write(&states_name(name, blocks), |file| states.write(file))?;
+            for (state, name) in STATES {
+                for (_, states) in states.iter().filter(|(known, _)| *known == state) {
+                    // in pieces of a megabyte: no buffer
+                    place.write(&states_name(name, blocks), |file| states.write(file))?;
+                }
             }
-            self.state.states = if states[0].is_some() { blocks } else { 0 };
+            self.state.states = if states.is_empty() { 0 } else { blocks };
             self.pace.kept(started);
         }
         self.keep(record);
         job.timings.note(Stage::Write, started);
         self.save(job)?;
-        for name in STATES.into_iter().filter(|_| before != self.state.states) {
+        for (_, name) in STATES.into_iter().filter(|_| before != self.state.states) {
             // the journal no longer names it; where it cannot be removed, or never was, it does no harm
             let _ = fs::remove_file(place.path(&states_name(name, before)));
         }

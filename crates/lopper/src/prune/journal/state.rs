@@ -10,7 +10,7 @@ use super::{JOURNAL, MODEL, PLAN, SECOND};
 use crate::checkpoint::Unfinished;
 use crate::error::{Error, Result};
 use crate::evaluation;
-use crate::model::{Decoder, LinearId, LinearRole, Part};
+use crate::model::DecoderSpec;
 use crate::plan::Allocation;
 use crate::report::{MatrixFacts, Rung, Timings, WindowFacts};
 
@@ -67,7 +67,13 @@ impl State {
     }
 
     /// Its first `blocks` blocks, and the scores of the dense model, for a run that does something else with the others.
-    pub fn back_to(mut self, blocks: usize, identity: Identity, place: &Unfinished) -> Result<Self> {
+    pub fn back_to(
+        mut self,
+        blocks: usize,
+        identity: Identity,
+        place: &Unfinished,
+        spec: &DecoderSpec,
+    ) -> Result<Self> {
         if self.retrained || blocks > self.blocks {
             let problem = if self.retrained {
                 "its model was retrained as a whole: no block of it can be done again".into()
@@ -77,7 +83,8 @@ impl State {
             return Err(Error::Checkpoint { path: place.directory().into(), problem, hint: None });
         }
         self.states = if self.states > blocks { 0 } else { self.states };
-        self.replaced.retain(|name| (0..blocks).any(|block| names(block).any(|of_block| of_block == *name)));
+        let prefixes: Vec<String> = (0..blocks).map(|block| spec.prefix(block)).collect();
+        self.replaced.retain(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)));
         self.matrices.retain(|facts| facts.block < blocks);
         self.windows.retain(|facts| facts.block < blocks);
         self.rungs.retain(|scored| scored.rung.name == "dense");
@@ -113,13 +120,6 @@ impl State {
             )),
         }
     }
-}
-
-/// Everything in a block that a run may write.
-fn names(block: usize) -> impl Iterator<Item = String> {
-    let ids = LinearRole::ALL.into_iter().map(move |role| LinearId { block, role });
-    let linears = ids.flat_map(|id| [Decoder::weight_name(id), Decoder::bias_name(id)]);
-    linears.chain([Part::Attention, Part::Mlp].map(|part| Decoder::norm_name(block, part)))
 }
 
 /// What to say when a run should be done again that was not begun.

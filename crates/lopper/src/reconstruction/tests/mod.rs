@@ -6,28 +6,38 @@ mod training;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Tensor};
 use lopper_kernels::Precision;
+use safetensors::SafeTensors;
 
 use super::{Layers, Parameters, Segment, Settings, Window};
 use crate::autograd::RotaryTable;
 use crate::autograd::optimizer::{Decay, OptimizerKind};
 use crate::checkpoint::Checkpoint;
-use crate::model::{Block, Decoder, LinearRole, Norm, Part};
+use crate::model::{Block, BranchId, Decoder};
 use crate::sparsity::{Mask, Pattern, Scope};
-
-const BOTH: &[Part] = &[Part::Attention, Part::Mlp];
+use crate::tensor::Tensor;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
+/// Tensors of f32; ids are numbers here too.
 fn golden(name: &str) -> HashMap<String, Tensor> {
-    candle_core::safetensors::load(fixtures().join(name).with_extension("safetensors"), &Device::Cpu).expect("golden")
+    let bytes = std::fs::read(fixtures().join(name).with_extension("safetensors")).expect("golden");
+    let file = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let read = |(name, view): (String, safetensors::tensor::TensorView)| {
+        let words = view.data().as_chunks::<4>().0.iter();
+        let numbers = match view.dtype() {
+            safetensors::Dtype::U32 => words.map(|&word| u32::from_le_bytes(word) as f32).collect(),
+            _ => words.map(|&word| f32::from_le_bytes(word)).collect(),
+        };
+        (name, Tensor::new(view.shape(), numbers))
+    };
+    file.tensors().into_iter().map(read).collect()
 }
 
 fn open(family: &str) -> Decoder {
-    Decoder::open(Checkpoint::open(&fixtures().join(family)).expect("fixture"), Device::Cpu).expect("a decoder")
+    Decoder::open(Checkpoint::open(&fixtures().join(family)).expect("fixture")).expect("a decoder")
 }
 
 fn settings() -> Settings {
@@ -51,53 +61,54 @@ fn settings() -> Settings {
 }
 
 fn numbers(tensor: &Tensor) -> Vec<f32> {
-    tensor.flatten_all().and_then(|tensor| tensor.to_vec1()).expect("numbers")
+    tensor.host().to_vec()
 }
 
 /// `‖a − b‖ / ‖b‖`
 fn distance(a: &Tensor, b: &Tensor) -> f64 {
-    let (a, b) = (numbers(a), numbers(b));
     assert_eq!(a.len(), b.len());
-    let difference: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(a - b).powi(2)).sum();
-    (difference / b.iter().map(|&b| f64::from(b).powi(2)).sum::<f64>().max(1e-30)).sqrt()
+    let difference: f64 = a.host().iter().zip(b.host()).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+    (difference / b.host().iter().map(|&b| f64::from(b).powi(2)).sum::<f64>().max(1e-30)).sqrt()
 }
 
 /// Halves every matrix of a block by magnitude.
-fn halve(block: &mut Block) -> BTreeMap<LinearRole, Mask> {
+fn halve(block: &mut Block) -> BTreeMap<usize, Mask> {
     let pattern = Pattern::Unstructured { sparsity: 0.5, scope: Scope::Row };
     let mut masks = BTreeMap::new();
-    for role in LinearRole::ALL {
-        let linear = block.linear_mut(role);
-        let (d_out, d_in) = linear.weight.dims2().expect("matrix");
-        let mut weight = numbers(&linear.weight);
-        let scores: Vec<f32> = weight.iter().map(|w| w.abs()).collect();
-        let mask = Mask::from_scores(&scores, d_in, &pattern);
-        lopper_kernels::apply_mask(&mut weight, mask.as_slice());
-        linear.weight = Tensor::from_vec(weight, (d_out, d_in), &Device::Cpu).expect("tensor");
-        masks.insert(role, mask);
+    for (index, linear) in block.spec.clone().linears.iter().enumerate() {
+        let weight = &mut block.tensors[linear.weight];
+        let scores: Vec<f32> = weight.host().iter().map(|w| w.abs()).collect();
+        let mask = Mask::from_scores(&scores, linear.shape[1], &pattern);
+        lopper_kernels::apply_mask(weight.host_mut(), mask.as_slice());
+        masks.insert(index, mask);
     }
     masks
 }
 
 /// Masks that keep everything.
-fn whole(block: &Block) -> BTreeMap<LinearRole, Mask> {
-    let keep = |role| {
-        let (d_out, d_in) = block.linear(role).weight.dims2().expect("matrix");
-        (role, Mask::new(d_in, vec![1; d_out * d_in]))
-    };
-    LinearRole::ALL.into_iter().map(keep).collect()
+fn whole(block: &Block) -> BTreeMap<usize, Mask> {
+    let linears = block.spec.linears.iter().enumerate();
+    linears.map(|(index, linear)| (index, Mask::new(linear.shape[1], vec![1; linear.weights()]))).collect()
+}
+
+/// The first `stages` stages of a block, all of whose branches train.
+fn stages<'a>(block: &'a mut Block, stages: usize, masks: &'a BTreeMap<usize, Mask>) -> Segment<'a> {
+    let trained: Vec<BranchId> = block.spec.branch_ids(0).filter(|branch| branch.at.stage < stages).collect();
+    Segment { block, layers: Layers::Stages(0..stages, trained), masks }
 }
 
 /// A whole model as a window.
 fn all<'a>(
     blocks: &'a mut [Block],
-    masks: &'a [BTreeMap<LinearRole, Mask>],
-    (norm, none): (&'a mut Norm, &'a BTreeMap<LinearRole, Mask>),
-    rotary: &'a RotaryTable,
+    masks: &'a [BTreeMap<usize, Mask>],
+    (finish, none): (&'a mut Block, &'a BTreeMap<usize, Mask>),
+    rotary: &'a [RotaryTable],
 ) -> Window<'a> {
-    let halves =
-        blocks.iter_mut().zip(masks).map(|(block, masks)| Segment { layers: Layers::Halves(block, BOTH), masks });
-    let mut segments: Vec<Segment> = halves.collect();
-    segments.push(Segment { layers: Layers::Norm(norm), masks: none });
+    let of_blocks = blocks.iter_mut().zip(masks).map(|(block, masks)| {
+        let count = block.spec.stages.len();
+        stages(block, count, masks)
+    });
+    let mut segments: Vec<Segment> = of_blocks.collect();
+    segments.push(stages(finish, 1, none));
     Window { segments, rotary }
 }

@@ -2,19 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
 use lopper_kernels::Precision;
 
-use super::super::{
-    Goal, Layers, Loss, Matching, Outcome, Prediction, Segment, Settings, Window, WindowData, reconstruct,
-};
+use super::super::{Goal, Loss, Matching, Outcome, Prediction, Settings, Window, WindowData, reconstruct};
 use crate::autograd::optimizer::{Decay, OptimizerKind};
 use crate::autograd::{RotaryTable, Tape};
 use crate::calibration::{HiddenDtype, HiddenStates, Storage};
-use crate::model::{Block, Decoder, LinearRole, NoTap, Sequences};
+use crate::model::{Block, Context, Decoder, FAMILIES, NoTap, Sequences};
 use crate::sparsity::Mask;
+use crate::tensor::Tensor;
 
-use super::{BOTH, all, distance, halve, numbers, open, settings};
+use super::{all, distance, halve, numbers, open, settings, stages};
 
 const SETS: [&str; 9] =
     ["full", "weights", "bias", "norm", "lora", "masklora+norm", "scalelora", "spp+bias", "full+masklora"];
@@ -23,10 +21,10 @@ const SETS: [&str; 9] =
 struct Tiny {
     decoder: Decoder,
     blocks: Vec<Block>,
-    masks: Vec<BTreeMap<LinearRole, Mask>>,
+    masks: Vec<BTreeMap<usize, Mask>>,
     inputs: HiddenStates,
     targets: Vec<HiddenStates>,
-    rotary: RotaryTable,
+    rotary: Vec<RotaryTable>,
 }
 
 impl Tiny {
@@ -36,47 +34,50 @@ impl Tiny {
         let text = |window: u32| (0..12).map(|token| (token * token * 7 + window * 13) % vocabulary).collect();
         let tokens: Vec<Vec<u32>> = (0..6).map(text).collect();
         let inputs = HiddenStates::embed(&decoder, &tokens, HiddenDtype::F32, &Storage::Memory).expect("embedded");
-        let rotary = decoder.rotary(12).expect("angles");
+        let rotary = decoder.rotary(12);
         let mut blocks: Vec<Block> = [0, 1].map(|index| decoder.load_block(index).expect("block")).into();
         let (mut states, mut targets) = (inputs.clone(), Vec::new());
-        for (block, &part) in blocks.iter().flat_map(|block| BOTH.iter().map(move |part| (block, part))) {
+        for (block, stage) in
+            blocks.iter().flat_map(|block| (0..block.spec.stages.len()).map(move |stage| (block, stage)))
+        {
             let forward = |x: &Tensor, sequences: &Sequences| {
-                let mut tape = Tape::inference(Precision::F32);
-                let y = block.forward_part(part, &mut tape, &x.into(), sequences, &rotary, &mut NoTap)?;
+                let (mut tape, context) = (Tape::new(Precision::F32), Context { sequences, rotary: &rotary });
+                let y = block.stage(stage, &block.constants(), &mut tape, &x.into(), context, &mut NoTap)?;
                 Ok((y.tensor().clone(), ()))
             };
-            states.advance(2, forward, |_, ()| Ok(())).expect("forward");
+            states.advance(2, forward, |_, _, ()| Ok(())).expect("forward");
             targets.push(states.clone());
         }
         let masks = blocks.iter_mut().map(halve).collect();
         Self { decoder, blocks, masks, inputs, targets, rotary }
     }
 
-    /// Trains so many halves from the first on.
-    fn train(&mut self, halves: usize, loss: Loss, settings: &Settings) -> Outcome {
-        let parts = |block: usize| &BOTH[..(halves - 2 * block).min(2)];
-        let blocks = self.blocks.iter_mut().zip(&self.masks).take(halves.div_ceil(2)).enumerate();
+    /// Stages of a block.
+    fn stages(&self) -> usize {
+        self.blocks[0].spec.stages.len()
+    }
+
+    /// Trains so many stages from the first on.
+    fn train(&mut self, count: usize, loss: Loss, settings: &Settings) -> Outcome {
+        let per_block = self.stages();
+        let blocks = self.blocks.iter_mut().zip(&self.masks).take(count.div_ceil(per_block)).enumerate();
         let segments =
-            blocks.map(|(index, (block, masks))| Segment { layers: Layers::Halves(block, parts(index)), masks });
+            blocks.map(|(index, (block, masks))| stages(block, (count - per_block * index).min(per_block), masks));
         let mut window = Window { segments: segments.collect(), rotary: &self.rotary };
-        let objective = Matching { targets: &self.targets[halves - 1], loss };
+        let objective = Matching { targets: &self.targets[count - 1], loss };
         let data = WindowData { inputs: &self.inputs, objective: &objective, train: 4 };
         reconstruct(&mut window, &data, settings, &mut |_| ()).expect("trained")
     }
 
     fn weights(&self) -> Vec<Vec<f32>> {
-        let of_block = |block: &Block| {
-            let weights = LinearRole::ALL.map(|role| numbers(&block.linear(role).weight));
-            weights.into_iter().chain(BOTH.iter().map(|&part| numbers(&block.norm(part).weight))).collect::<Vec<_>>()
-        };
-        self.blocks.iter().flat_map(of_block).collect()
+        self.blocks.iter().flat_map(|block| block.tensors.iter().map(numbers)).collect()
     }
 
     /// Whether every pruned weight is zero.
     fn is_masked(&self) -> bool {
         self.blocks.iter().zip(&self.masks).all(|(block, masks)| {
-            masks.iter().all(|(&role, mask)| {
-                numbers(&block.linear(role).weight).iter().zip(mask.as_slice()).all(|(&w, &kept)| kept == 1 || w == 0.0)
+            masks.iter().all(|(&linear, mask)| {
+                block.weight(linear).host().iter().zip(mask.as_slice()).all(|(&w, &kept)| kept == 1 || w == 0.0)
             })
         })
     }
@@ -85,17 +86,18 @@ impl Tiny {
 #[test]
 fn every_parameter_set_trains_every_family_and_keeps_the_mask() {
     let (mut found, mut tried) = (0, 0);
-    for family in ["llama", "mistral", "qwen2"] {
+    for family in FAMILIES.iter().map(|family| family.name) {
         for set in SETS {
-            for halves in [1, 2, 4] {
+            for blocks in 0..3 {
                 let mut tiny = Tiny::new(family);
+                // a stage, a block, two blocks
+                let halves = if blocks == 0 { 1 } else { blocks * tiny.stages() };
                 let before = tiny.weights();
                 let settings = Settings { parameters: set.parse().expect("known"), ..settings() };
                 let outcome = tiny.train(halves, Loss::Mse, &settings);
                 let what = format!("{family} {set} {halves}: {outcome:?}");
                 assert!(tiny.is_masked(), "{what}");
-                // of these families only qwen2 has biases
-                if set == "bias" && family != "qwen2" {
+                if set == "bias" && !tiny.decoder.spec().has_bias() {
                     assert!(outcome.losses.is_empty() && tiny.weights() == before, "{what}");
                     continue;
                 }
@@ -162,9 +164,9 @@ fn a_first_step_changes_a_weight_by_the_same_share_whatever_trains() {
             ..settings()
         };
         tiny.train(1, Loss::Mse, &settings);
-        for role in [LinearRole::Query, LinearRole::Value, LinearRole::Output] {
-            let moved = distance(&tiny.blocks[0].linear(role).weight, &before.linear(role).weight);
-            assert!((0.004..0.02).contains(&moved), "{set} {rank} {role:?}: {moved}");
+        for linear in [0, 2, 3] {
+            let moved = distance(tiny.blocks[0].weight(linear), before.weight(linear));
+            assert!((0.004..0.02).contains(&moved), "{set} {rank} {linear}: {moved}");
         }
     }
 }
@@ -219,8 +221,8 @@ fn a_model_learns_what_it_is_taught() {
     let blocks = tiny.blocks.clone();
     for goal in [Goal::NextToken, Goal::Probabilities(&teacher, 2.0), Goal::Logits(&teacher)] {
         let (mut blocks, none) = (blocks.clone(), BTreeMap::new());
-        let mut norm = tiny.decoder.load_norm(Decoder::FINAL_NORM).expect("norm");
-        let mut window = all(&mut blocks, &tiny.masks, (&mut norm, &none), &tiny.rotary);
+        let mut finish = tiny.decoder.load_finish().expect("readable").expect("a norm");
+        let mut window = all(&mut blocks, &tiny.masks, (&mut finish, &none), &tiny.rotary);
         let objective = Prediction { head: &head, tokens: &tokens, goal };
         let data = WindowData { inputs: &tiny.inputs, objective: &objective, train: 4 };
         let settings = Settings { learning_rate: 0.005, ..settings() };

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use lopper::model::DecoderSpec;
-use lopper::plan::Plan;
 use lopper_kernels::{View, matmul};
+
+use crate::model::DecoderSpec;
+use crate::plan::Plan;
 
 /// How long to measure.
 const BUDGET: Duration = Duration::from_millis(200);
@@ -23,10 +24,14 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// Multiplies activations by the weight of a gate, in the precision of the plan, in the thread pool at hand.
+    /// Multiplies activations by the first matrix of a block that is as wide as any, in the precision of the plan, in the thread pool
+    /// at hand.
     pub fn measure(plan: &Plan, spec: &DecoderSpec) -> Self {
         let tokens = (plan.reconstruction.batch * plan.calibration_seqlen(spec)).clamp(1, MOST_TOKENS);
-        let (d_in, d_out) = (spec.hidden.min(WIDEST), spec.mlp.intermediate.min(WIDEST));
+        let widest = spec.widest();
+        let mut linears = spec.blocks.iter().flat_map(|block| &block.linears);
+        let shape = linears.find(|linear| linear.shape.contains(&widest)).map_or([widest; 2], |linear| linear.shape);
+        let [d_out, d_in] = shape.map(|width| width.min(WIDEST));
         let (x, w) = (vec![0.5_f32; tokens * d_in], vec![0.25_f32; d_out * d_in]);
         let mut y = vec![0.0_f32; tokens * d_out];
         let precision = plan.compute.dtype.precision();

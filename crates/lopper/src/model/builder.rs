@@ -1,0 +1,161 @@
+//! How a family writes a block down: branch by branch, operation by operation, each value a number.
+
+use std::ops::Range;
+
+use lopper_kernels::Activation;
+
+use super::program::{Instruction, NormKind, Operation, Program};
+use super::spec::{BlockSpec, Branch, Kind, LinearSpec, Stage, TensorSpec};
+use crate::autograd::AttentionLayout;
+
+/// A norm as a family describes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Norm {
+    pub kind: NormKind,
+    pub epsilon: f32,
+    /// Whether it has a weight, and a layer norm also a bias.
+    pub affine: bool,
+}
+
+impl Norm {
+    /// Root-mean-square, with a weight.
+    pub fn rms(epsilon: f32) -> Self {
+        Self { kind: NormKind::Rms, epsilon, affine: true }
+    }
+
+    /// Mean and deviation, with weight and bias.
+    pub fn layer(epsilon: f32) -> Self {
+        Self { kind: NormKind::Layer, epsilon, affine: true }
+    }
+}
+
+/// A block in the making.
+#[derive(Default)]
+pub struct BlockBuilder {
+    spec: BlockSpec,
+}
+
+/// A branch in the making.
+pub struct BranchBuilder<'a> {
+    spec: &'a mut BlockSpec,
+    name: &'static str,
+    program: Program,
+    linears: Vec<usize>,
+    others: Vec<usize>,
+}
+
+impl BlockBuilder {
+    /// Begins a branch that reads states of this width; its value 0.
+    pub fn branch(&mut self, name: &'static str, width: usize) -> BranchBuilder<'_> {
+        let program = Program::new(width);
+        BranchBuilder { spec: &mut self.spec, name, program, linears: Vec::new(), others: Vec::new() }
+    }
+
+    /// Ends a stage whose branches are added to the states.
+    pub fn stage(&mut self, branches: impl Into<Vec<Branch>>) {
+        self.spec.stages.push(Stage { branches: branches.into(), residual: true, after: None });
+    }
+
+    /// The same, and the sum goes through a norm of this name.
+    pub fn normed_stage(&mut self, branches: impl Into<Vec<Branch>>, norm: Norm, name: &str) {
+        let mut branches = branches.into();
+        let width = branches.first().map_or(0, |branch| branch.program.width(0));
+        let (operation, tensors) = add_norm(&mut self.spec, norm, name, width);
+        branches.iter_mut().for_each(|branch| branch.others.extend_from_slice(&tensors));
+        let after = Some(Instruction { operation, reads: vec![0] });
+        self.spec.stages.push(Stage { branches, residual: true, after });
+    }
+
+    /// One branch that replaces the states: what stands before the blocks, or after them.
+    pub fn replacing(mut self, branch: Branch) -> BlockSpec {
+        self.spec.stages.push(Stage { branches: vec![branch], residual: false, after: None });
+        self.spec
+    }
+
+    /// The block.
+    pub fn finish(self) -> BlockSpec {
+        self.spec
+    }
+}
+
+/// Adds the tensors of a norm; returns the operation and their places.
+fn add_norm(spec: &mut BlockSpec, norm: Norm, name: &str, width: usize) -> (Operation, Vec<usize>) {
+    let mut add = |part: &str| {
+        spec.tensors.push(TensorSpec { name: format!("{name}.{part}"), shape: vec![width], kind: Kind::Norm });
+        spec.tensors.len() - 1
+    };
+    let Norm { kind, epsilon, affine } = norm;
+    let weight = affine.then(|| add("weight"));
+    let bias = (affine && kind == NormKind::Layer).then(|| add("bias"));
+    let tensors = weight.into_iter().chain(bias).collect();
+    (Operation::Norm { kind, weight, bias, width, epsilon }, tensors)
+}
+
+impl BranchBuilder<'_> {
+    /// The states that the branch reads.
+    pub const INPUT: usize = 0;
+
+    /// A norm over the whole width of a value.
+    pub fn norm(&mut self, x: usize, norm: Norm, name: &str) -> usize {
+        self.norm_of(x, norm, name, self.program.width(x))
+    }
+
+    /// A norm of every `width` entries of a value: of each head.
+    pub fn norm_of(&mut self, x: usize, norm: Norm, name: &str, width: usize) -> usize {
+        let (operation, tensors) = add_norm(self.spec, norm, name, width);
+        self.others.extend(tensors);
+        self.program.push(operation, vec![x], self.program.width(x))
+    }
+
+    /// A linear layer of this role, whose tensors are `name`.weight and, if it has one, `name`.bias.
+    pub fn linear(&mut self, x: usize, role: &'static str, name: &str, d_out: usize, bias: bool) -> usize {
+        let (shape, index) = ([d_out, self.program.width(x)], self.spec.linears.len());
+        let mut add = |part: &str, shape: &[usize], kind| {
+            self.spec.tensors.push(TensorSpec { name: format!("{name}.{part}"), shape: shape.to_vec(), kind });
+            self.spec.tensors.len() - 1
+        };
+        let weight = add("weight", &shape, Kind::Weight);
+        let bias = bias.then(|| add("bias", &[d_out], Kind::Bias));
+        let first = self.program.readers(x).find_map(|(_, one)| match one.operation {
+            Operation::Linear(linear) => Some(linear),
+            _ => None,
+        });
+        let first_reader = first.unwrap_or(index);
+        self.spec.linears.push(LinearSpec { role, weight, bias, shape, first_reader });
+        self.linears.push(index);
+        self.program.push(Operation::Linear(index), vec![x], d_out)
+    }
+
+    /// Some columns of a value, one range after the other.
+    pub fn columns(&mut self, x: usize, columns: impl IntoIterator<Item = Range<usize>>) -> usize {
+        let columns: Vec<_> = columns.into_iter().collect();
+        let width = columns.iter().map(Range::len).sum();
+        self.program.push(Operation::Columns(columns.into()), vec![x], width)
+    }
+
+    /// Rotary positions by a table of the decoder.
+    pub fn rotary(&mut self, x: usize, head_dim: usize, table: usize) -> usize {
+        self.program.push(Operation::Rotary { head_dim, table }, vec![x], self.program.width(x))
+    }
+
+    /// Causal attention of queries, keys and values.
+    pub fn attention(&mut self, inputs: [usize; 3], layout: AttentionLayout) -> usize {
+        let [width, ..] = layout.widths();
+        self.program.push(Operation::Attention(layout), inputs.to_vec(), width)
+    }
+
+    /// A function of every entry.
+    pub fn activate(&mut self, x: usize, kind: Activation) -> usize {
+        self.program.push(Operation::Activate(kind), vec![x], self.program.width(x))
+    }
+
+    /// `f(gate) · up`
+    pub fn gated(&mut self, kind: Activation, gate: usize, up: usize) -> usize {
+        self.program.push(Operation::Gated(kind), vec![gate, up], self.program.width(up))
+    }
+
+    /// The branch. The last value is its output.
+    pub fn finish(self) -> Branch {
+        Branch { name: self.name, program: self.program, linears: self.linears, others: self.others }
+    }
+}

@@ -1,0 +1,123 @@
+//! GPT-NeoX (Black et al. 2022, arXiv 2204.06745) and Pythia (Biderman et al. 2023, arXiv 2304.01373): attention and feed-forward layer
+//! read the same states, side by side; queries, keys and values come from one matrix, head by head; part of each head is rotated.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use lopper_kernels::Activation;
+
+use super::config::Config;
+use crate::autograd::AttentionLayout;
+use crate::error::Result;
+use crate::model::builder::{BlockBuilder, BranchBuilder, Norm};
+use crate::model::spec::{BlockSpec, Branch, DecoderSpec, HeadSpec, Stem};
+
+const EMBEDDING: &str = "gpt_neox.embed_in.weight";
+const ACTIVATIONS: [(&str, Activation); 7] = [
+    ("gelu", Activation::Gelu),
+    ("gelu_python", Activation::Gelu),
+    ("gelu_python_tanh", Activation::GeluTanh),
+    ("gelu_new", Activation::GeluTanh),
+    ("gelu_fast", Activation::GeluTanh),
+    ("gelu_pytorch_tanh", Activation::GeluTanh),
+    ("relu", Activation::Relu),
+];
+
+struct GptNeox {
+    hidden: usize,
+    intermediate: usize,
+    heads: usize,
+    attention_bias: bool,
+    norm: Norm,
+    activation: Activation,
+}
+
+pub fn spec(config: &Config) -> Result<DecoderSpec> {
+    let (hidden, heads) = (config.size("hidden_size")?, config.size("num_attention_heads")?);
+    if !hidden.is_multiple_of(heads) {
+        return Err(config.wrong(format!("{heads} attention heads do not divide a width of {hidden}")));
+    }
+    let neox = GptNeox {
+        hidden,
+        intermediate: config.size("intermediate_size")?,
+        heads,
+        attention_bias: config.flag_or("attention_bias", true)?,
+        norm: Norm::layer(config.epsilon("layer_norm_eps", 1e-5)?),
+        activation: config.one_of("hidden_act", &ACTIVATIONS)?,
+    };
+    let max_positions = config.size_or("max_position_embeddings", 2048)?;
+    let block = neox.block(config.flag_or("use_parallel_residual", true)?);
+    Ok(DecoderSpec {
+        family: "gpt_neox",
+        vocabulary: config.size("vocab_size")?,
+        hidden,
+        max_positions,
+        stem: Stem { embedding: EMBEDDING, width: hidden, projection: None, positions: None },
+        block_prefix: "gpt_neox.layers.",
+        blocks: vec![Arc::new(block); config.blocks()?],
+        head: HeadSpec {
+            finish: Some(Arc::new(neox.finish())),
+            weight: if config.flag_or("tie_word_embeddings", false)? { EMBEDDING } else { "embed_out.weight" },
+            width: hidden,
+        },
+        rotary: vec![config.rotary(
+            hidden / heads,
+            max_positions,
+            ("rotary_pct", 0.25),
+            ("rotary_emb_base", 10_000.0),
+        )?],
+    })
+}
+
+impl GptNeox {
+    fn block(&self, parallel: bool) -> BlockSpec {
+        let mut block = BlockBuilder::default();
+        let attention = self.attention(&mut block);
+        if parallel {
+            let mlp = self.mlp(&mut block);
+            block.stage([attention, mlp]);
+        } else {
+            block.stage([attention]);
+            let mlp = self.mlp(&mut block);
+            block.stage([mlp]);
+        }
+        block.finish()
+    }
+
+    fn attention(&self, block: &mut BlockBuilder) -> Branch {
+        let &Self { hidden, heads, attention_bias: bias, .. } = self;
+        let head_dim = hidden / heads;
+        let scale = (head_dim as f32).sqrt().recip();
+        let layout = AttentionLayout { heads, kv_heads: heads, head_dim, scale, window: None };
+        // each head has its query, its key and its value side by side
+        let part = |which: usize| -> Vec<Range<usize>> {
+            (0..heads).map(|head| (3 * head + which) * head_dim..(3 * head + which + 1) * head_dim).collect()
+        };
+        let mut branch = block.branch("attention", hidden);
+        let x = branch.norm(BranchBuilder::INPUT, self.norm, "input_layernorm");
+        let fused = branch.linear(x, "query_key_value", "attention.query_key_value", 3 * hidden, bias);
+        let [query, key, value] = [0, 1, 2].map(|which| branch.columns(fused, part(which)));
+        let query = branch.rotary(query, head_dim, 0);
+        let key = branch.rotary(key, head_dim, 0);
+        let mixed = branch.attention([query, key, value], layout);
+        branch.linear(mixed, "output", "attention.dense", hidden, bias);
+        branch.finish()
+    }
+
+    fn mlp(&self, block: &mut BlockBuilder) -> Branch {
+        let mut branch = block.branch("mlp", self.hidden);
+        let x = branch.norm(BranchBuilder::INPUT, self.norm, "post_attention_layernorm");
+        let up = branch.linear(x, "up", "mlp.dense_h_to_4h", self.intermediate, true);
+        let activated = branch.activate(up, self.activation);
+        branch.linear(activated, "down", "mlp.dense_4h_to_h", self.hidden, true);
+        branch.finish()
+    }
+
+    fn finish(&self) -> BlockSpec {
+        let mut block = BlockBuilder::default();
+        let mut branch = block.branch("final norm", self.hidden);
+        branch.norm(BranchBuilder::INPUT, self.norm, "gpt_neox.final_layer_norm");
+        let branch = branch.finish();
+        block.replacing(branch)
+    }
+}

@@ -1,0 +1,123 @@
+//! What a branch of a block computes: a straight line of operations over the block's tensors.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use lopper_kernels::Activation;
+
+use crate::autograd::AttentionLayout;
+
+/// How a norm measures a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormKind {
+    /// By its root mean square.
+    Rms,
+    /// By its mean and its deviation from it.
+    Layer,
+}
+
+/// One operation. Tensors and linear layers are places in the lists of the block.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operation {
+    /// A norm of every `width` entries: of a token, or of a head of it.
+    Norm {
+        /// How it measures.
+        kind: NormKind,
+        /// What it multiplies by; ones if absent.
+        weight: Option<usize>,
+        /// What it adds; nothing if absent.
+        bias: Option<usize>,
+        /// Entries that are normed together.
+        width: usize,
+        /// Added to the mean square.
+        epsilon: f32,
+    },
+    /// A linear layer: the only operation whose input a tap sees.
+    Linear(usize),
+    /// Some columns, one range after the other: a part of a fused projection.
+    Columns(Arc<[Range<usize>]>),
+    /// Rotary positions by one of the decoder's tables. Only attention can read what it gives.
+    Rotary {
+        /// Width of one head.
+        head_dim: usize,
+        /// Which of the decoder's tables.
+        table: usize,
+    },
+    /// Causal attention of queries, keys and values.
+    Attention(AttentionLayout),
+    /// A function of every entry.
+    Activate(Activation),
+    /// `f(gate) · up`
+    Gated(Activation),
+}
+
+/// An operation and the values that it reads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Instruction {
+    /// What it does.
+    pub operation: Operation,
+    /// Value 0 is the input of the program; instruction `i` gives value `i + 1`.
+    pub reads: Vec<usize>,
+}
+
+/// Instructions in order. The last one gives the output.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Program {
+    pub(super) instructions: Vec<Instruction>,
+    /// Of every value.
+    pub(super) widths: Vec<usize>,
+}
+
+impl Program {
+    /// Of nothing yet, for an input of this width.
+    pub(super) fn new(width: usize) -> Self {
+        Self { instructions: Vec::new(), widths: vec![width] }
+    }
+
+    /// Adds an instruction that gives a value of this width; returns the value.
+    pub(super) fn push(&mut self, operation: Operation, reads: Vec<usize>, width: usize) -> usize {
+        self.instructions.push(Instruction { operation, reads });
+        self.widths.push(width);
+        self.instructions.len()
+    }
+
+    /// In order.
+    pub fn instructions(&self) -> &[Instruction] {
+        &self.instructions
+    }
+
+    /// Width of a value.
+    pub fn width(&self, value: usize) -> usize {
+        self.widths[value]
+    }
+
+    /// Width of the output.
+    pub fn output_width(&self) -> usize {
+        self.widths[self.instructions.len()]
+    }
+
+    /// The place of the last linear layer: what comes after its input no tap sees.
+    pub(super) fn last_linear(&self) -> Option<usize> {
+        self.instructions.iter().rposition(|one| matches!(one.operation, Operation::Linear(_)))
+    }
+
+    /// The instructions that read a value, with their places.
+    pub(super) fn readers(&self, value: usize) -> impl Iterator<Item = (usize, &Instruction)> {
+        self.instructions.iter().enumerate().filter(move |(_, one)| one.reads.contains(&value))
+    }
+
+    /// Whether linear layers, and nothing else, read a value.
+    pub(super) fn only_linears_read(&self, value: usize) -> bool {
+        value != self.instructions.len()
+            && self.readers(value).all(|(_, one)| matches!(one.operation, Operation::Linear(_)))
+    }
+
+    /// The last instruction that reads each value; none where nothing does.
+    pub(super) fn last_reads(&self) -> Vec<Option<usize>> {
+        let mut last = vec![None; self.widths.len()];
+        for (place, one) in self.instructions.iter().enumerate() {
+            one.reads.iter().for_each(|&value| last[value] = Some(place));
+        }
+        last
+    }
+}

@@ -1,0 +1,118 @@
+//! Statistics of the inputs of a block's layers, and masks and compensation made of them.
+
+use super::block_state::BlockState;
+use super::job::Job;
+use super::states::{Passage, States};
+use crate::autograd::{Tape, Value};
+use crate::calibration::{BlockStatistics, Collector, InputStatistics, Needs, SeenInputs};
+use crate::error::Result;
+use crate::method::{LayerProblem, SelectThenRepair, SolutionFacts};
+use crate::model::{Block, BranchId, DecoderSpec, LinearId, Sequences, Tap};
+use crate::plan::{Allocation, Plan};
+use crate::report::{MatrixFacts, Stage};
+use crate::schedule::State;
+use crate::tensor::Tensor;
+
+/// The seed of a layer: different for every one.
+pub(super) fn layer_seed(seed: u64, spec: &DecoderSpec, id: LinearId) -> u64 {
+    seed ^ (spec.linear_number(id) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// Sees the inputs of some linear layers.
+struct Of<'a>(&'a [usize], &'a mut SeenInputs);
+
+impl Tap for Of<'_> {
+    fn linear_input(&mut self, first: usize, input: &Tensor) -> Result<()> {
+        if self.0.contains(&first) { self.1.linear_input(first, input) } else { Ok(()) }
+    }
+}
+
+/// Runs branches of a dense block on the states `reads`, and collects what a method `needs` to know of their inputs on the training
+/// sequences. What their last stage gives goes to `writes`; without that, nothing is computed that no layer reads.
+pub(super) fn calibrate(
+    states: &mut States,
+    (passage, plan): (&Passage, &Plan),
+    (dense, branches): (&Block, &[BranchId]),
+    needs: Needs,
+    (reads, writes): (State, Option<State>),
+) -> Result<BlockStatistics> {
+    let (tensors, train) = (dense.constants(), plan.calibration.samples);
+    let linears: Vec<usize> = branches.iter().flat_map(|&branch| dense.spec.branch(branch).linears.clone()).collect();
+    let [first, last] = [branches.first(), branches.last()].map(|branch| branch.map_or(0, |branch| branch.at.stage));
+    let forward = |x: &Tensor, sequences: &Sequences| {
+        let (mut y, mut seen, context) = (Value::from(x), SeenInputs::default(), passage.context(sequences));
+        for stage in first..=last {
+            let (tape, tap) = (&mut Tape::new(passage.precision), &mut Of(&linears, &mut seen));
+            if stage < last || writes.is_some() {
+                y = dense.stage(stage, &tensors, tape, &y, context, tap)?;
+                continue;
+            }
+            for &branch in branches.iter().filter(|branch| branch.at.stage == stage) {
+                dense.show(branch, &tensors, tape, &y, context, tap)?;
+            }
+        }
+        Ok((y, seen))
+    };
+    let inputs = states.get(reads)?;
+    let (mut collector, mut next) = (Collector::new(needs), writes.map(|_| inputs.clone()));
+    let count = if writes.is_some() { inputs.len() } else { train.min(inputs.len()) };
+    inputs.for_each(count, passage.batch, forward, |indices, sequences, (y, seen)| {
+        let counted = indices.iter().filter(|&&index| index < train).count();
+        collector.add(&seen, sequences.offsets()[counted]);
+        next.as_mut().map_or(Ok(()), |next| next.set(indices, sequences, y.tensor()))
+    })?;
+    if let Some((state, next)) = writes.zip(next) {
+        states.set(state, next);
+    }
+    Ok(collector.finish(plan.pruning.damping))
+}
+
+/// Prunes and repairs one matrix, unless it stays dense.
+pub(super) fn prune(
+    job: &mut Job,
+    (plan, allocation, method): (&Plan, &Allocation, &SelectThenRepair),
+    spec: &DecoderSpec,
+    state: &mut BlockState,
+    linear: usize,
+) -> MatrixFacts {
+    let id = LinearId { block: state.index, index: linear };
+    let Some(&pattern) = allocation.get(id) else { return facts(spec, id) };
+    let weight = state.dense.weight(linear);
+    let [_, columns] = spec.linear(id).shape;
+    let unseen = InputStatistics::unseen(columns);
+    let problem = LayerProblem {
+        weight: weight.host(),
+        columns,
+        inputs: state.inputs_of(linear).unwrap_or(&unseen),
+        pattern: &pattern,
+        seed: layer_seed(plan.calibration.seed, spec, id),
+        settings: plan.solver_settings(),
+    };
+    let solution = job.timings.measure(Stage::Solve, || method.solve(&problem));
+    let mut facts = facts(spec, id);
+    if let Some(warning) = &solution.facts.warning {
+        job.warn(format!("{}: {warning}", facts.name));
+    }
+    facts.pattern = Some(pattern);
+    facts.sparsity = solution.mask.pruned() as f64 / spec.linear(id).weights() as f64;
+    facts.solution = solution.facts;
+    let place = spec.linear(id).weight;
+    state.pruned.tensors[place] = Tensor::new(spec.linear(id).shape, solution.weight);
+    state.masks.insert(linear, solution.mask);
+    facts
+}
+
+/// Of a matrix that stays dense.
+fn facts(spec: &DecoderSpec, id: LinearId) -> MatrixFacts {
+    let linear = spec.linear(id);
+    MatrixFacts {
+        name: spec.weight_name(id),
+        block: id.block,
+        role: linear.role.into(),
+        shape: linear.shape,
+        pattern: None,
+        sparsity: 0.0,
+        solution: SolutionFacts::default(),
+        error_reconstructed: None,
+    }
+}

@@ -1,0 +1,311 @@
+//! Plan and model → what happens to each block, in order. Pure: `explain` prints it, `prune` obeys it.
+
+mod step;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+use crate::calibration::Needs;
+use crate::error::Result;
+use crate::model::{BlockSpec, BranchId, DecoderSpec, LinearId, StageId};
+use crate::plan::{Granularity, Inputs, Plan, PruningGranularity, RetrainingObjective, WindowTargets};
+
+pub use step::{State, Step, Trained, Weights};
+
+/// Tokens per forward pass: enough to fill the kernels, few enough for the caches.
+const BATCH_TOKENS: usize = 1024;
+
+/// Sequences of this length per forward pass.
+pub(crate) fn batch(seqlen: usize) -> usize {
+    (BATCH_TOKENS / seqlen.max(1)).max(1)
+}
+
+/// What a model is called that is made by this plan.
+pub fn rung_name(plan: &Plan) -> &'static str {
+    match (plan.retraining.objective, plan.reconstruction.granularity, plan.pruning.compensation.as_str()) {
+        (RetrainingObjective::None, Granularity::None, "none") => "pruned",
+        (RetrainingObjective::None, Granularity::None, _) => "compensated",
+        (RetrainingObjective::None, ..) => "reconstructed",
+        _ => "retrained",
+    }
+}
+
+/// The plans that do less, from least to most, each for a model of its own, where the plan asks for a ladder.
+pub fn lower_rungs(plan: &Plan) -> Vec<(&'static str, Plan)> {
+    if !plan.evaluation.ladder {
+        return Vec::new();
+    }
+    let own = without_retraining(plan);
+    let mut compensated = own.clone();
+    compensated.reconstruction.granularity = Granularity::None;
+    let mut pruned = compensated.clone();
+    pruned.pruning.compensation = "none".into();
+    let lower = [pruned, compensated].map(|lower| (rung_name(&lower), lower));
+    let mut rungs: Vec<_> = lower.into_iter().filter(|(name, _)| *name != rung_name(&own)).collect();
+    rungs.dedup_by_key(|(name, _)| *name);
+    rungs
+}
+
+/// What the model is called that retraining begins with, where a ladder asks for its scores.
+pub fn rung_before_retraining(plan: &Plan) -> Option<&'static str> {
+    let retrains = plan.retraining.objective != RetrainingObjective::None;
+    (plan.evaluation.ladder && retrains).then(|| rung_name(&without_retraining(plan)))
+}
+
+fn without_retraining(plan: &Plan) -> Plan {
+    let mut plan = plan.clone();
+    plan.retraining.objective = RetrainingObjective::None;
+    plan
+}
+
+/// What happens to every window.
+#[derive(Clone, Debug)]
+pub struct Schedule<'a> {
+    spec: &'a DecoderSpec,
+    /// What a pass over the dense model collects before the first block; `None` where every share is known beforehand.
+    pub survey: Option<Needs>,
+    /// What trains together.
+    pub granularity: Granularity,
+    /// Whether all branches of a block are pruned from one pass.
+    by_block: bool,
+    /// What the method wants to know of a layer's inputs.
+    pub needs: Needs,
+    /// Whether hidden states are needed at all.
+    pub calibrates: bool,
+    /// Whether those that layers are shown are the dense model's.
+    pub dense_inputs: bool,
+    /// Whether targets run beside the hidden states of the pruned model.
+    pub dense_stream: bool,
+    /// Whose activations windows should give.
+    targets: WindowTargets,
+}
+
+impl<'a> Schedule<'a> {
+    /// The schedule of a plan.
+    ///
+    /// # Errors
+    /// If the plan names an unknown method.
+    pub fn new(plan: &Plan, spec: &'a DecoderSpec) -> Result<Self> {
+        let granularity = plan.reconstruction.granularity;
+        let trains = granularity != Granularity::None;
+        let refinement = if plan.pruning.swaps > 0 { Needs::Gram } else { Needs::Nothing };
+        let needs = plan.method()?.needs().max(refinement);
+        let dense_inputs = plan.calibration.inputs == Inputs::Dense;
+        let targets = plan.reconstruction.targets;
+        // a matrix makes its local targets of its own inputs
+        let own_targets = targets == WindowTargets::Local && granularity == Granularity::Matrix;
+        Ok(Self {
+            spec,
+            survey: plan.survey()?,
+            granularity,
+            // inputs of the dense model do not change by pruning: the finer order costs nothing and gives the targets
+            by_block: plan.pruning.granularity == PruningGranularity::Block && !dense_inputs,
+            needs,
+            calibrates: trains || needs != Needs::Nothing,
+            dense_inputs,
+            dense_stream: trains && !dense_inputs && !own_targets,
+            targets,
+        })
+    }
+
+    /// The blocks of each window.
+    pub fn windows(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let blocks = self.spec.blocks.len();
+        let span = self.granularity.span().min(blocks).max(1);
+        (0..blocks).step_by(span).map(move |first| first..blocks.min(first + span))
+    }
+
+    /// The steps of a window, in order.
+    pub fn steps(&self, blocks: Range<usize>) -> Vec<Step> {
+        match self.granularity {
+            Granularity::None | Granularity::Matrix | Granularity::Submodule => {
+                blocks.flat_map(|block| self.branch_by_branch(block)).collect()
+            }
+            Granularity::Block | Granularity::Blocks(_) | Granularity::Model => self.together(blocks),
+        }
+    }
+
+    /// Whether targets begin anew with each window.
+    pub fn restarts(&self) -> bool {
+        self.dense_stream && self.targets == WindowTargets::Local
+    }
+
+    /// The states that one window leaves to the next.
+    pub fn kept(&self) -> impl Iterator<Item = State> + use<> {
+        let dense = self.dense_stream && !self.restarts();
+        [(self.calibrates, State::Inputs), (dense, State::Dense)]
+            .into_iter()
+            .filter(|(kept, _)| *kept)
+            .map(|(_, state)| state)
+    }
+
+    /// Branches of a block that are pruned from one pass, in order.
+    fn groups(&self, block: usize) -> Vec<Vec<BranchId>> {
+        let all: Vec<BranchId> = self.block(block).branch_ids(block).collect();
+        if self.by_block { vec![all] } else { all.into_iter().map(|branch| vec![branch]).collect() }
+    }
+
+    fn block(&self, block: usize) -> &BlockSpec {
+        &self.spec.blocks[block]
+    }
+
+    /// Each branch is finished before the next is trained, each stage before the next is pruned.
+    fn branch_by_branch(&self, block: usize) -> Vec<Step> {
+        let mut steps = vec![Step::Load(block)];
+        for group in self.groups(block) {
+            // the first branch of a stage computes what the stage gives
+            let writes = self.dense_inputs && group[0].branch == 0;
+            steps.extend(self.calibrate(&group, State::Inputs, writes.then_some(State::Ahead)));
+            steps.push(Step::Prune(group.clone()));
+            for &branch in &group {
+                match self.granularity {
+                    Granularity::None => steps.push(Step::ForgetStatistics(vec![branch])),
+                    Granularity::Matrix => steps.extend(self.matrices(branch)),
+                    _ => steps.extend(self.submodule(branch)),
+                }
+                if branch.branch + 1 == self.block(block).stages[branch.at.stage].branches.len() {
+                    steps.extend(self.leave(branch.at));
+                }
+            }
+        }
+        steps
+    }
+
+    /// A branch trains by itself.
+    fn submodule(&self, branch: BranchId) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if branch.branch == 0 {
+            steps.extend(self.restarts().then_some(Step::Copy { from: State::Inputs, to: State::Dense }));
+            steps.extend(self.targets(branch.at));
+        }
+        let targets = if self.dense_inputs { State::Ahead } else { State::Dense };
+        let window = Trained::Branches(vec![branch]);
+        steps.push(Step::Release(vec![branch]));
+        steps.push(Step::Train { window, reads: State::Inputs, targets });
+        steps.push(Step::ForgetStatistics(vec![branch]));
+        steps
+    }
+
+    /// The linear layers of a branch train one by one.
+    fn matrices(&self, branch: BranchId) -> Vec<Step> {
+        let spec = self.block(branch.at.block);
+        let of = |index| LinearId { block: branch.at.block, index };
+        let weights = if self.dense_inputs { Weights::Dense } else { Weights::Pruned };
+        let mut steps = Vec::new();
+        let linears = &spec.branch(branch).linears;
+        for &first in linears.iter().filter(|&&linear| spec.linears[linear].first_reader == linear) {
+            let linear = of(first);
+            steps.push(Step::Capture { linear, weights, from: State::Inputs, to: State::LayerInputs });
+            let mut from = State::LayerInputs;
+            if self.dense_stream {
+                from = State::LayerDense;
+                steps.push(Step::Capture { linear, weights: Weights::Dense, from: State::Dense, to: from });
+            }
+            for &index in linears.iter().filter(|&&linear| spec.linears[linear].first_reader == first) {
+                let (linear, reads, targets) = (of(index), State::LayerInputs, State::LayerTargets);
+                steps.push(Step::Apply { linear, from, to: targets });
+                steps.push(Step::Train { window: Trained::Linear(linear), reads, targets });
+            }
+            steps.extend([State::LayerInputs, State::LayerTargets].map(Step::Forget));
+            steps.extend(self.dense_stream.then_some(Step::Forget(State::LayerDense)));
+        }
+        steps.push(Step::ForgetStatistics(vec![branch]));
+        steps
+    }
+
+    /// After the last branch of a stage: hidden states move on.
+    fn leave(&self, stage: StageId) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if self.granularity == Granularity::Matrix {
+            steps.extend(self.targets(stage));
+        }
+        if self.calibrates && self.dense_inputs {
+            steps.push(Step::Rename { from: State::Ahead, to: State::Inputs });
+        } else if self.calibrates {
+            steps.push(Step::Round(stage));
+            steps.push(Step::Move { state: State::Inputs, stage, weights: Weights::Pruned });
+        }
+        steps
+    }
+
+    /// Every branch is pruned, in order, before all of them train.
+    fn together(&self, blocks: Range<usize>) -> Vec<Step> {
+        // statistics of later stages are of what the earlier ones give; dense inputs have to arrive at the targets
+        let previews = !self.dense_inputs && self.needs != Needs::Nothing;
+        let restart = Step::Copy { from: State::Inputs, to: State::Dense };
+        let mut steps: Vec<Step> = self.restarts().then_some(restart).into_iter().collect();
+        let mut reads = State::Inputs;
+        for block in blocks.clone() {
+            if block > blocks.start {
+                // what windows should give has passed through the dense blocks before
+                let before: Vec<BranchId> = self.block(block - 1).branch_ids(block - 1).collect();
+                steps.extend([Step::Release(before.clone()), Step::ForgetStatistics(before)]);
+            }
+            steps.push(Step::Load(block));
+            let groups = self.groups(block);
+            for (place, group) in groups.iter().enumerate() {
+                let arrives = self.dense_inputs && self.is_last_of_stage(group);
+                steps.extend(self.calibrate(group, reads, arrives.then_some(State::Ahead)));
+                reads = if arrives { State::Ahead } else { reads };
+                steps.push(Step::Prune(group.clone()));
+                let is_last = block + 1 == blocks.end && place + 1 == groups.len();
+                for stage in self.finished_stages(group) {
+                    steps.extend(self.targets(stage));
+                    if previews && !is_last {
+                        steps.extend((reads == State::Inputs).then_some(Step::Copy { from: reads, to: State::Ahead }));
+                        reads = State::Ahead;
+                        steps.push(Step::Move { state: State::Ahead, stage, weights: Weights::Stored });
+                    }
+                }
+            }
+        }
+        steps.extend(self.train_together(blocks));
+        steps
+    }
+
+    /// Every branch of some blocks trains, and the hidden states follow.
+    fn train_together(&self, blocks: Range<usize>) -> Vec<Step> {
+        let stages = blocks.clone().flat_map(|block| self.block(block).stage_ids(block));
+        let branches: Vec<BranchId> = blocks.clone().flat_map(|block| self.block(block).branch_ids(block)).collect();
+        let mut steps = vec![Step::Release(branches.clone())];
+        // errors of the matrices are told of one block, not of several
+        let alone = blocks.len() == 1;
+        steps.extend((!alone).then(|| Step::ForgetStatistics(branches.clone())));
+        let targets = if self.dense_inputs { State::Ahead } else { State::Dense };
+        steps.push(Step::Train { window: Trained::Branches(branches.clone()), reads: State::Inputs, targets });
+        steps.extend(alone.then_some(Step::ForgetStatistics(branches)));
+        if self.dense_inputs {
+            steps.push(Step::Rename { from: State::Ahead, to: State::Inputs });
+            return steps;
+        }
+        steps.push(Step::Forget(State::Ahead));
+        for stage in stages {
+            steps.push(Step::Round(stage));
+            steps.push(Step::Move { state: State::Inputs, stage, weights: Weights::Pruned });
+        }
+        steps
+    }
+
+    /// Whether a group ends with the last branch of a stage.
+    fn is_last_of_stage(&self, group: &[BranchId]) -> bool {
+        group
+            .last()
+            .is_some_and(|last| last.branch + 1 == self.block(last.at.block).stages[last.at.stage].branches.len())
+    }
+
+    /// The stages all of whose branches are pruned after a group.
+    fn finished_stages(&self, group: &[BranchId]) -> Vec<StageId> {
+        group.iter().filter(|branch| self.is_last_of_stage(&[**branch])).map(|branch| branch.at).collect()
+    }
+
+    fn calibrate(&self, group: &[BranchId], reads: State, writes: Option<State>) -> Option<Step> {
+        let wanted = self.calibrates && (self.needs != Needs::Nothing || writes.is_some());
+        wanted.then(|| Step::Calibrate { branches: group.to_vec(), reads, writes })
+    }
+
+    /// Moves the targets through a stage of the dense model.
+    fn targets(&self, stage: StageId) -> Option<Step> {
+        self.dense_stream.then_some(Step::Move { state: State::Dense, stage, weights: Weights::Dense })
+    }
+}
