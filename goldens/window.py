@@ -7,6 +7,15 @@
     blocks     blocks 1 and 2, one after the other; gradients by the number of the block
 Each file: x, target, output, loss [1], grad.x, and grad.<name of the parameter inside the block>; all f32.
 
+The same for the other kinds of block, each file from block 1 of one checkpoint:
+    qwen3_attention          fixtures/qwen3          x + attention(norm(x)), with norms on the query and key heads
+    opt_attention            fixtures/opt            x + attention(norm(x)), with biases
+    opt_mlp                  fixtures/opt            x + mlp(norm(x)), with biases
+    opt_post_norm_attention  fixtures/opt/post_norm  norm(x + attention(x))
+    opt_post_norm_mlp        fixtures/opt/post_norm  norm(x + mlp(x))
+    gpt_neox_block           fixtures/gpt_neox       x + attention(norm(x)) + mlp(other norm(x))
+A bias of OPT's keys shifts all scores of a query alike, so its gradient is zero but for rounding.
+
 model.safetensors: the whole model on ids [2, 24]: loss [1], the mean cross-entropy of the next tokens, and grad.<name> of every
 parameter but embedding and head.
 """
@@ -15,21 +24,22 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from transformers.models.opt.modeling_opt import OPTDecoderLayer
 
 from fixtures import FIXTURES, generator, save_tensors
-from tiny_checkpoint import load
+from tiny_checkpoint import blocks, load
 
 BATCH, LENGTH = 2, 24
+CAUSAL = torch.full((LENGTH, LENGTH), float("-inf")).triu(1)[None, None]
 
 
 def windows(block: nn.Module, rotary: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
-    """The three windows as functions of x [batch, T, hidden]."""
+    """The three windows as functions of x [batch, T, hidden]; of GPT-NeoX only the block."""
     positions = torch.arange(LENGTH)[None]
-    mask = torch.full((LENGTH, LENGTH), float("-inf")).triu(1)[None, None]
 
     def attention(x: Tensor) -> Tensor:
         output, _ = block.self_attn(
-            hidden_states=block.input_layernorm(x), attention_mask=mask, position_embeddings=rotary(x, positions)
+            hidden_states=block.input_layernorm(x), attention_mask=CAUSAL, position_embeddings=rotary(x, positions)
         )
         return x + output
 
@@ -37,7 +47,7 @@ def windows(block: nn.Module, rotary: nn.Module) -> dict[str, Callable[[Tensor],
         return x + block.mlp(block.post_attention_layernorm(x))
 
     def whole(x: Tensor) -> Tensor:
-        return block(x, attention_mask=mask, position_embeddings=rotary(x, positions))
+        return block(x, attention_mask=CAUSAL, position_embeddings=rotary(x, positions))
 
     return {"block": whole, "attention": attention, "mlp": mlp}
 
@@ -78,6 +88,38 @@ def predictions(model: nn.Module) -> dict[str, Tensor]:
     return {"ids": ids, "loss": loss.reshape(1)} | {f"grad.{name}": gradient for name, gradient in named.items()}
 
 
+def opt_windows(block: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
+    """The two branches of a block of OPT, with the norm before the branch or after the sum."""
+
+    def attention(x: Tensor) -> Tensor:
+        return block.self_attn(hidden_states=x, attention_mask=CAUSAL)[0]
+
+    def mlp(x: Tensor) -> Tensor:
+        return block.fc2(block.activation_fn(block.fc1(x)))
+
+    def before(branch: Callable[[Tensor], Tensor], norm: nn.Module) -> Callable[[Tensor], Tensor]:
+        return lambda x: x + branch(norm(x))
+
+    def after(branch: Callable[[Tensor], Tensor], norm: nn.Module) -> Callable[[Tensor], Tensor]:
+        return lambda x: norm(x + branch(x))
+
+    place = before if block.do_layer_norm_before else after
+    return {"attention": place(attention, block.self_attn_layer_norm), "mlp": place(mlp, block.final_layer_norm)}
+
+
+def save_windows(folder: str, prefix: str, names: tuple[str, ...], seed: int) -> None:
+    """The named windows of block 1 of a checkpoint, all on the same input and target."""
+    model = load(FIXTURES / folder, FIXTURES / folder)
+    block = blocks(model)[1]
+    known = opt_windows(block) if isinstance(block, OPTDecoderLayer) else windows(block, model.base_model.rotary_emb)
+    source = generator(seed)
+    shape = (BATCH, LENGTH, model.config.hidden_size)
+    x = torch.randn(shape, generator=source)
+    target = x + torch.randn(shape, generator=source)
+    for name in names:
+        save_tensors(FIXTURES / "window" / f"{prefix}_{name}.safetensors", golden(block, known[name], x, target))
+
+
 def write() -> None:
     model = load(FIXTURES / "llama", FIXTURES / "llama")
     source = generator(5)
@@ -87,10 +129,14 @@ def write() -> None:
     block = model.model.layers[1]
     for name, window in windows(block, model.model.rotary_emb).items():
         save_tensors(FIXTURES / "window" / f"{name}.safetensors", golden(block, window, x, target))
-    blocks = Blocks({str(index): model.model.layers[index] for index in (1, 2)})
-    whole = windows(blocks, model.model.rotary_emb)["block"]
-    save_tensors(FIXTURES / "window" / "blocks.safetensors", golden(blocks, whole, x, target))
+    both = Blocks({str(index): model.model.layers[index] for index in (1, 2)})
+    whole = windows(both, model.model.rotary_emb)["block"]
+    save_tensors(FIXTURES / "window" / "blocks.safetensors", golden(both, whole, x, target))
     save_tensors(FIXTURES / "window" / "model.safetensors", predictions(model))
+    save_windows("qwen3", "qwen3", ("attention",), seed=37)
+    save_windows("opt", "opt", ("attention", "mlp"), seed=38)
+    save_windows("opt/post_norm", "opt_post_norm", ("attention", "mlp"), seed=39)
+    save_windows("gpt_neox", "gpt_neox", ("block",), seed=40)
 
 
 if __name__ == "__main__":
