@@ -5,24 +5,28 @@ import argparse
 import torch
 from transformers.utils import logging
 
+import activations
 import adamw
 import compensation
 import criteria
 import elementwise
+import gpt_neox
 import layer_problem
 import llama
 import losses
 import mistral
+import opt
 import optimizers
 import qwen2
+import qwen3
 import real_models
 import rotary
 import sparsegpt
 import window
 
 GOLDENS = (
-    llama, mistral, qwen2, window, adamw, optimizers, layer_problem, criteria, sparsegpt, compensation, rotary, elementwise,
-    losses,
+    llama, mistral, qwen2, qwen3, opt, gpt_neox, window, adamw, optimizers, layer_problem, criteria, sparsegpt, compensation,
+    rotary, elementwise, activations, losses,
 )
 
 
