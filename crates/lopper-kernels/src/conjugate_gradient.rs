@@ -3,6 +3,9 @@
 //! With H the matrix, D its diagonal and ⊙ the mask m: z = D⁻¹r, α = rᵀz / pᵀHp, x ← x + αp, r ← r − α(Hp ⊙ m), β = r'ᵀz' / rᵀz,
 //! p ← z' + βp. M. R. Hestenes and E. Stiefel, "Methods of conjugate gradients for solving linear systems", 1952.
 //! The product Hp of all rows is one matrix product, which is the caller's.
+//!
+//! An input that is always zero has a row, a column and a diagonal entry of zeros in H, so its 1/D is infinite and its r is 0. The entry
+//! of D⁻¹ of such an input counts as 0: then its z and p are 0 at every step, so that it stays and takes no part in any sum.
 
 use crate::dispatch::{simd, tier};
 use rayon::prelude::*;
@@ -69,9 +72,15 @@ fn weighted_square(r: &[f32], d: &[f32]) -> f64 {
     sums.iter().sum::<f64>() + rest
 }
 
+/// The inverse diagonal with 0 for every input that has to stay.
+fn held(inverse_diagonal: &[f32]) -> Vec<f32> {
+    inverse_diagonal.iter().map(|inverse| if inverse.is_finite() { *inverse } else { 0.0 }).collect()
+}
+
 /// Masks the first residual, sets the direction to `D⁻¹·residual`, and writes `rᵀ·D⁻¹·r` of each row to `energies`.
 ///
 /// `residual`, `direction` and `kept` (1 = free, 0 = held at zero) are `[rows, n]`, `inverse_diagonal` `[n]`, `energies` `[rows]`.
+/// An input whose inverse diagonal is 0 or not finite keeps its solution, and the others are solved as if it were not there.
 ///
 /// # Panics
 ///
@@ -87,15 +96,15 @@ pub fn conjugate_gradient_start(
     let size = n * energies.len();
     let fits = kept.len() == size && residual.len() == size && direction.len() == size;
     assert!(fits, "conjugate_gradient_start: the slices are not [rows, n]");
-    let tier = tier();
+    let (tier, inverse) = (tier(), held(inverse_diagonal));
     let vectors = residual.par_chunks_mut(n).zip(direction.par_chunks_mut(n)).zip(kept.par_chunks(n));
     energies.par_iter_mut().zip(vectors).for_each(|(energy, ((r, p), kept))| {
-        *energy = start_row(tier, kept, inverse_diagonal, r, p);
+        *energy = start_row(tier, kept, &inverse, r, p);
     });
 }
 
-/// One iteration of every row, given `image = direction·H`. A row whose energy or curvature is not positive is done: its energy
-/// becomes 0 and nothing else of it changes.
+/// One iteration of every row, given `image = direction·H` and the mask and inverse diagonal of [`conjugate_gradient_start`]. A row
+/// whose energy or curvature is not positive is done: its energy becomes 0 and nothing else of it changes.
 ///
 /// # Panics
 ///
@@ -114,10 +123,10 @@ pub fn conjugate_gradient_step(
     let fits =
         [kept.len(), image.len(), solution.len(), residual.len(), direction.len()].iter().all(|&len| len == size);
     assert!(fits, "conjugate_gradient_step: the slices are not [rows, n]");
-    let tier = tier();
+    let (tier, inverse) = (tier(), held(inverse_diagonal));
     let vectors = solution.par_chunks_mut(n).zip(residual.par_chunks_mut(n)).zip(direction.par_chunks_mut(n));
     let fixed = image.par_chunks(n).zip(kept.par_chunks(n));
     energies.par_iter_mut().zip(vectors).zip(fixed).for_each(|((energy, ((x, r), p)), (image, kept))| {
-        *energy = step_row(tier, kept, inverse_diagonal, image, x, r, p, *energy);
+        *energy = step_row(tier, kept, &inverse, image, x, r, p, *energy);
     });
 }
