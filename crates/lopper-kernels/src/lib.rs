@@ -11,6 +11,7 @@
 //! Parallelism is the current rayon pool's; calls may be nested inside rayon tasks. Slice lengths that contradict each other are
 //! bugs of the caller and panic with a message.
 
+mod activation;
 mod adamw;
 mod attention;
 mod attention_backward;
@@ -36,6 +37,7 @@ mod subsets;
 mod sweep;
 mod tile;
 
+pub use activation::{Activation, activate, activate_backward};
 pub use adamw::{AdamWStep, adamw};
 pub use attention::{AttentionShape, attention};
 pub use attention_backward::attention_backward;
@@ -47,7 +49,7 @@ pub use elementwise::{
 };
 pub use gemm::{Precision, View, matmul, product};
 pub use gemm_bf16::bf16_is_native;
-pub use glu::{gated_silu, gated_silu_backward};
+pub use glu::{gated, gated_backward, gated_silu, gated_silu_backward};
 pub use half_precision::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 pub use loss::{cross_entropy, cross_entropy_backward, squared_error, squared_error_backward};
 pub use norm::{rms_norm, rms_norm_backward};

@@ -1,6 +1,7 @@
 //! What the tests of all kernels share: seeded numbers, comparisons, tiers and thread pools.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+use lopper_kernels::Activation;
 use lopper_kernels::dispatch::{Tier, with_tier};
 
 /// Normal-looking numbers in about ±3, from a seed.
@@ -64,4 +65,29 @@ pub fn slope(x: &[f64], i: usize, loss: impl Fn(&[f64]) -> f64) -> f64 {
 /// Σ aᵢ·bᵢ.
 pub fn inner(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+pub const ACTIVATIONS: [Activation; 4] = [Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::Relu];
+
+/// The activations, as their formulas are written.
+pub fn activation(kind: Activation, x: f64) -> f64 {
+    match kind {
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::Gelu => x * normal_distribution(x),
+        Activation::GeluTanh => {
+            0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh())
+        }
+        Activation::Relu => x.max(0.0),
+    }
+}
+
+/// Φ(x): ½ + φ(x)·(x + x³/3 + x⁵/(3·5) + …) near 0, and φ(x)/(x + 1/(x + 2/(x + 3/(x + …)))) from 1 or to 0 elsewhere.
+pub fn normal_distribution(x: f64) -> f64 {
+    let density = (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    if x.abs() < 2.0 {
+        let terms = (1..60).scan(x, |term, k| Some(std::mem::replace(term, *term * x * x / f64::from(2 * k + 1))));
+        return 0.5 + density * terms.sum::<f64>();
+    }
+    let tail = density / (1..200).rev().fold(x.abs(), |below, k| x.abs() + f64::from(k) / below);
+    if x > 0.0 { 1.0 - tail } else { tail }
 }
