@@ -1,6 +1,7 @@
 //! Throughput of the kernels at the shapes of one decoder block in training: 2 × 512 tokens, hidden 576, 9 heads over 3 key heads of
 //! 64, feed-forward 1536. Criterion's elements per second are floating-point operations per second where a kernel is a product
-//! (attention counts the causal half only), and elements elsewhere.
+//! (attention counts the causal half only), and elements of AdamW. Norms and activations say bytes per second, beside those of a copy,
+//! and are also run at shapes that no cache holds.
 //!
 //! Run with `cargo bench -p lopper-kernels`.
 
@@ -8,9 +9,10 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lopper_kernels::{
-    AdamWStep, AttentionShape, Precision, View, adamw, attention, attention_backward, gated_silu, gated_silu_backward,
-    matmul, rms_norm,
+    Activation, AdamWStep, AttentionShape, Precision, View, activate, activate_backward, adamw, attention,
+    attention_backward, gated, gated_backward, layer_norm, layer_norm_backward, matmul, rms_norm, rms_norm_backward,
 };
+use rayon::prelude::*;
 use std::hint::black_box;
 
 fn numbers(length: usize) -> Vec<f32> {
@@ -86,21 +88,60 @@ fn attentions(criterion: &mut Criterion) {
     }
 }
 
+/// In bytes read and written per second, beside a copy by all threads: the ratio to it is the share of the memory bandwidth.
 fn rows(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("rows");
-    let n = 1024 * 1536;
-    let (a, b, c) = (numbers(n), numbers(n), numbers(n));
-    let (mut d, mut e) = (vec![0f32; n], vec![0f32; n]);
-    group.throughput(Throughput::Elements(n as u64));
-    group.bench_function("gated_silu 1024×1536", |bencher| bencher.iter(|| gated_silu(&a, &b, &mut d)));
-    group.bench_function("gated_silu_backward 1024×1536", |bencher| {
-        bencher.iter(|| gated_silu_backward(&a, &b, &c, &mut d, &mut e));
-    });
-    let (weight, mut inverse) = (numbers(576), vec![0f32; 1024]);
-    group.throughput(Throughput::Elements(1024 * 576));
-    group.bench_function("rms_norm 1024×576", |bencher| {
-        bencher.iter(|| rms_norm(&a[..1024 * 576], &weight, 1e-5, &mut d[..1024 * 576], &mut inverse));
-    });
+    for (tokens, n) in [(1024, 576), (1024, 1536), (8192, 2048)] {
+        let size = tokens * n;
+        let (x, d_out, weight, bias) = (&numbers(size)[..], &numbers(size)[..], &numbers(n)[..], &numbers(n)[..]);
+        let (mut y, mut mean, mut inverse) = (vec![0f32; size], vec![0f32; tokens], vec![0f32; tokens]);
+        let (mut d_weight, mut d_bias) = (vec![0f32; n], vec![0f32; n]);
+        group.throughput(Throughput::BytesDecimal(8 * size as u64));
+        group.bench_function(format!("copy {tokens}×{n}"), |bencher| {
+            bencher.iter(|| y.par_chunks_mut(16 * n).zip(x.par_chunks(16 * n)).for_each(|(y, x)| y.copy_from_slice(x)));
+        });
+        group.bench_function(format!("rms_norm {tokens}×{n}"), |bencher| {
+            bencher.iter(|| rms_norm(x, weight, 1e-5, &mut y, &mut inverse));
+        });
+        group.bench_function(format!("layer_norm {tokens}×{n}"), |bencher| {
+            bencher.iter(|| layer_norm(x, Some(weight), Some(bias), n, 1e-5, &mut y, &mut mean, &mut inverse));
+        });
+        // the inputs are read once for dx and once for the gradients of weight and bias
+        group.throughput(Throughput::BytesDecimal(20 * size as u64));
+        group.bench_function(format!("rms_norm_backward {tokens}×{n}"), |bencher| {
+            let inverse = &inverse;
+            bencher.iter(|| rms_norm_backward(d_out, x, weight, inverse, Some(&mut y), false, Some(&mut d_weight)));
+        });
+        group.bench_function(format!("layer_norm_backward {tokens}×{n}"), |bencher| {
+            let (w, mean, inverse) = (Some(weight), &mean, &inverse);
+            bencher.iter(|| {
+                let gradients = (Some(&mut y[..]), Some(&mut d_weight[..]), Some(&mut d_bias[..]));
+                layer_norm_backward(d_out, x, w, mean, inverse, n, gradients.0, false, gradients.1, gradients.2);
+            });
+        });
+    }
+}
+
+/// In bytes, as [`rows`].
+fn activations(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("activations");
+    for n in [1024 * 1536, 8192 * 2048] {
+        let (a, b, c) = (numbers(n), numbers(n), numbers(n));
+        let (mut d, mut e) = (vec![0f32; n], vec![0f32; n]);
+        for kind in [Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
+            group.throughput(Throughput::BytesDecimal(8 * n as u64));
+            group.bench_function(format!("{kind:?} {n}"), |bencher| bencher.iter(|| activate(kind, &a, &mut d)));
+            group.throughput(Throughput::BytesDecimal(12 * n as u64));
+            group.bench_function(format!("{kind:?} backward {n}"), |bencher| {
+                bencher.iter(|| activate_backward(kind, &a, &b, &mut d));
+            });
+            group.bench_function(format!("{kind:?} gated {n}"), |bencher| bencher.iter(|| gated(kind, &a, &b, &mut d)));
+            group.throughput(Throughput::BytesDecimal(20 * n as u64));
+            group.bench_function(format!("{kind:?} gated backward {n}"), |bencher| {
+                bencher.iter(|| gated_backward(kind, &a, &b, &c, &mut d, &mut e));
+            });
+        }
+    }
 }
 
 fn updates(criterion: &mut Criterion) {
@@ -120,6 +161,6 @@ fn updates(criterion: &mut Criterion) {
 criterion_group! {
     name = kernels;
     config = Criterion::default().sample_size(20).warm_up_time(std::time::Duration::from_millis(300)).measurement_time(std::time::Duration::from_secs(1));
-    targets = products, peer, attentions, rows, updates
+    targets = products, peer, attentions, rows, activations, updates
 }
 criterion_main!(kernels);
