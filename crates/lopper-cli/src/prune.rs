@@ -1,6 +1,8 @@
 //! `lopper prune`: settle the plan, run it, show the report.
 
 use lopper::Result;
+use lopper::checkpoint::Checkpoint;
+use lopper::model::Decoder;
 use lopper::prune::{prune, redo_from, unfinished};
 
 use crate::args::PruneArgs;
@@ -18,10 +20,10 @@ pub fn run(args: &PruneArgs, quiet: bool) -> Result<()> {
     let mut progress = Progress::new(quiet);
     let (model, plan) = settle(args.model.as_deref(), &args.plan, &interrupt, &mut progress)?;
     interrupt.keep_finished(&args.out);
-    let result = match args.redo_from {
-        Some(block) => redo_from(block, &plan, model.directory(), &args.out, &mut progress),
-        None => prune(&plan, model.directory(), &args.out, &mut progress),
-    };
+    let result = Decoder::open(Checkpoint::open(model.directory())?).and_then(|model| match args.redo_from {
+        Some(block) => redo_from(block, &plan, &model, &args.out, &mut progress),
+        None => prune(&plan, &model, &args.out, &mut progress),
+    });
     progress.finish(result.is_ok());
     if let (Err(error), Some(directory)) = (&result, unfinished(&args.out)) {
         let then = if error.is_machine() { ", and the same command goes on there" } else { "" };

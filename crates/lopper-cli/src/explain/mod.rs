@@ -11,6 +11,7 @@ use lopper::explain::{Budget, Estimate, Phase, Rate, Texts};
 use lopper::model::{Decoder, DecoderSpec};
 use lopper::plan::{Measured, Plan};
 use lopper::progress::{Event, Observer};
+use lopper::schedule::Run;
 use lopper::sparsity::Pattern;
 use serde::Serialize;
 
@@ -89,14 +90,14 @@ pub fn run(args: &ExplainArgs, quiet: bool) -> Result<()> {
 fn explain(model: &Model, plan: &Plan) -> Result<Explanation> {
     let decoder = Decoder::open(Checkpoint::open(model.directory())?)?;
     let spec = decoder.spec();
-    plan.validate(spec)?;
+    let run = Run::new(plan, spec)?;
     let texts = text_lengths(plan, model, spec)?;
     let (texts, budget) = (Texts::of(plan, spec, &texts), Budget::of(plan));
-    let estimate = Estimate::new(plan, spec, texts, budget.bytes())?;
+    let estimate = Estimate::new(&run, texts, budget.bytes());
     let warning = budget.check(&estimate)?;
     let rate = Rate::measure(plan, spec);
-    let steps = words::steps(plan, spec, decoder.checkpoint().total_bytes(), texts.scored_tokens)?;
-    let (allocation, kinds) = allocation(plan, spec)?;
+    let steps = words::steps(&run, decoder.checkpoint().total_bytes(), texts.scored_tokens)?;
+    let (allocation, kinds) = allocation(&run)?;
     let plan = plan.resolved(spec)?;
     let memory = Memory {
         peak: estimate.peak(),
@@ -109,8 +110,8 @@ fn explain(model: &Model, plan: &Plan) -> Result<Explanation> {
 }
 
 /// The pattern of each matrix by name, as far as it is known before the run, and in words.
-fn allocation(plan: &Plan, spec: &DecoderSpec) -> Result<(Option<PatternByName>, Vec<String>)> {
-    let targets = plan.targets(spec)?;
+fn allocation(run: &Run) -> Result<(Option<PatternByName>, Vec<String>)> {
+    let Run { targets, spec, plan, .. } = run;
     if targets.is_measured() {
         return Ok((None, vec!["what each matrix loses depends on the calibration; the report tells".into()]));
     }

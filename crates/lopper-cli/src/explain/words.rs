@@ -2,33 +2,32 @@
 
 use lopper::Result;
 use lopper::calibration::{Needs, Sampling};
-use lopper::explain::rungs;
 use lopper::model::{BranchId, DecoderSpec, LinearId, StageId};
 use lopper::plan::{Inputs, Plan, Ratios, RetrainingObjective};
 use lopper::reconstruction::Parameters;
-use lopper::schedule::{Schedule, State, Step, Trained, Weights};
+use lopper::schedule::{Run, Schedule, State, Step, Trained, Weights};
 
 use crate::render::{patterns, units};
 
 /// What happens, in order; steps of a block are indented.
-pub fn steps(plan: &Plan, spec: &DecoderSpec, bytes: u64, scored: usize) -> Result<Vec<String>> {
-    let schedule = Schedule::new(plan, spec)?;
-    let (compressed, models) = rungs(plan);
+pub fn steps(run: &Run, bytes: u64, scored: usize) -> Result<Vec<String>> {
+    let Run { plan, spec, schedule, .. } = run;
+    let (pruned, models) = run.models();
     let mut steps = vec![format!(
         "open the model ({}, {}) and check every tensor; weights stay on disk until they are needed",
         spec.family,
         units::bytes(bytes)
     )];
     if schedule.calibrates {
-        steps.push(calibration(plan, spec, &schedule));
+        steps.push(calibration(plan, spec, schedule));
     }
     if scored > 0 {
         steps.push(format!("score the dense model on {} tokens", units::count(scored)));
     }
     steps.extend(schedule.survey.map(|needs| survey(plan, needs)));
-    if compressed > 1 {
+    if pruned > 1 {
         steps.push(format!(
-            "for the ladder: do the following {compressed} times, with less repair first; only the last is kept"
+            "for the ladder: do the following {pruned} times, with less repair first; only the last is kept"
         ));
     }
     let first = schedule.windows().next().unwrap_or(0..0);
@@ -39,7 +38,7 @@ pub fn steps(plan: &Plan, spec: &DecoderSpec, bytes: u64, scored: usize) -> Resu
     };
     steps.push(each);
     for step in schedule.steps(first) {
-        let said = Words { plan, spec, schedule: &schedule, span }.step(&step)?;
+        let said = Words { plan, spec, schedule, span }.step(&step)?;
         steps.extend(said.map(|said| format!("    {said}")));
     }
     steps.push(format!("    write {whose} in the dtype of the file, and forget them"));

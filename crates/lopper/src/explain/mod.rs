@@ -10,10 +10,9 @@ mod work;
 
 use serde::Serialize;
 
-use crate::error::Result;
 use crate::model::{BlockSpec, Branch, DecoderSpec};
 use crate::plan::{Granularity, Plan};
-use crate::schedule::{Schedule, lower_rungs, rung_before_retraining};
+use crate::schedule::{Run, Schedule};
 
 pub use budget::Budget;
 pub use memory::{Item, Phase};
@@ -34,7 +33,7 @@ pub struct Estimate {
 /// What is known of the texts before anything runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Texts {
-    /// Tokens that are scored for each rung of the ladder: see [`scored_tokens`].
+    /// Tokens that are scored for each model: see [`scored_tokens`].
     pub scored_tokens: usize,
     /// Bytes of the largest text that is given to the tokenizer whole.
     pub largest_bytes: u64,
@@ -48,20 +47,16 @@ impl Texts {
 }
 
 impl Estimate {
-    /// Estimates the run of `plan` on a model with so many bytes of memory: hidden states wait on the disk where they would not
-    /// fit, and where it helps.
-    ///
-    /// # Errors
-    /// If the plan names an unknown method.
-    pub fn new(plan: &Plan, spec: &DecoderSpec, texts: Texts, memory: Option<u64>) -> Result<Self> {
-        let (mut sizes, fits) = (Sizes::new(plan, spec)?, |bytes| memory.is_none_or(|memory| bytes <= memory));
+    /// Estimates a run with so many bytes of memory: hidden states wait on the disk where they would not fit, and where it helps.
+    pub fn new(run: &Run, texts: Texts, memory: Option<u64>) -> Self {
+        let (mut sizes, fits) = (Sizes::new(run), |bytes| memory.is_none_or(|memory| bytes <= memory));
         let mut phases = sizes.phases(texts);
         if !fits(peak(&phases)) {
             sizes.on_disk = true;
             phases = sizes.phases(texts);
         }
         let scratch = if sizes.on_disk { sizes.scratch() } else { 0 };
-        Ok(Self { phases, work: sizes.work(texts.scored_tokens)?, scratch })
+        Self { phases, work: sizes.work(texts.scored_tokens), scratch }
     }
 
     /// Bytes of the phase that needs most.
@@ -100,17 +95,12 @@ pub fn scored_tokens(plan: &Plan, spec: &DecoderSpec, texts: &[usize]) -> usize 
     texts.iter().map(|tokens| length * (tokens / length).min(plan.evaluation.windows.unwrap_or(usize::MAX))).sum()
 }
 
-/// How many models are compressed (one per rung below the last included), and how many are scored.
-pub fn rungs(plan: &Plan) -> (usize, usize) {
-    let lower = lower_rungs(plan).len();
-    (1 + lower, 2 + lower + usize::from(rung_before_retraining(plan).is_some()))
-}
-
 /// The sizes that the formulas are made of, as wide integers.
 struct Sizes<'a> {
+    run: &'a Run<'a>,
     plan: &'a Plan,
     spec: &'a DecoderSpec,
-    schedule: Schedule<'a>,
+    schedule: &'a Schedule<'a>,
     /// Tokens per calibration sequence.
     seqlen: usize,
     /// Calibration sequences, held-out ones included.
@@ -120,10 +110,10 @@ struct Sizes<'a> {
 }
 
 impl<'a> Sizes<'a> {
-    fn new(plan: &'a Plan, spec: &'a DecoderSpec) -> Result<Self> {
+    fn new(run: &'a Run<'a>) -> Self {
+        let (plan, spec) = (&run.plan, run.spec);
         let sequences = plan.calibration.samples + plan.calibration.held_out;
-        let (schedule, seqlen) = (Schedule::new(plan, spec)?, plan.calibration_seqlen(spec));
-        Ok(Self { plan, spec, schedule, seqlen, sequences, on_disk: false })
+        Self { run, plan, spec, schedule: &run.schedule, seqlen: run.seqlen(), sequences, on_disk: false }
     }
 
     fn trains(&self) -> bool {

@@ -4,10 +4,11 @@
 
 use std::path::Path;
 
-use super::{Estimate, Texts, rungs, scored_tokens};
+use super::{Estimate, Texts, scored_tokens};
 use crate::autograd::optimizer::OptimizerKind;
 use crate::model::{DecoderSpec, describe};
 use crate::plan::{Granularity, Inputs, Plan, Ratios, RetrainingObjective};
+use crate::schedule::Run;
 
 /// Two blocks of 4·8² + 3·8·16 = 640 weights.
 fn spec() -> DecoderSpec {
@@ -23,14 +24,22 @@ fn plan() -> Plan {
     plan
 }
 
+fn estimate(plan: &Plan, texts: Texts, memory: Option<u64>) -> Estimate {
+    Estimate::new(&Run::new(plan, &spec()).expect("valid"), texts, memory)
+}
+
+fn models(plan: &Plan) -> (usize, usize) {
+    Run::new(plan, &spec()).expect("valid").models()
+}
+
 fn bytes(plan: &Plan, phase: &str, item: &str) -> Option<u64> {
-    let estimate = Estimate::new(plan, &spec(), Texts::default(), None).expect("plan");
+    let estimate = estimate(plan, Texts::default(), None);
     let phase = estimate.phases.iter().find(|known| known.name.contains(phase))?.clone();
     phase.items.iter().find(|known| known.name.contains(item)).map(|item| item.bytes)
 }
 
 fn flops(plan: &Plan, stage: &str) -> f64 {
-    let estimate = Estimate::new(plan, &spec(), Texts::default(), None).expect("plan");
+    let estimate = estimate(plan, Texts::default(), None);
     estimate.work.iter().find(|work| work.stage == stage).map_or(f64::NAN, |work| work.flops)
 }
 
@@ -113,7 +122,7 @@ fn retraining_has_the_whole_model_in_memory() {
     plan.retraining.objective = RetrainingObjective::Kl;
     assert_eq!(bytes(&plan, "whole model", "hidden states"), Some(2 * 8 * 10 * 8 * 4), "and the teacher's");
     plan.evaluation.ladder = true;
-    assert_eq!(rungs(&plan), (2, 4), "the compensated model is the one that retraining begins with");
+    assert_eq!(models(&plan), (2, 4), "the compensated model is the one that retraining begins with");
 }
 
 #[test]
@@ -134,16 +143,16 @@ fn a_survey_is_one_pass_of_the_dense_model_whatever_the_ladder() {
 #[test]
 fn a_ladder_adds_the_models_below() {
     let mut plan = plan();
-    assert_eq!(rungs(&plan), (1, 2));
+    assert_eq!(models(&plan), (1, 2));
     let once = flops(&plan, "calibrate");
     plan.evaluation.ladder = true;
-    assert_eq!(rungs(&plan), (3, 4));
+    assert_eq!(models(&plan), (3, 4));
     // the second again with Gram matrices, the third with norms only
     assert!(flops(&plan, "calibrate") > 2.0 * once && flops(&plan, "calibrate") < 3.0 * once);
     assert_eq!(flops(&plan, "reconstruct"), flops(&self::plan(), "reconstruct"));
     plan.reconstruction.granularity = Granularity::None;
     plan.pruning.compensation = "none".into();
-    assert_eq!(rungs(&plan), (1, 2));
+    assert_eq!(models(&plan), (1, 2));
 }
 
 #[test]
@@ -154,7 +163,7 @@ fn texts_are_scored_in_whole_windows() {
     assert_eq!(scored_tokens(&plan, &spec(), &[99, 10]), 100);
     plan.evaluation.windows = Some(2);
     assert_eq!(scored_tokens(&plan, &spec(), &[99, 10]), 30);
-    let estimate = Estimate::new(&plan, &spec(), Texts { scored_tokens: 30, largest_bytes: 1000 }, None).expect("plan");
+    let estimate = estimate(&plan, Texts { scored_tokens: 30, largest_bytes: 1000 }, None);
     let evaluate = estimate.work.iter().find(|work| work.stage == "evaluate").expect("scored");
     // dense and final: two blocks and the head of 32 × 8
     let items = |phase: &str| estimate.phases.iter().find(|known| known.name == phase).expect("phase").items.clone();
@@ -166,8 +175,8 @@ fn texts_are_scored_in_whole_windows() {
 
 #[test]
 fn states_go_to_the_disk_where_they_do_not_fit() {
-    let (plan, spec) = (plan(), spec());
-    let estimate = |memory| Estimate::new(&plan, &spec, Texts::default(), memory).expect("plan");
+    let plan = plan();
+    let estimate = |memory| estimate(&plan, Texts::default(), memory);
     let peak = estimate(None).peak();
     assert_eq!((estimate(Some(peak)).scratch, estimate(Some(peak)).peak()), (0, peak));
     // two streams of 8 windows of 10 tokens, one of them twice; what the 384 numbers of the larger half were, and the best of them

@@ -2,12 +2,11 @@
 
 use serde::Serialize;
 
-use super::{Sizes, rungs};
+use super::Sizes;
 use crate::calibration::Needs;
-use crate::error::Result;
 use crate::model::{BlockSpec, Branch, BranchId, LinearId, LinearSpec, StageId};
 use crate::plan::RetrainingObjective;
-use crate::schedule::{State, Step, Trained, lower_rungs};
+use crate::schedule::{Run, State, Step, Trained};
 
 /// Floating-point operations of a stage.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -19,21 +18,19 @@ pub struct Work {
 }
 
 impl Sizes<'_> {
-    pub(super) fn work(&self, scored_tokens: usize) -> Result<Vec<Work>> {
-        let (_, scored) = rungs(self.plan);
+    pub(super) fn work(&self, scored_tokens: usize) -> Vec<Work> {
+        let (_, scored) = self.run.models();
         let mut work = vec![Work { stage: "calibrate", flops: 0.0 }, Work { stage: "solve", flops: 0.0 }];
         work.extend(["reconstruct", "retrain", "advance"].map(|stage| Work { stage, flops: 0.0 }));
-        let lower = lower_rungs(self.plan).into_iter().map(|(_, plan)| plan);
-        for plan in lower.chain([self.plan.clone()]) {
-            let compressed = Sizes::new(&plan, self.spec)?.compress();
-            for (work, flops) in work.iter_mut().zip(compressed) {
-                work.flops += flops;
-            }
-        }
+        let add = |work: &mut Vec<Work>, run: &Run| {
+            work.iter_mut().zip(Sizes::new(run).compress()).for_each(|(work, flops)| work.flops += flops);
+        };
+        self.run.lower.iter().for_each(|lower| add(&mut work, lower));
+        add(&mut work, self.run);
         work[0].flops += self.schedule.survey.map_or(0.0, |needs| self.survey(needs));
         let per_token = self.all_blocks(self.plan.evaluation_seqlen(self.spec)) + self.head();
         work.push(Work { stage: "evaluate", flops: (scored * scored_tokens) as f64 * per_token });
-        Ok(work)
+        work
     }
 
     /// Operations per token of a forward pass through all blocks, in sequences of `length`.

@@ -9,61 +9,49 @@ use super::record::Record;
 use super::solve::{calibrate, prune};
 use super::states::{Passage, States};
 use super::train::{Training, train_branches, train_linear};
-use crate::calibration::{HiddenStates, Needs};
+use crate::calibration::HiddenStates;
 use crate::checkpoint::Rewrite;
 use crate::error::Result;
-use crate::method::SelectThenRepair;
 use crate::model::{BranchId, Decoder, LinearId, StageId};
 use crate::plan::{Allocation, Plan};
 use crate::progress::Event;
 use crate::report::Stage;
-use crate::schedule::{Schedule, State, Step, Trained, Weights};
+use crate::schedule::{Run, Schedule, State, Step, Trained, Weights};
 
-/// Prunes every block by `plan`, each matrix to the pattern it was allocated, and writes it; but for those that the journal has.
+/// Prunes every block as `run` says, each matrix to the pattern it was allocated, and writes it; but for those that the journal has.
 pub(super) fn compress(
     job: &mut Job,
-    plan: &Plan,
+    run: &Run,
     allocation: &Allocation,
     decoder: &Decoder,
     rewrite: &mut Rewrite,
     journal: &mut Journal,
 ) -> Result<Record> {
-    let schedule = Schedule::new(plan, decoder.spec())?;
+    let (plan, schedule) = (&run.plan, &run.schedule);
     let blocks = decoder.spec().blocks.len();
     if journal.blocks() >= blocks {
         return Ok(journal.record(allocation, decoder.spec()));
     }
     let passage = Passage::new(plan, decoder);
-    let states = begin(job, plan, decoder, (&schedule, &passage), (journal, rewrite))?;
-    let (method, record) = (plan.method()?, journal.record(allocation, decoder.spec()));
-    let mut run = Compression {
-        job,
-        plan,
-        allocation,
-        decoder,
-        method,
-        needs: schedule.needs,
-        passage,
-        states,
-        blocks: Vec::new(),
-        record,
-    };
+    let states = begin(job, plan, decoder, (schedule, &passage), (journal, rewrite))?;
+    let record = journal.record(allocation, decoder.spec());
+    let mut compression = Compression { job, run, allocation, decoder, passage, states, blocks: Vec::new(), record };
     let stage = format!("pruning {blocks} blocks");
-    run.job.observer.event(Event::Stage { name: &stage });
+    compression.job.observer.event(Event::Stage { name: &stage });
     let finished = journal.blocks();
     for window in schedule.windows().filter(|window| window.start >= finished) {
         let done = window.end;
         for step in schedule.steps(window) {
-            run.step(&step)?;
+            compression.step(&step)?;
         }
-        run.store(rewrite)?;
+        compression.store(rewrite)?;
         let kept = schedule.kept().filter(|_| done < blocks);
         let kept: Vec<(State, &HiddenStates)> =
-            kept.filter_map(|state| Some((state, run.states.find(state)?))).collect();
-        journal.window(run.job, &run.record, done, &kept, rewrite)?;
-        run.job.observer.event(Event::Progress(done as f64 / blocks as f64));
+            kept.filter_map(|state| Some((state, compression.states.find(state)?))).collect();
+        journal.window(compression.job, &compression.record, done, &kept, rewrite)?;
+        compression.job.observer.event(Event::Progress(done as f64 / blocks as f64));
     }
-    Ok(run.record)
+    Ok(compression.record)
 }
 
 /// The states that the first window to be done reads.
@@ -121,11 +109,9 @@ fn catch_up(
 /// A run on its way through the model.
 struct Compression<'j, 'o> {
     job: &'j mut Job<'o>,
-    plan: &'j Plan,
+    run: &'j Run<'j>,
     allocation: &'j Allocation,
     decoder: &'j Decoder,
-    method: SelectThenRepair,
-    needs: Needs,
     passage: Passage,
     states: States,
     /// Of the window at hand.
@@ -189,14 +175,13 @@ impl Compression<'_, '_> {
     }
 
     fn calibrate(&mut self, branches: &[BranchId], states: (State, Option<State>)) -> Result<()> {
-        let Self { passage, plan, needs, .. } = self;
+        let Self { passage, run, .. } = self;
         let block = branches[0].at.block - self.blocks[0].index;
         let dense = &self.blocks[block].dense;
         let (passage, of) = (&*passage, &mut self.states);
-        let found = self
-            .job
-            .timings
-            .measure(Stage::Calibrate, || calibrate(of, (passage, plan), (dense, branches), *needs, states))?;
+        let found = self.job.timings.measure(Stage::Calibrate, || {
+            calibrate(of, (passage, &run.plan), (dense, branches), run.schedule.needs, states)
+        })?;
         self.blocks[block].statistics.extend(found);
         Ok(())
     }
@@ -207,8 +192,8 @@ impl Compression<'_, '_> {
         let state = &mut self.blocks[block];
         for &branch in branches {
             for linear in state.pruned.spec.branch(branch).linears.clone() {
-                let by = (self.plan, self.allocation, &self.method);
-                self.record.matrices.push(prune(self.job, by, self.decoder.spec(), state, linear));
+                let by = (self.run, self.allocation);
+                self.record.matrices.push(prune(self.job, by, state, linear));
             }
         }
     }
@@ -253,7 +238,8 @@ impl Compression<'_, '_> {
     }
 
     fn train(&mut self, window: &Trained, (reads, targets): (State, State)) -> Result<()> {
-        let Self { plan, decoder, passage, states, job, record, blocks, .. } = self;
+        let Self { run, decoder, passage, states, job, record, blocks, .. } = self;
+        let plan = &run.plan;
         let rotary = &passage.rotary;
         match window {
             Trained::Linear(linear) => {

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use crate::calibration::{Storage, draw_windows};
-use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::evaluation::{ScoredText, Suite, Windows, open_tokenizer, tokenize};
 use crate::explain::{Budget, Estimate, Texts};
 use crate::model::{Decoder, DecoderSpec};
 use crate::plan::Plan;
 use crate::progress::{Event, Observer};
-use crate::report::{Rung, Stage, Timings};
+use crate::report::{ScoredModel, Stage, Timings};
+use crate::schedule::Run;
 use crate::text::{Tokenizer, builtin_text, read_text, read_wikitext};
 
 /// A valid run: texts are tokens, names are functions.
@@ -29,21 +29,20 @@ pub(super) struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// Opens and checks everything; also gives the model.
-    pub fn open(plan: &Plan, model: &Path, observer: &'a mut (dyn Observer + Send)) -> Result<(Self, Decoder)> {
+    /// Opens and checks everything that the run reads.
+    pub fn open(run: &Run, model: &Decoder, observer: &'a mut (dyn Observer + Send)) -> Result<Self> {
         observer.event(Event::Stage { name: "opening the model and the texts" });
         let mut timings = Timings::default();
         let mut warnings = Vec::new();
-        let (decoder, samples, suite) = timings.measure(Stage::Open, || {
-            let decoder = Decoder::open(Checkpoint::open(model)?)?;
-            plan.validate(decoder.spec())?;
+        let plan = &run.plan;
+        let (samples, suite) = timings.measure(Stage::Open, || {
             // a path that is not UTF-8 has no form in a report: better to know now
             plan.to_toml()?;
-            let tokenizer = open_tokenizer(model, decoder.spec())?;
-            let samples = calibration(plan, decoder.spec(), &tokenizer, &mut warnings)?;
-            let suite = suite(plan, model, &decoder, &samples, observer)?;
-            decoder.check_finite()?;
-            Ok::<_, Error>((decoder, samples, suite))
+            let tokenizer = open_tokenizer(model.checkpoint().dir(), run.spec)?;
+            let samples = calibration(plan, run.spec, &tokenizer, &mut warnings)?;
+            let suite = suite(plan, model, &samples, observer)?;
+            model.check_finite()?;
+            Ok::<_, Error>((samples, suite))
         })?;
         if suite.is_empty() {
             warnings.push(
@@ -55,14 +54,14 @@ impl<'a> Job<'a> {
         }
         let precision = plan.compute.dtype.precision();
         let (storage, scratch) = (Storage::Memory, 0);
-        Ok((Self { samples, suite, precision, storage, scratch, timings, warnings, observer }, decoder))
+        Ok(Self { samples, suite, precision, storage, scratch, timings, warnings, observer })
     }
 
     /// Keeps hidden states on the disk of the output where they would not fit in memory.
-    pub fn fit(&mut self, plan: &Plan, spec: &DecoderSpec, out: &Path) -> Result<()> {
+    pub fn fit(&mut self, run: &Run, out: &Path) -> Result<()> {
         let lengths: Vec<usize> = self.suite.texts.iter().map(|text| text.tokens.len()).collect();
-        let budget = Budget::of(plan);
-        let estimate = Estimate::new(plan, spec, Texts::of(plan, spec, &lengths), budget.bytes())?;
+        let budget = Budget::of(&run.plan);
+        let estimate = Estimate::new(run, Texts::of(&run.plan, run.spec, &lengths), budget.bytes());
         if let Some(warning) = budget.check(&estimate)? {
             self.warn(warning);
         }
@@ -75,11 +74,11 @@ impl<'a> Job<'a> {
     }
 
     /// Scores a model on every text and task.
-    pub fn evaluate(&mut self, name: &str, decoder: &Decoder) -> Result<Rung> {
+    pub fn evaluate(&mut self, name: &str, decoder: &Decoder) -> Result<ScoredModel> {
         let Self { suite, timings, observer, precision, .. } = self;
         let what = format!("the {name} model");
         let scores = timings.measure(Stage::Evaluate, || suite.score(&what, decoder, *precision, *observer))?;
-        Ok(Rung { name: name.into(), scores, against_dense: Vec::new() })
+        Ok(ScoredModel { name: name.into(), scores, against_dense: Vec::new() })
     }
 
     /// Names all that was read: tokens of calibration, texts and tasks, with the right answers.
@@ -138,14 +137,9 @@ fn calibration(
 }
 
 /// Texts and tasks of the plan; without any, the held-out calibration windows.
-fn suite(
-    plan: &Plan,
-    model: &Path,
-    decoder: &Decoder,
-    samples: &[Vec<u32>],
-    observer: &mut dyn Observer,
-) -> Result<Suite> {
-    let mut suite = Suite::read(&plan.material(decoder.spec()), model, decoder, observer)?;
+fn suite(plan: &Plan, model: &Decoder, samples: &[Vec<u32>], observer: &mut dyn Observer) -> Result<Suite> {
+    let directory = model.checkpoint().dir();
+    let mut suite = Suite::read(&plan.material(model.spec()), directory, model, observer)?;
     let held_out = &samples[plan.calibration.samples..];
     if suite.is_empty() && !held_out.is_empty() {
         let windows = Windows { length: held_out[0].len(), count: None };

@@ -21,10 +21,10 @@ use crate::checkpoint::{Checkpoint, Rewrite, Unfinished};
 use crate::error::{Error, Result};
 use crate::machine::peak_memory;
 use crate::model::Decoder;
-use crate::plan::{Allocation, Plan, RetrainingObjective};
+use crate::plan::{Allocation, Plan};
 use crate::progress::{Event, Observer};
-use crate::report::{ModelFacts, Report, Rung, Stage};
-use crate::schedule::{Schedule, lower_rungs, rung_before_retraining, rung_name};
+use crate::report::{ModelFacts, Report, ScoredModel, Stage};
+use crate::schedule::Run;
 use compress::compress;
 use job::Job;
 #[doc(hidden)]
@@ -37,13 +37,13 @@ use survey::allocate;
 /// More worker threads than cores are in any machine.
 const MOST_THREADS: usize = 4096;
 
-/// Prunes and repairs the checkpoint in `model` as `plan` says and writes the result to `out`, which must not exist yet.
+/// Prunes and repairs `model` as `plan` says and writes the result to `out`, which must not exist yet.
 /// Until everything is written, reopened and audited, `out` does not appear; the input is only read. Interrupted, it leaves what
-/// is finished in [`Unfinished`] beside `out`, and the same call goes on there.
+/// is finished in [`Unfinished`] beside `out`, and the same call goes on there. What the report calls the model is in the plan.
 ///
 /// # Errors
 /// Whatever is wrong with plan, model or texts, before anything is computed; later only if the machine fails.
-pub fn prune(plan: &Plan, model: &Path, out: &Path, observer: &mut (dyn Observer + Send)) -> Result<Report> {
+pub fn prune(plan: &Plan, model: &Decoder, out: &Path, observer: &mut (dyn Observer + Send)) -> Result<Report> {
     go_on(plan, model, out, None, observer)
 }
 
@@ -55,7 +55,7 @@ pub fn prune(plan: &Plan, model: &Path, out: &Path, observer: &mut (dyn Observer
 pub fn redo_from(
     blocks: usize,
     plan: &Plan,
-    model: &Path,
+    model: &Decoder,
     out: &Path,
     observer: &mut (dyn Observer + Send),
 ) -> Result<Report> {
@@ -64,17 +64,17 @@ pub fn redo_from(
 
 fn go_on(
     plan: &Plan,
-    model: &Path,
+    model: &Decoder,
     out: &Path,
     redo: Option<usize>,
     observer: &mut (dyn Observer + Send),
 ) -> Result<Report> {
-    opened(plan, model, out, observer, |mut job, decoder, started| {
-        let place = Unfinished::open(out, model)?;
-        let report = decoder.checkpoint().fingerprint().and_then(|fingerprint| {
-            let identity = identity(plan, decoder, &fingerprint, &job, redo)?;
-            let journal = Journal::open(&place, identity, redo, (plan, decoder.spec()), &mut job, started)?;
-            run(job, plan, decoder, fingerprint, out, journal)
+    resolved(plan, model, out, observer, |mut job, run, started| {
+        let place = Unfinished::open(out, model.checkpoint().dir())?;
+        let report = model.checkpoint().fingerprint().and_then(|fingerprint| {
+            let identity = identity(run, &fingerprint, &job, redo)?;
+            let journal = Journal::open(&place, identity, redo, run, &mut job, started)?;
+            execute(job, run, model, fingerprint, out, journal)
         });
         if report.is_ok() || !Journal::is_in(place.directory()) {
             Journal::end(place);
@@ -83,37 +83,38 @@ fn go_on(
     })
 }
 
-/// As [`prune`], with the scores of the dense model known from a run of the same evaluation and calibration windows if they are
-/// given; an interrupted run leaves nothing.
+/// As [`prune`], with the scores of the dense model known from a run of the same evaluation and calibration if they are given; an
+/// interrupted run leaves nothing.
 ///
 /// # Errors
 /// As [`prune`].
 pub fn prune_knowing(
-    dense: Option<&Rung>,
+    dense: Option<&ScoredModel>,
     plan: &Plan,
-    model: &Path,
+    model: &Decoder,
     out: &Path,
     observer: &mut (dyn Observer + Send),
 ) -> Result<Report> {
-    opened(plan, model, out, observer, |job, decoder, started| {
-        let fingerprint = decoder.checkpoint().fingerprint()?;
-        run(job, plan, decoder, fingerprint, out, Journal::of_scores(dense, started))
+    resolved(plan, model, out, observer, |job, run, started| {
+        let fingerprint = model.checkpoint().fingerprint()?;
+        execute(job, run, model, fingerprint, out, Journal::of_scores(dense, started))
     })
 }
 
-/// Opens and checks what a run reads, and runs it.
-fn opened(
+/// Resolves the plan, opens and checks what the run reads, and runs it.
+fn resolved(
     plan: &Plan,
-    model: &Path,
+    model: &Decoder,
     out: &Path,
     observer: &mut (dyn Observer + Send),
-    run: impl FnOnce(Job, &Decoder, Instant) -> Result<Report> + Send,
+    execute: impl FnOnce(Job, &Run, Instant) -> Result<Report> + Send,
 ) -> Result<Report> {
     let started = Instant::now();
     in_pool(plan.compute.threads, || {
-        let (mut job, decoder) = Job::open(plan, model, observer)?;
-        job.fit(plan, decoder.spec(), out)?;
-        run(job, &decoder, started)
+        let run = Run::new(plan, model.spec())?;
+        let mut job = Job::open(&run, model, observer)?;
+        job.fit(&run, out)?;
+        execute(job, &run, started)
     })
 }
 
@@ -132,8 +133,8 @@ pub fn remove_empty(out: &Path) {
 }
 
 /// Names everything that the outcome depends on.
-fn identity(plan: &Plan, decoder: &Decoder, model: &str, job: &Job, redo: Option<usize>) -> Result<Identity> {
-    let mut plan = plan.resolved(decoder.spec())?;
+fn identity(run: &Run, model: &str, job: &Job, redo: Option<usize>) -> Result<Identity> {
+    let mut plan = run.plan.resolved(run.spec)?;
     // the bytes of the outcome depend on none of these
     (plan.model, plan.compute.threads, plan.compute.memory) = (String::new(), None, None);
     // kernels of another kind sum in another order
@@ -148,48 +149,46 @@ fn identity(plan: &Plan, decoder: &Decoder, model: &str, job: &Job, redo: Option
     Ok(Identity { run, input: name(&Plan { calibration, evaluation, compute, ..Plan::default() }, "")? })
 }
 
-fn run(
+fn execute(
     mut job: Job,
-    plan: &Plan,
-    decoder: &Decoder,
-    identity: String,
+    run: &Run,
+    model: &Decoder,
+    fingerprint: String,
     out: &Path,
     mut journal: Journal,
 ) -> Result<Report> {
-    let source = decoder.checkpoint();
-    let spare = 2 * kept_bytes(plan, decoder, &job)? + job.scratch;
-    let mut rewrite = journal.rewrite(source, out, spare)?;
-    let retrains = plan.retraining.objective != RetrainingObjective::None && !journal.is_retrained();
-    let lower: Vec<_> = lower_rungs(plan).into_iter().filter(|(name, _)| !journal.knows(name)).collect();
+    let source = model.checkpoint();
+    let mut rewrite = journal.rewrite(source, out, 2 * kept_bytes(run, &job) + job.scratch)?;
+    let retrains = run.retrains() && !journal.is_retrained();
+    let lower: Vec<&Run> = run.lower.iter().filter(|lower| !journal.knows(lower.name)).collect();
     if retrains || !lower.is_empty() {
         // a second copy is needed for a while: no disk may turn out to be too small for it later
         drop(journal.second(source, out)?);
     }
-    journal.score(&mut job, "dense", |job| job.evaluate("dense", decoder))?;
-    let allocation = journal.allocation(&mut job, |job| allocate(job, plan, decoder))?;
-    for (name, plan) in lower {
+    journal.score(&mut job, "dense", |job| job.evaluate("dense", model))?;
+    let allocation = journal.allocation(&mut job, |job| allocate(job, run, model))?;
+    for lower in lower {
         let rewrite = journal.second(source, out)?;
-        journal.score(&mut job, name, |job| rung(job, name, (&plan, &allocation), decoder, rewrite))?;
+        journal.score(&mut job, lower.name, |job| score_lower(job, lower, &allocation, model, rewrite))?;
     }
     if !retrains && !journal.is_retrained() {
         journal.release(SECOND)?;
     }
-    let mut record = compress(&mut job, plan, &allocation, decoder, &mut rewrite, &mut journal)?;
-    if let Some(name) = rung_before_retraining(plan) {
+    let mut record = compress(&mut job, run, &allocation, model, &mut rewrite, &mut journal)?;
+    if let Some(name) = run.before_retraining {
         journal.score(&mut job, name, |job| job.evaluate(name, &open(&mut rewrite)?))?;
     }
     if retrains {
         let mut again = journal.second(source, out)?;
-        retrain(&mut job, plan, [decoder, &open(&mut rewrite)?], &mut again, &mut record)?;
+        retrain(&mut job, run, [model, &open(&mut rewrite)?], &mut again, &mut record)?;
         journal.retrained(&job, &record, &again)?;
         rewrite = again;
         journal.release(MODEL)?;
     }
-    let zeros = check(&mut job, decoder, &mut rewrite, &record)?;
-    let last = rung_name(plan);
-    journal.score(&mut job, last, |job| job.evaluate(last, &open(&mut rewrite)?))?;
+    let zeros = check(&mut job, model, &mut rewrite, &record)?;
+    journal.score(&mut job, run.name, |job| job.evaluate(run.name, &open(&mut rewrite)?))?;
     let (evaluation, seconds) = journal.finish();
-    let report = report(job, plan, decoder, identity, (record, zeros, evaluation), seconds)?;
+    let report = report(job, run, model, fingerprint, (record, zeros, evaluation), seconds)?;
     rewrite.add_file("report.json", &json(&report)?)?;
     rewrite.add_file("plan.toml", report.plan.to_toml()?.as_bytes())?;
     rewrite.publish()?;
@@ -197,10 +196,10 @@ fn run(
 }
 
 /// Bytes of the hidden states that are kept between windows.
-fn kept_bytes(plan: &Plan, decoder: &Decoder, job: &Job) -> Result<u64> {
-    let streams = Schedule::new(plan, decoder.spec())?.kept().count() as u64;
+fn kept_bytes(run: &Run, job: &Job) -> u64 {
     let tokens: usize = job.samples.iter().map(Vec::len).sum();
-    Ok(streams * (tokens * decoder.spec().hidden) as u64 * plan.compute.hidden_states.bytes())
+    let numbers = run.schedule.kept().count() * tokens * run.spec.hidden;
+    numbers as u64 * run.plan.compute.hidden_states.bytes()
 }
 
 /// Completes the files, reopens them, and checks every promise. Returns the number of zeros.
@@ -210,17 +209,17 @@ fn check(job: &mut Job, decoder: &Decoder, rewrite: &mut Rewrite, record: &Recor
 }
 
 /// A model repaired less than the plan says, scored and thrown away.
-fn rung(
+fn score_lower(
     job: &mut Job,
-    name: &str,
-    (plan, allocation): (&Plan, &Allocation),
-    decoder: &Decoder,
+    run: &Run,
+    allocation: &Allocation,
+    model: &Decoder,
     mut rewrite: Rewrite,
-) -> Result<Rung> {
+) -> Result<ScoredModel> {
     let known = job.warnings.len();
-    compress(job, plan, allocation, decoder, &mut rewrite, &mut Journal::of_scores(None, Instant::now()))?;
-    job.warnings[known..].iter_mut().for_each(|warning| *warning = format!("{name} model: {warning}"));
-    job.evaluate(name, &open(&mut rewrite)?)
+    compress(job, run, allocation, model, &mut rewrite, &mut Journal::of_scores(None, Instant::now()))?;
+    job.warnings[known..].iter_mut().for_each(|warning| *warning = format!("{} model: {warning}", run.name));
+    job.evaluate(run.name, &open(&mut rewrite)?)
 }
 
 /// The model as it has been written so far.
@@ -230,30 +229,29 @@ fn open(rewrite: &mut Rewrite) -> Result<Decoder> {
 
 fn report(
     job: Job,
-    plan: &Plan,
+    run: &Run,
     decoder: &Decoder,
     fingerprint: String,
-    (record, zeros, mut evaluation): (Record, usize, Vec<Rung>),
+    (record, zeros, mut evaluation): (Record, usize, Vec<ScoredModel>),
     seconds: f64,
 ) -> Result<Report> {
     if let Some((dense, others)) = evaluation.split_first_mut() {
-        for rung in others {
-            rung.compare(dense);
+        for model in others {
+            model.compare(dense);
         }
     }
-    let checkpoint = decoder.checkpoint();
     let model = ModelFacts {
-        path: plan.model.clone(),
-        family: decoder.spec().family,
+        path: run.plan.model.clone(),
+        family: run.spec.family,
         prunable: record.matrices.iter().map(|facts| facts.shape[0] * facts.shape[1]).sum(),
         zeros,
-        target: plan.targets(decoder.spec())?.zeros().0,
-        bytes: checkpoint.total_bytes(),
+        target: run.targets.zeros().0,
+        bytes: decoder.checkpoint().total_bytes(),
         fingerprint,
     };
     Ok(Report {
         version: env!("CARGO_PKG_VERSION"),
-        plan: plan.resolved(decoder.spec())?,
+        plan: run.plan.resolved(run.spec)?,
         model,
         evaluation,
         matrices: record.matrices,

@@ -18,6 +18,7 @@ use crate::plan::{Plan, RetrainingObjective};
 use crate::progress::Event;
 use crate::reconstruction::{Goal, Layers, Outcome, Prediction, Segment, Window, WindowData, reconstruct};
 use crate::report::{Stage, WindowFacts};
+use crate::schedule::Run;
 use crate::sparsity::Mask;
 
 /// What its window is called.
@@ -26,14 +27,14 @@ const MODEL: &str = "model";
 /// Trains the `pruned` model, as it has been written so far, as the plan says, and writes it to `again`.
 pub(super) fn retrain(
     job: &mut Job,
-    plan: &Plan,
+    run: &Run,
     [dense, pruned]: [&Decoder; 2],
     again: &mut Rewrite,
     record: &mut Record,
 ) -> Result<()> {
     job.observer.event(Event::Stage { name: "retraining the whole model" });
-    let mut model = Model::open(job, plan, pruned, record)?;
-    let outcome = model.train(job, plan, dense)?;
+    let mut model = Model::open(job, &run.plan, pruned, record)?;
+    let outcome = model.train(job, &run.plan, dense)?;
     // it may have ended early
     job.observer.event(Event::Progress(1.0));
     report_window(job, MODEL, &outcome);

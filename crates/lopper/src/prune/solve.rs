@@ -6,11 +6,11 @@ use super::states::{Passage, States};
 use crate::autograd::{Tape, Value};
 use crate::calibration::{BlockStatistics, Collector, InputStatistics, Needs, SeenInputs};
 use crate::error::Result;
-use crate::method::{LayerProblem, SelectThenRepair, SolutionFacts};
+use crate::method::{LayerProblem, SolutionFacts};
 use crate::model::{Block, BranchId, DecoderSpec, LinearId, Sequences, Tap};
 use crate::plan::{Allocation, Plan};
 use crate::report::{MatrixFacts, Stage};
-use crate::schedule::State;
+use crate::schedule::{Run, State};
 use crate::tensor::Tensor;
 
 /// The seed of a layer: different for every one.
@@ -70,12 +70,11 @@ pub(super) fn calibrate(
 /// Prunes and repairs one matrix, unless it stays dense.
 pub(super) fn prune(
     job: &mut Job,
-    (plan, allocation, method): (&Plan, &Allocation, &SelectThenRepair),
-    spec: &DecoderSpec,
+    (run, allocation): (&Run, &Allocation),
     state: &mut BlockState,
     linear: usize,
 ) -> MatrixFacts {
-    let id = LinearId { block: state.index, index: linear };
+    let (plan, spec, id) = (&run.plan, run.spec, LinearId { block: state.index, index: linear });
     let Some(&pattern) = allocation.get(id) else { return facts(spec, id) };
     let weight = state.dense.weight(linear);
     let [_, columns] = spec.linear(id).shape;
@@ -88,7 +87,7 @@ pub(super) fn prune(
         seed: layer_seed(plan.calibration.seed, spec, id),
         settings: plan.solver_settings(),
     };
-    let solution = job.timings.measure(Stage::Solve, || method.solve(&problem));
+    let solution = job.timings.measure(Stage::Solve, || run.method.solve(&problem));
     let mut facts = facts(spec, id);
     if let Some(warning) = &solution.facts.warning {
         job.warn(format!("{}: {warning}", facts.name));

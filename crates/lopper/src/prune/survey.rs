@@ -14,7 +14,7 @@ use crate::model::{Block, Decoder, LinearId, Sequences};
 use crate::plan::{Allocation, Measured, Plan, Targets};
 use crate::progress::Event;
 use crate::report::Stage;
-use crate::schedule::Schedule;
+use crate::schedule::Run;
 use crate::sparsity::allocation::{Histogram, outlier_share};
 use crate::tensor::Tensor;
 
@@ -22,15 +22,15 @@ use crate::tensor::Tensor;
 const OUTLIERS_OF: &str = "wanda";
 
 /// The pattern of every matrix; looks at the dense model first where the plan needs that.
-pub(super) fn allocate(job: &mut Job, plan: &Plan, decoder: &Decoder) -> Result<Allocation> {
-    let targets = plan.targets(decoder.spec())?;
+pub(super) fn allocate(job: &mut Job, run: &Run, decoder: &Decoder) -> Result<Allocation> {
+    let targets = &run.targets;
     let mut measured = Measured::default();
-    if let Some(needs) = Schedule::new(plan, decoder.spec())?.survey.filter(|_| targets.is_measured()) {
+    if let Some(needs) = run.schedule.survey.filter(|_| targets.is_measured()) {
         job.observer.event(Event::Stage { name: "surveying the dense model" });
-        let mut survey = Survey::new(job, plan, decoder, needs)?;
+        let mut survey = Survey::new(job, run, decoder, needs)?;
         let blocks = decoder.spec().blocks.len();
         for index in 0..blocks {
-            survey.block(&targets, index, &mut measured)?;
+            survey.block(targets, index, &mut measured)?;
             survey.job.observer.event(Event::Progress((index + 1) as f64 / blocks as f64));
         }
     }
@@ -49,12 +49,13 @@ struct Survey<'j, 'o> {
 }
 
 impl<'j, 'o> Survey<'j, 'o> {
-    fn new(job: &'j mut Job<'o>, plan: &'j Plan, decoder: &'j Decoder, needs: Needs) -> Result<Self> {
+    fn new(job: &'j mut Job<'o>, run: &'j Run, decoder: &'j Decoder, needs: Needs) -> Result<Self> {
+        let plan = &run.plan;
         let training = &job.samples[..plan.calibration.samples];
         let embed = || HiddenStates::embed(decoder, training, plan.compute.hidden_states, &job.storage);
         let states = (needs != Needs::Nothing).then(embed).transpose()?;
         let passage = Passage::new(plan, decoder);
-        let criterion = Criterion::by_name(&plan.pruning.criterion)?;
+        let criterion = run.method.criterion;
         Ok(Self { job, plan, decoder, criterion, needs, states, passage })
     }
 

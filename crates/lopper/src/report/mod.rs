@@ -22,7 +22,7 @@ pub struct Report {
     /// What was pruned.
     pub model: ModelFacts,
     /// Scores, from dense to final.
-    pub evaluation: Vec<Rung>,
+    pub evaluation: Vec<ScoredModel>,
     /// Facts of each matrix that could be pruned, in the order of the model.
     pub matrices: Vec<MatrixFacts>,
     /// Facts of each trained window.
@@ -65,7 +65,7 @@ impl ModelFacts {
 
 /// A model on the way from dense to final, and its scores.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Rung {
+pub struct ScoredModel {
     /// `dense`, `pruned`, `compensated`, `reconstructed`, `retrained`.
     pub name: String,
     /// Scores by text and task, in the order of the plan.
@@ -76,7 +76,7 @@ pub struct Rung {
     pub against_dense: Vec<TaskDifference>,
 }
 
-impl Rung {
+impl ScoredModel {
     /// Compares its answers with those of the dense model, as far as those are known question by question.
     pub fn compare(&mut self, dense: &Self) {
         let pairs = self.scores.tasks.iter().zip(&dense.scores.tasks);

@@ -1,5 +1,6 @@
 //! Plan and model → what happens to each block, in order. Pure: `explain` prints it, `prune` obeys it.
 
+mod run;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -9,8 +10,9 @@ use std::ops::Range;
 use crate::calibration::Needs;
 use crate::error::Result;
 use crate::model::{BlockSpec, BranchId, DecoderSpec, LinearId, StageId};
-use crate::plan::{Granularity, Inputs, Plan, PruningGranularity, RetrainingObjective, WindowTargets};
+use crate::plan::{Granularity, Inputs, Plan, PruningGranularity, WindowTargets};
 
+pub use run::Run;
 pub use step::{State, Step, Trained, Weights};
 
 /// Tokens per forward pass: enough to fill the kernels, few enough for the caches.
@@ -19,44 +21,6 @@ const BATCH_TOKENS: usize = 1024;
 /// Sequences of this length per forward pass.
 pub(crate) fn batch(seqlen: usize) -> usize {
     (BATCH_TOKENS / seqlen.max(1)).max(1)
-}
-
-/// What a model is called that is made by this plan.
-pub fn rung_name(plan: &Plan) -> &'static str {
-    match (plan.retraining.objective, plan.reconstruction.granularity, plan.pruning.compensation.as_str()) {
-        (RetrainingObjective::None, Granularity::None, "none") => "pruned",
-        (RetrainingObjective::None, Granularity::None, _) => "compensated",
-        (RetrainingObjective::None, ..) => "reconstructed",
-        _ => "retrained",
-    }
-}
-
-/// The plans that do less, from least to most, each for a model of its own, where the plan asks for a ladder.
-pub fn lower_rungs(plan: &Plan) -> Vec<(&'static str, Plan)> {
-    if !plan.evaluation.ladder {
-        return Vec::new();
-    }
-    let own = without_retraining(plan);
-    let mut compensated = own.clone();
-    compensated.reconstruction.granularity = Granularity::None;
-    let mut pruned = compensated.clone();
-    pruned.pruning.compensation = "none".into();
-    let lower = [pruned, compensated].map(|lower| (rung_name(&lower), lower));
-    let mut rungs: Vec<_> = lower.into_iter().filter(|(name, _)| *name != rung_name(&own)).collect();
-    rungs.dedup_by_key(|(name, _)| *name);
-    rungs
-}
-
-/// What the model is called that retraining begins with, where a ladder asks for its scores.
-pub fn rung_before_retraining(plan: &Plan) -> Option<&'static str> {
-    let retrains = plan.retraining.objective != RetrainingObjective::None;
-    (plan.evaluation.ladder && retrains).then(|| rung_name(&without_retraining(plan)))
-}
-
-fn without_retraining(plan: &Plan) -> Plan {
-    let mut plan = plan.clone();
-    plan.retraining.objective = RetrainingObjective::None;
-    plan
 }
 
 /// What happens to every window.
@@ -82,15 +46,15 @@ pub struct Schedule<'a> {
 }
 
 impl<'a> Schedule<'a> {
-    /// The schedule of a plan.
+    /// The schedule of a plan whose method has these needs.
     ///
     /// # Errors
-    /// If the plan names an unknown method.
-    pub fn new(plan: &Plan, spec: &'a DecoderSpec) -> Result<Self> {
+    /// If the plan names an unknown criterion.
+    pub fn new(plan: &Plan, spec: &'a DecoderSpec, needs: Needs) -> Result<Self> {
         let granularity = plan.reconstruction.granularity;
         let trains = granularity != Granularity::None;
         let refinement = if plan.pruning.swaps > 0 { Needs::Gram } else { Needs::Nothing };
-        let needs = plan.method()?.needs().max(refinement);
+        let needs = needs.max(refinement);
         let dense_inputs = plan.calibration.inputs == Inputs::Dense;
         let targets = plan.reconstruction.targets;
         // a matrix makes its local targets of its own inputs

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Schedule, State, Step, Trained, Weights};
+use super::{Run, Schedule, State, Step, Trained, Weights};
 use crate::calibration::Needs;
 use crate::model::{BranchId, DecoderSpec, StageId, describe};
 use crate::plan::{Granularity, Inputs, Plan, PruningGranularity, PruningPlan, Ratios, Rule, WindowTargets};
@@ -32,7 +32,7 @@ fn branch(block: usize, stage: usize) -> BranchId {
 }
 
 fn schedule<'s>(plan: &Plan, spec: &'s DecoderSpec) -> Schedule<'s> {
-    Schedule::new(plan, spec).expect("valid")
+    Run::new(plan, spec).expect("valid").schedule
 }
 
 fn calibrate(branch: BranchId, reads: State) -> Step {

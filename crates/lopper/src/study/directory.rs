@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::definition::Study;
 use super::wrong;
 use crate::error::{Error, Result};
-use crate::report::Rung;
+use crate::report::ScoredModel;
 
 /// What became of a run: its file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ pub struct Finding {
     /// By the names of [`super::MEASURES`].
     pub measures: BTreeMap<String, f64>,
     /// Perplexities, from dense to final.
-    pub evaluation: Vec<Rung>,
+    pub evaluation: Vec<ScoredModel>,
     /// What the user should know.
     pub warnings: Vec<String>,
 }

@@ -21,7 +21,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
+use crate::model::Decoder;
 use crate::progress::Observer;
 
 pub use answer::Answer;
@@ -73,12 +75,13 @@ fn prune_all(
     keep: bool,
     observer: &mut (dyn Observer + Send),
 ) -> Result<Answer> {
-    let cases = study.plans(model)?;
+    let decoder = Decoder::open(Checkpoint::open(model)?)?;
+    let cases = study.plans(&decoder)?;
     check_distinct(&cases, &study.titles())?;
     let directory = Directory::open(out, study, Some(model))?;
     let here = |record: &Record| is_done(record) && (!keep || directory.model(&record.fingerprint).exists());
     let known: Vec<_> = cases.iter().map(|case| directory.record(&case.fingerprint).filter(here)).collect();
-    let mut pruner = Pruner::new(model, &directory, keep, &cases, &known)?;
+    let mut pruner = Pruner::new(&decoder, &directory, keep, &cases, &known)?;
     let answer = finish(study, &cases, known, &directory, &mut |case, observer| pruner.run(case, observer), observer);
     directory.remove_empty_models();
     answer

@@ -12,14 +12,13 @@ use super::directory::{Directory, Finding, Record};
 use super::grid::{Case, fingerprint, product};
 use super::settings::{at, describe, keys, merge, read};
 use super::wrong;
-use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::machine::reset_peak_memory;
 use crate::model::{Decoder, DecoderSpec};
 use crate::plan::Plan;
 use crate::progress::Observer;
 use crate::prune::prune_knowing;
-use crate::report::{Report, Rung};
+use crate::report::{Report, ScoredModel};
 
 impl Study {
     /// Settles the plan that every run starts from: `start`, what the study's base says, then `change`.
@@ -48,8 +47,7 @@ impl Study {
     }
 
     /// The plans of the grid, each valid for the model.
-    pub(super) fn plans(&self, model: &Path) -> Result<Vec<Case<Plan>>> {
-        let decoder = Decoder::open(Checkpoint::open(model)?)?;
+    pub(super) fn plans(&self, decoder: &Decoder) -> Result<Vec<Case<Plan>>> {
         let (defaults, titles) = (table(&Plan::default())?, self.titles());
         if self.axes.iter().flat_map(Axis::coordinates).any(|one| one.overlay.contains_key("model")) {
             return Err(wrong("a study has one model, and no axis of models", "make a study of each"));
@@ -150,17 +148,17 @@ fn digest(file: &Path) -> Result<String> {
 
 /// Prunes a model again and again.
 pub(super) struct Pruner<'a> {
-    model: &'a Path,
+    model: &'a Decoder,
     directory: &'a Directory,
     keep: bool,
     /// Scores of the dense model, by what they depend on.
-    dense: BTreeMap<String, Rung>,
+    dense: BTreeMap<String, ScoredModel>,
 }
 
 impl<'a> Pruner<'a> {
     /// What earlier runs say of the dense model is not computed again.
     pub fn new(
-        model: &'a Path,
+        model: &'a Decoder,
         directory: &'a Directory,
         keep: bool,
         cases: &[Case<Plan>],
@@ -168,8 +166,8 @@ impl<'a> Pruner<'a> {
     ) -> Result<Self> {
         let mut dense = BTreeMap::new();
         for (case, record) in cases.iter().zip(known) {
-            if let Some(rung) = record.as_ref().and_then(Record::finding).and_then(|found| found.evaluation.first()) {
-                dense.insert(scoring(&case.settings)?, rung.clone());
+            if let Some(model) = record.as_ref().and_then(Record::finding).and_then(|found| found.evaluation.first()) {
+                dense.insert(scoring(&case.settings)?, model.clone());
             }
         }
         directory.create_models()?;
@@ -190,8 +188,8 @@ impl<'a> Pruner<'a> {
         if !self.keep {
             fs::remove_dir_all(&out).map_err(Error::io("remove", &out))?;
         }
-        if let Some(rung) = report.evaluation.first() {
-            self.dense.insert(scoring, rung.clone());
+        if let Some(model) = report.evaluation.first() {
+            self.dense.insert(scoring, model.clone());
         }
         Ok(finding(report))
     }
@@ -210,7 +208,9 @@ fn scoring(plan: &Plan) -> Result<String> {
 
 /// What a study keeps of a report. Time is that of pruning and repair: scoring is not counted.
 fn finding(report: Report) -> Finding {
-    let score = |rung: Option<&Rung>| rung.and_then(|rung| rung.scores.texts.first()).map(|text| text.score.perplexity);
+    let score = |model: Option<&ScoredModel>| {
+        model.and_then(|model| model.scores.texts.first()).map(|text| text.score.perplexity)
+    };
     let scoring: f64 =
         report.timings.stages().iter().filter(|(name, _)| *name == "evaluate").map(|stage| stage.1).sum();
     let errors = |of: fn(&crate::report::MatrixFacts) -> Option<f64>| {

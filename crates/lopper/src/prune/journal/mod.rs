@@ -20,10 +20,10 @@ use crate::calibration::HiddenStates;
 use crate::checkpoint::{Checkpoint, LOCK, Rewrite, Unfinished};
 use crate::error::Result;
 use crate::model::{Decoder, DecoderSpec};
-use crate::plan::{Allocation, Plan};
+use crate::plan::Allocation;
 use crate::progress::Event;
-use crate::report::{Rung, Stage};
-use crate::schedule;
+use crate::report::{ScoredModel, Stage};
+use crate::schedule::{self, Run};
 use pace::Pace;
 use sealed::seal;
 use state::{Scored, State, nothing_to_redo};
@@ -37,7 +37,7 @@ pub(super) const JOURNAL: &str = "journal.cbor";
 const PLAN: &str = "plan.toml";
 /// The files of the pruned model.
 pub(super) const MODEL: &str = "model";
-/// Those of a lower rung, or of the retrained model.
+/// Those of a model of the ladder, or of the retrained model.
 pub(super) const SECOND: &str = "second";
 /// What the files of hidden states are called.
 const STATES: [(schedule::State, &str); 2] = [(schedule::State::Inputs, "inputs"), (schedule::State::Dense, "dense")];
@@ -54,9 +54,9 @@ pub(super) struct Journal<'a> {
 
 impl<'a> Journal<'a> {
     /// Keeps nothing on the disk; knows the dense model's scores if they are given.
-    pub fn of_scores(dense: Option<&Rung>, started: Instant) -> Self {
-        let known = dense.into_iter().map(|rung| Scored { rung: rung.clone(), records: Vec::new() });
-        let state = State { rungs: known.collect(), ..State::default() };
+    pub fn of_scores(dense: Option<&ScoredModel>, started: Instant) -> Self {
+        let known = dense.into_iter().map(|model| Scored { model: model.clone(), records: Vec::new() });
+        let state = State { models: known.collect(), ..State::default() };
         Self { place: None, state, started, before: 0.0, pace: Pace::default() }
     }
 
@@ -69,14 +69,14 @@ impl<'a> Journal<'a> {
         place: &'a Unfinished,
         identity: Identity,
         redo: Option<usize>,
-        (plan, spec): (&Plan, &DecoderSpec),
+        run: &Run,
         job: &mut Job,
         started: Instant,
     ) -> Result<Self> {
         let state = match (State::read(place)?, redo) {
             (Some(state), _) if state.identity == identity => Some(state),
             (Some(state), Some(blocks)) if state.identity.input == identity.input => {
-                Some(state.back_to(blocks, identity.clone(), place, spec)?)
+                Some(state.back_to(blocks, identity.clone(), place, run.spec)?)
             }
             (Some(state), _) if state.blocks > 0 => return Err(state.is_anothers(place)),
             (_, Some(_)) => return Err(nothing_to_redo(place)),
@@ -91,7 +91,7 @@ impl<'a> Journal<'a> {
         } else {
             place.clear()?;
         }
-        let text = plan.to_toml()?;
+        let text = run.plan.to_toml()?;
         place.write(PLAN, |file| file.write_all(text.as_bytes()))?;
         Ok(journal)
     }
@@ -102,7 +102,7 @@ impl<'a> Journal<'a> {
         job.observer.event(Event::Warning(&format!(
             "going on after {} finished blocks and {} scored models of an interrupted run",
             state.blocks,
-            state.rungs.len()
+            state.models.len()
         )));
         // what was taken back must never be taken up again
         self.save(job)?;
@@ -132,7 +132,7 @@ impl<'a> Journal<'a> {
         }
     }
 
-    /// A second output, for a rung or the retrained model.
+    /// A second output, for a model of the ladder or the retrained model.
     pub fn second<'s>(&self, source: &'s Checkpoint, out: &Path) -> Result<Rewrite<'s>> {
         self.place.map_or_else(|| Rewrite::begin(source, out), |place| Rewrite::begin_within(source, place, SECOND, 0))
     }
@@ -144,7 +144,7 @@ impl<'a> Journal<'a> {
 
     /// Whether a model of this name was scored.
     pub fn knows(&self, name: &str) -> bool {
-        self.state.rungs.iter().any(|scored| scored.rung.name == name)
+        self.state.models.iter().any(|scored| scored.model.name == name)
     }
 
     /// The pattern of every matrix: the one that is known, else the one that `find` finds.
@@ -166,13 +166,18 @@ impl<'a> Journal<'a> {
     }
 
     /// The scores of a model: those that are known, else those that `score` finds.
-    pub fn score(&mut self, job: &mut Job, name: &str, score: impl FnOnce(&mut Job) -> Result<Rung>) -> Result<()> {
+    pub fn score(
+        &mut self,
+        job: &mut Job,
+        name: &str,
+        score: impl FnOnce(&mut Job) -> Result<ScoredModel>,
+    ) -> Result<()> {
         if self.knows(name) {
             return Ok(());
         }
-        let rung = score(job)?;
-        let records = rung.scores.tasks.iter().map(|task| task.records.clone()).collect();
-        self.state.rungs.push(Scored { rung, records });
+        let model = score(job)?;
+        let records = model.scores.tasks.iter().map(|task| task.records.clone()).collect();
+        self.state.models.push(Scored { model, records });
         self.save(job)
     }
 
@@ -268,12 +273,12 @@ impl<'a> Journal<'a> {
     }
 
     /// Scores of all models, and the seconds that everything took.
-    pub fn finish(self) -> (Vec<Rung>, f64) {
-        let rungs = self.state.rungs.into_iter().map(|Scored { mut rung, records }| {
-            rung.scores.tasks.iter_mut().zip(records).for_each(|(task, records)| task.records = records);
-            rung
+    pub fn finish(self) -> (Vec<ScoredModel>, f64) {
+        let models = self.state.models.into_iter().map(|Scored { mut model, records }| {
+            model.scores.tasks.iter_mut().zip(records).for_each(|(task, records)| task.records = records);
+            model
         });
-        (rungs.collect(), self.before + self.started.elapsed().as_secs_f64())
+        (models.collect(), self.before + self.started.elapsed().as_secs_f64())
     }
 
     fn keep(&mut self, record: &Record) {

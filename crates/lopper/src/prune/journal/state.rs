@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::evaluation;
 use crate::model::DecoderSpec;
 use crate::plan::Allocation;
-use crate::report::{MatrixFacts, Rung, Timings, WindowFacts};
+use crate::report::{MatrixFacts, ScoredModel, Timings, WindowFacts};
 
 /// Names a run; fingerprints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ pub(super) struct State {
     pub seconds: f64,
     pub timings: Timings,
     pub warnings: Vec<String>,
-    pub rungs: Vec<Scored>,
+    pub models: Vec<Scored>,
     pub allocation: Option<Allocation>,
     /// Of the first so many blocks, where another plan made them.
     pub earlier: Option<(usize, Allocation)>,
@@ -45,10 +45,10 @@ pub(super) struct State {
     pub retrained: bool,
 }
 
-/// A rung with its answers question by question, which a report leaves out.
+/// A model with its answers question by question, which a report leaves out.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Scored {
-    pub rung: Rung,
+    pub model: ScoredModel,
     pub records: Vec<Vec<evaluation::Record>>,
 }
 
@@ -87,7 +87,7 @@ impl State {
         self.replaced.retain(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)));
         self.matrices.retain(|facts| facts.block < blocks);
         self.windows.retain(|facts| facts.block < blocks);
-        self.rungs.retain(|scored| scored.rung.name == "dense");
+        self.models.retain(|scored| scored.model.name == "dense");
         self.earlier = self.allocation.take().map(|mut allocation| {
             if let Some((first, earlier)) = &self.earlier {
                 allocation.take_blocks(earlier, *first);

@@ -1,0 +1,98 @@
+//! A plan resolved once against a model: what its names stand for, as values. `explain` and `prune` read this and look nothing up.
+
+use super::Schedule;
+use crate::error::Result;
+use crate::method::SelectThenRepair;
+use crate::model::DecoderSpec;
+use crate::plan::{Granularity, Plan, RetrainingObjective, Targets};
+
+/// A run: a plan that contradicts neither itself nor the model, and what follows from it.
+pub struct Run<'a> {
+    /// As it was given.
+    pub plan: Plan,
+    /// The model.
+    pub spec: &'a DecoderSpec,
+    /// What the model is called that the run makes: `pruned`, `compensated`, `reconstructed` or `retrained`.
+    pub name: &'static str,
+    /// How a layer problem is solved.
+    pub method: SelectThenRepair,
+    /// What is asked of every matrix.
+    pub targets: Targets,
+    /// What happens to every window.
+    pub schedule: Schedule<'a>,
+    /// Models that are repaired less, from least to most, where the plan asks for a ladder. Each is made and scored by itself.
+    pub lower: Vec<Run<'a>>,
+    /// What the model is called that retraining begins with, where a ladder asks for its scores.
+    pub before_retraining: Option<&'static str>,
+}
+
+impl<'a> Run<'a> {
+    /// Resolves a plan.
+    ///
+    /// # Errors
+    /// Everything that can be known to be wrong before the first forward pass: see [`Plan::validate`].
+    pub fn new(plan: &Plan, spec: &'a DecoderSpec) -> Result<Self> {
+        plan.validate(spec)?;
+        let mut run = Self::alone(plan, spec)?;
+        if !plan.evaluation.ladder {
+            return Ok(run);
+        }
+        let own = without_retraining(plan);
+        let mut compensated = own.clone();
+        compensated.reconstruction.granularity = Granularity::None;
+        let mut pruned = compensated.clone();
+        pruned.pruning.compensation = "none".into();
+        let lower = [pruned, compensated].iter().map(|lower| Self::alone(lower, spec)).collect::<Result<Vec<_>>>()?;
+        run.lower = lower.into_iter().filter(|lower| lower.name != name(&own)).collect();
+        run.lower.dedup_by_key(|lower| lower.name);
+        run.before_retraining = (name(plan) != name(&own)).then(|| name(&own));
+        Ok(run)
+    }
+
+    /// Without a ladder.
+    fn alone(plan: &Plan, spec: &'a DecoderSpec) -> Result<Self> {
+        let method = plan.method()?;
+        Ok(Self {
+            schedule: Schedule::new(plan, spec, method.needs())?,
+            plan: plan.clone(),
+            spec,
+            name: name(plan),
+            method,
+            targets: plan.targets(spec)?,
+            lower: Vec::new(),
+            before_retraining: None,
+        })
+    }
+
+    /// How many models are pruned, and how many are scored: the dense one, each that is pruned, and what retraining begins with.
+    pub fn models(&self) -> (usize, usize) {
+        let pruned = 1 + self.lower.len();
+        (pruned, 1 + pruned + usize::from(self.before_retraining.is_some()))
+    }
+
+    /// Whether the whole model is trained after its windows.
+    pub fn retrains(&self) -> bool {
+        self.plan.retraining.objective != RetrainingObjective::None
+    }
+
+    /// Tokens of a calibration sequence.
+    pub fn seqlen(&self) -> usize {
+        self.plan.calibration_seqlen(self.spec)
+    }
+}
+
+/// What the model is called that a plan makes.
+fn name(plan: &Plan) -> &'static str {
+    match (plan.retraining.objective, plan.reconstruction.granularity, plan.pruning.compensation.as_str()) {
+        (RetrainingObjective::None, Granularity::None, "none") => "pruned",
+        (RetrainingObjective::None, Granularity::None, _) => "compensated",
+        (RetrainingObjective::None, ..) => "reconstructed",
+        _ => "retrained",
+    }
+}
+
+fn without_retraining(plan: &Plan) -> Plan {
+    let mut plan = plan.clone();
+    plan.retraining.objective = RetrainingObjective::None;
+    plan
+}
