@@ -10,40 +10,49 @@
 
 use crate::dispatch::{simd, tier};
 use crate::elementwise::{STRIPE, check_rows, column_sums};
-use crate::math::mul_add;
+use crate::math::{mul_add, sum};
 use rayon::prelude::*;
 use std::borrow::Cow;
 
 /// Rows per parallel task.
 const ROWS: usize = 16;
-/// Partial sums of a row, in f64 each.
-const LANES: usize = 16;
+/// Elements summed in f32 before the sum goes on in f64.
+const RUN: usize = 512;
 
 simd! {
     fn row_sum(x: &[f32]) -> f64 {
-        let ((chunks, tail), mut sums) = (x.as_chunks::<LANES>(), [0f64; LANES]);
-        for x in chunks {
-            for i in 0..LANES {
-                sums[i] += f64::from(x[i]);
+        let mut total = 0.0;
+        for run in x.chunks(RUN) {
+            let ((chunks, tail), mut sums) = (run.as_chunks::<16>(), [0f32; 16]);
+            sums[..tail.len()].copy_from_slice(tail);
+            for x in chunks {
+                for i in 0..16 {
+                    sums[i] += x[i];
+                }
             }
+            total += f64::from(sum(sums));
         }
-        sums.iter().sum::<f64>() + tail.iter().map(|x| f64::from(*x)).sum::<f64>()
+        total
     }
     /// (Σ d, Σ d²) of the deviations d = x − shift.
     fn moments(x: &[f32], shift: f32) -> (f64, f64) {
-        let ((chunks, tail), mut sums, mut squares) = (x.as_chunks::<LANES>(), [0f64; LANES], [0f64; LANES]);
-        for x in chunks {
-            for i in 0..LANES {
-                let d = x[i] - shift;
-                sums[i] += f64::from(d);
-                squares[i] += f64::from(d * d);
+        let (mut first, mut second) = (0.0, 0.0);
+        for run in x.chunks(RUN) {
+            let ((chunks, tail), mut sums, mut squares) = (run.as_chunks::<16>(), [0f32; 16], [0f32; 16]);
+            for (i, x) in tail.iter().enumerate() {
+                (sums[i], squares[i]) = (x - shift, (x - shift) * (x - shift));
             }
+            for x in chunks {
+                for i in 0..16 {
+                    let d = x[i] - shift;
+                    sums[i] += d;
+                    squares[i] = mul_add::<FUSED>(d, d, squares[i]);
+                }
+            }
+            first += f64::from(sum(sums));
+            second += f64::from(sum(squares));
         }
-        for (i, x) in tail.iter().enumerate() {
-            sums[i] += f64::from(x - shift);
-            squares[i] += f64::from((x - shift) * (x - shift));
-        }
-        (sums.iter().sum(), squares.iter().sum())
+        (first, second)
     }
     /// The mean is `shift + rest`.
     fn normalise(x: &[f32], weight: &[f32], bias: &[f32], shift: f32, rest: f32, inverse: f32, out: &mut [f32]) {
@@ -53,20 +62,24 @@ simd! {
     }
     /// (Σ g·w, Σ g·w·(x − mean)).
     fn pulls(d_out: &[f32], weight: &[f32], x: &[f32], mean: f32) -> (f64, f64) {
-        let (mut sums, mut products) = ([0f64; LANES], [0f64; LANES]);
-        let (d_out, weight, x) = (d_out.as_chunks::<LANES>(), weight.as_chunks::<LANES>(), x.as_chunks::<LANES>());
-        for ((d_out, weight), x) in d_out.0.iter().zip(weight.0).zip(x.0) {
-            for i in 0..LANES {
-                let slope = d_out[i] * weight[i];
-                sums[i] += f64::from(slope);
-                products[i] += f64::from(slope * (x[i] - mean));
+        let (mut plain, mut weighted) = (0.0, 0.0);
+        for ((d_out, weight), x) in d_out.chunks(RUN).zip(weight.chunks(RUN)).zip(x.chunks(RUN)) {
+            let (d_out, weight, x) = (d_out.as_chunks::<16>(), weight.as_chunks::<16>(), x.as_chunks::<16>());
+            let (mut sums, mut products) = ([0f32; 16], [0f32; 16]);
+            for (i, ((d_out, weight), x)) in d_out.1.iter().zip(weight.1).zip(x.1).enumerate() {
+                (sums[i], products[i]) = (d_out * weight, d_out * weight * (x - mean));
             }
+            for ((d_out, weight), x) in d_out.0.iter().zip(weight.0).zip(x.0) {
+                for i in 0..16 {
+                    let slope = d_out[i] * weight[i];
+                    sums[i] += slope;
+                    products[i] = mul_add::<FUSED>(slope, x[i] - mean, products[i]);
+                }
+            }
+            plain += f64::from(sum(sums));
+            weighted += f64::from(sum(products));
         }
-        for (i, ((d_out, weight), x)) in d_out.1.iter().zip(weight.1).zip(x.1).enumerate() {
-            sums[i] += f64::from(d_out * weight);
-            products[i] += f64::from(d_out * weight * (x - mean));
-        }
-        (sums.iter().sum(), products.iter().sum())
+        (plain, weighted)
     }
     fn input_gradient_row(d_out: &[f32], x: &[f32], weight: &[f32], mean: f32, inverse: f32, pulls: [f32; 2], dx: &mut [f32], accumulate: bool) {
         for (((dx, d_out), weight), x) in dx.iter_mut().zip(d_out).zip(weight).zip(x) {
@@ -113,10 +126,10 @@ pub fn layer_norm(
     tasks.for_each(|((out, x), (mean, inverse))| {
         for (((out, x), mean), inverse) in out.chunks_mut(n).zip(x.chunks(n)).zip(mean).zip(inverse) {
             let shift = (row_sum(tier, x) / n as f64) as f32;
-            let (sum, squares) = moments(tier, x, shift);
-            let rest = sum / n as f64;
+            let (first, second) = moments(tier, x, shift);
+            let rest = first / n as f64;
             *mean = (f64::from(shift) + rest) as f32;
-            *inverse = (squares / n as f64 - rest * rest + f64::from(eps)).sqrt().recip() as f32;
+            *inverse = (second / n as f64 - rest * rest + f64::from(eps)).sqrt().recip() as f32;
             normalise(tier, x, &weight, &bias, shift, rest as f32, *inverse, out);
         }
     });
@@ -180,9 +193,9 @@ impl Rows<'_> {
         dx.par_chunks_mut(n * ROWS).zip(inputs).zip(saved).for_each(|((dx, (d_out, x)), (mean, inverse))| {
             let rows = dx.chunks_mut(n).zip(d_out.chunks(n)).zip(x.chunks(n)).zip(mean.iter().zip(inverse));
             for (((dx, d_out), x), (mean, inverse)) in rows {
-                let (sum, product) = pulls(tier, d_out, weight, x, *mean);
+                let (plain, weighted) = pulls(tier, d_out, weight, x, *mean);
                 let square = f64::from(*inverse) * f64::from(*inverse);
-                let pulls = [sum / n as f64, product * square / n as f64].map(|pull| pull as f32);
+                let pulls = [plain / n as f64, weighted * square / n as f64].map(|pull| pull as f32);
                 input_gradient_row(tier, d_out, x, weight, *mean, *inverse, pulls, dx, accumulate);
             }
         });
