@@ -8,13 +8,14 @@ use crate::autograd::{RotaryTable, Tape};
 use crate::calibration::{InputStatistics, Needs, SeenInputs, StatisticsTap};
 use crate::checkpoint::Rewrite;
 use crate::error::Result;
-use crate::method::{LayerProblem, SelectThenRepair, SolutionFacts, to_vec};
+use crate::method::{LayerProblem, Method, SolutionFacts, to_vec};
 use crate::model::{Decoder, LinearId, LinearRole, Part, Sequences};
 use crate::plan::{Allocation, Plan};
 use crate::progress::Event;
 use crate::report::{MatrixFacts, Stage, WindowFacts};
 use crate::schedule::{Schedule, Step, batch};
 use crate::sparsity::Pattern;
+use crate::tensor;
 
 use super::block_state::{BlockState, layer_seed};
 use super::job::Job;
@@ -65,7 +66,7 @@ pub(super) struct Compression<'j, 'o> {
     pub plan: &'j Plan,
     allocation: &'j Allocation,
     pub decoder: &'j Decoder,
-    method: SelectThenRepair,
+    method: Method,
     pub schedule: &'j Schedule,
     pub streams: Option<Streams>,
     pub rotary: RotaryTable,
@@ -188,23 +189,23 @@ impl<'j, 'o> Compression<'j, 'o> {
             return Ok(());
         };
         let (d_out, d_in) = self.decoder.spec().shape(role);
-        let weight = to_vec(&state.dense.linear(role).weight)?;
+        let weight = tensor::Tensor::new([d_out, d_in], to_vec(&state.dense.linear(role).weight)?);
         let unseen = InputStatistics::unseen(d_in);
         let problem = LayerProblem {
             weight: &weight,
-            columns: d_in,
             inputs: state.inputs_of(role).unwrap_or(&unseen),
             pattern: &pattern,
             seed: layer_seed(self.plan.calibration.seed, id),
             settings: self.plan.solver_settings(),
         };
         let method = &self.method;
-        let solution = self.job.timings.measure(Stage::Solve, || method.solve(&problem));
+        let solution = self.job.timings.measure(Stage::Solve, || method.solve(&problem))?;
         if let Some(warning) = &solution.facts.warning {
             self.job.warn(format!("{}: {warning}", Decoder::weight_name(id)));
         }
         self.record_matrix(id, Some(pattern), solution.mask.pruned(), solution.facts);
-        state.pruned.linear_mut(role).weight = Tensor::from_vec(solution.weight, (d_out, d_in), self.decoder.device())?;
+        state.pruned.linear_mut(role).weight =
+            Tensor::from_vec(solution.weight.into_vec(), (d_out, d_in), self.decoder.device())?;
         state.masks.insert(role, solution.mask);
         Ok(())
     }

@@ -2,26 +2,25 @@
 //! those that compete, outliers of the blocks. Nothing is pruned; memory is one block and one stream of hidden states.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::Tensor;
 
 use crate::autograd::{RotaryTable, Tape};
 use crate::calibration::{HiddenStates, InputStatistics, Needs, SeenInputs, StatisticsTap};
 use crate::error::Result;
-use crate::method::criterion::Criterion;
-use crate::method::{LayerProblem, to_vec};
+use crate::method::criterion::Wanda;
+use crate::method::{LayerProblem, Selection, to_vec};
 use crate::model::{Block, Decoder, LinearId, LinearRole, Sequences};
 use crate::plan::{Allocation, Measured, Plan, Targets};
 use crate::progress::Event;
 use crate::report::Stage;
 use crate::schedule::{Schedule, batch};
 use crate::sparsity::allocation::{Histogram, outlier_share};
+use crate::tensor;
 
 use super::block_state::{BlockState, layer_seed};
 use super::job::Job;
-
-/// The criterion whose scores have the outliers that OWL counts.
-const OUTLIERS_OF: &str = "wanda";
 
 /// The pattern of every matrix; looks at the dense model first where the plan needs that.
 pub(super) fn allocate(job: &mut Job, plan: &Plan, decoder: &Decoder) -> Result<Allocation> {
@@ -42,7 +41,7 @@ struct Survey<'j, 'o> {
     job: &'j mut Job<'o>,
     plan: &'j Plan,
     decoder: &'j Decoder,
-    criterion: Criterion,
+    selection: Selection,
     needs: Needs,
     /// Those of the training windows before the block at hand; absent where the criterion asks for no inputs.
     states: Option<HiddenStates>,
@@ -55,8 +54,7 @@ impl<'j, 'o> Survey<'j, 'o> {
         let embed = || HiddenStates::embed(decoder, training, plan.compute.hidden_states, &job.storage);
         let states = (needs != Needs::Nothing).then(embed).transpose()?;
         let rotary = decoder.rotary(plan.calibration_seqlen(decoder.spec()))?;
-        let criterion = Criterion::by_name(&plan.pruning.criterion)?;
-        Ok(Self { job, plan, decoder, criterion, needs, states, rotary })
+        Ok(Self { job, plan, decoder, selection: plan.selection()?, needs, states, rotary })
     }
 
     /// Measures what `targets` wants to know of one block, and moves on.
@@ -68,12 +66,13 @@ impl<'j, 'o> Survey<'j, 'o> {
         }
         let ids = LinearRole::ALL.map(|role| LinearId { block: index, role });
         for id in ids.into_iter().filter(|&id| targets.competes(id)) {
-            measured.scores.insert(id, Histogram::new(&self.scores(self.criterion, &state, id)?));
+            measured.scores.insert(id, Histogram::new(&self.scores(&self.selection.clone(), &state, id)?));
         }
         let counted: Vec<LinearId> = ids.into_iter().filter(|&id| targets.counts_outliers(id)).collect();
         if !counted.is_empty() {
-            let criterion = Criterion::by_name(OUTLIERS_OF)?;
-            let scores = counted.iter().map(|&id| self.scores(criterion, &state, id)).collect::<Result<Vec<_>>>()?;
+            // OWL counts the outliers of Wanda's scores
+            let wanda = Selection::Scores(Arc::new(Wanda));
+            let scores = counted.iter().map(|&id| self.scores(&wanda, &state, id)).collect::<Result<Vec<_>>>()?;
             measured.outliers.insert(index, outlier_share(&scores, self.plan.pruning.owl_threshold));
         }
         Ok(())
@@ -95,24 +94,23 @@ impl<'j, 'o> Survey<'j, 'o> {
         Ok(tap.finish(self.plan.pruning.damping))
     }
 
-    /// The scores that a criterion gives a dense matrix.
-    fn scores(&mut self, criterion: Criterion, state: &BlockState, id: LinearId) -> Result<Vec<f32>> {
-        let weight = to_vec(&state.dense.linear(id.role).weight)?;
-        let columns = self.decoder.spec().shape(id.role).1;
-        let unseen = InputStatistics::unseen(columns);
+    /// The scores that a selection gives a dense matrix.
+    fn scores(&mut self, selection: &Selection, state: &BlockState, id: LinearId) -> Result<tensor::Tensor> {
+        let (d_out, d_in) = self.decoder.spec().shape(id.role);
+        let weight = tensor::Tensor::new([d_out, d_in], to_vec(&state.dense.linear(id.role).weight)?);
+        let unseen = InputStatistics::unseen(d_in);
         let problem = LayerProblem {
             weight: &weight,
-            columns,
             inputs: state.inputs_of(id.role).unwrap_or(&unseen),
             pattern: &self.plan.pattern()?,
             seed: layer_seed(self.plan.calibration.seed, id),
             settings: self.plan.solver_settings(),
         };
-        let scores = self.job.timings.measure(Stage::Solve, || criterion.scores(&problem));
+        let scores = self.job.timings.measure(Stage::Solve, || selection.scores(&problem));
         Ok(scores.unwrap_or_else(|| {
             let name = Decoder::weight_name(id);
             self.job.warn(format!("{name}: its Hessian has no inverse; beside other matrices its scores count as 0"));
-            vec![0.0; weight.len()]
+            tensor::Tensor::zeros(weight.shape())
         }))
     }
 }

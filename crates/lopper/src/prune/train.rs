@@ -129,6 +129,7 @@ impl Compression<'_, '_> {
             let Some(gram) = state.inputs_of(facts.role).and_then(|inputs| inputs.gram.as_ref()) else { continue };
             let dense = to_vec(&self.decoder.load_weight(LinearId { block: facts.block, role: facts.role })?)?;
             let pruned = to_vec(&state.pruned.linear(facts.role).weight)?;
+            let [dense, pruned] = [dense, pruned].map(|weight| crate::tensor::Tensor::new(facts.shape, weight));
             facts.error_reconstructed = Some(OutputError::new(&dense, gram).relative(&pruned));
         }
         Ok(())

@@ -15,6 +15,7 @@ use crate::autograd::optimizer::{Decay, OptimizerKind};
 use crate::checkpoint::Checkpoint;
 use crate::model::{Block, Decoder, LinearRole, Norm, Part};
 use crate::sparsity::{Mask, Pattern, Scope};
+use crate::tensor;
 
 const BOTH: &[Part] = &[Part::Attention, Part::Mlp];
 
@@ -69,10 +70,10 @@ fn halve(block: &mut Block) -> BTreeMap<LinearRole, Mask> {
     for role in LinearRole::ALL {
         let linear = block.linear_mut(role);
         let (d_out, d_in) = linear.weight.dims2().expect("matrix");
-        let mut weight = numbers(&linear.weight);
-        let scores: Vec<f32> = weight.iter().map(|w| w.abs()).collect();
-        let mask = Mask::from_scores(&scores, d_in, &pattern);
-        lopper_kernels::apply_mask(&mut weight, mask.as_slice());
+        let weight = tensor::Tensor::new([d_out, d_in], numbers(&linear.weight));
+        let scores = weight.host().iter().map(|w| w.abs()).collect();
+        let mask = Mask::from_scores(&tensor::Tensor::new([d_out, d_in], scores), &pattern);
+        let weight = mask.apply(weight).into_vec();
         linear.weight = Tensor::from_vec(weight, (d_out, d_in), &Device::Cpu).expect("tensor");
         masks.insert(role, mask);
     }
