@@ -11,10 +11,9 @@ use std::process::Command;
 use std::time::Instant;
 
 use lopper::calibration::{InputStatistics, Needs};
-use lopper::method::compensation::Compensation;
-use lopper::method::criterion::Criterion;
-use lopper::method::{LayerProblem, Order, SelectThenRepair, SolverSettings};
+use lopper::method::{LayerProblem, Method, Order, SolverSettings};
 use lopper::sparsity::{Pattern, Scope};
+use lopper::tensor::Tensor;
 
 const ROUNDS: usize = 3;
 
@@ -47,15 +46,11 @@ fn compare(rows: usize, columns: usize, name: &str) {
     let mut peer = Vec::new();
     for _ in 0..ROUNDS {
         for (&(_, criterion, compensation, order), times) in METHODS.iter().zip(&mut ours) {
-            let method = SelectThenRepair {
-                criterion: Criterion::by_name(criterion).expect("known"),
-                compensation: Compensation::by_name(compensation).expect("known"),
-                order,
-            };
+            let method = Method::by_name(criterion, compensation, order).expect("known");
             // the joint walk of a large square takes minutes, and says nothing that its parts do not
             let affordable = compensation != "joint" || criterion != "mrp" || rows * columns <= 1 << 20;
-            if affordable && method.criterion.check(&pattern, order).is_ok() {
-                times.push(seconds(&method, &weight, &inputs, columns, &pattern));
+            if affordable && method.selection.check(&pattern).is_ok() {
+                times.push(seconds(&method, &weight, &inputs, &pattern));
             }
         }
         if let Some(python) = std::env::var_os("LOPPER_PYTHON") {
@@ -74,35 +69,28 @@ fn compare(rows: usize, columns: usize, name: &str) {
 }
 
 /// Factorisation, where the method needs it, choice and moves; not the errors that a run reports beside them.
-fn seconds(
-    method: &SelectThenRepair,
-    weight: &[f32],
-    inputs: &InputStatistics,
-    columns: usize,
-    pattern: &Pattern,
-) -> f64 {
+fn seconds(method: &Method, weight: &Tensor, inputs: &InputStatistics, pattern: &Pattern) -> f64 {
     let mut inputs = inputs.clone();
     let start = Instant::now();
     if method.needs() == Needs::InverseHessian {
         inputs.finish(0.01);
     }
-    let problem =
-        LayerProblem { weight, columns, inputs: &inputs, pattern, seed: 0, settings: SolverSettings::default() };
-    let (mask, repaired, _) = method.choose_and_repair(&problem);
+    let problem = LayerProblem { weight, inputs: &inputs, pattern, seed: 0, settings: SolverSettings::default() };
+    let (mask, repaired, _) = method.choose_and_repair(&problem).expect("its parts fit");
     let taken = start.elapsed().as_secs_f64();
-    let repaired = repaired.unwrap_or_else(|| mask.as_slice().iter().map(|&kept| f32::from(kept)).collect());
-    assert!(pattern.violation(&repaired, columns).is_none());
+    let repaired = repaired.unwrap_or_else(|| mask.apply(weight.clone()));
+    assert!(pattern.violation(repaired.host(), weight.width()).is_none());
     taken
 }
 
 /// Weight [rows, columns] and the Gram matrix of correlated inputs.
-fn problem(rows: usize, columns: usize) -> (Vec<f32>, InputStatistics) {
+fn problem(rows: usize, columns: usize) -> (Tensor, InputStatistics) {
     let mut state = 1u64;
     let mut draw = move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (state >> 40) as f32 / 8_388_608.0 - 1.0
     };
-    let weight = (0..rows * columns).map(|_| draw()).collect();
+    let weight = Tensor::new([rows, columns], (0..rows * columns).map(|_| draw()).collect());
     let mut inputs = InputStatistics::new(columns, Needs::InverseHessian);
     for _ in 0..2 {
         let x: Vec<f32> = (0..columns)

@@ -151,10 +151,10 @@ impl Case {
 fn block(optimizer: &mut Optimizer) -> Result<Block> {
     let half = Pattern::Unstructured { sparsity: 0.5, scope: Scope::Row };
     let mut linear = |d_out: usize, d_in: usize| {
-        let mut weight = Tensor::randn(0f32, 0.05, d_out * d_in, &Device::Cpu)?.to_vec1::<f32>()?;
-        let scores: Vec<f32> = weight.iter().map(|w| w.abs()).collect();
-        let mask = Mask::from_scores(&scores, d_in, &half);
-        lopper_kernels::apply_mask(&mut weight, mask.as_slice());
+        let weight = Tensor::randn(0f32, 0.05, d_out * d_in, &Device::Cpu)?.to_vec1::<f32>()?;
+        let scores = weight.iter().map(|w| w.abs()).collect();
+        let mask = Mask::from_scores(&lopper::tensor::Tensor::new([d_out, d_in], scores), &half);
+        let weight = mask.apply(lopper::tensor::Tensor::new([d_out, d_in], weight)).into_vec();
         let variable = Var::from_tensor(&Tensor::from_vec(weight, (d_out, d_in), &Device::Cpu)?)?;
         optimizer.add(&variable, Some(mask), 1.0)?;
         Ok::<_, candle_core::Error>(Linear { weight: variable.as_tensor().clone(), bias: None })

@@ -8,7 +8,12 @@ use std::fmt::{self, Debug, Formatter};
 use std::ops::Range;
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use crate::error::{Error, Result};
+
+/// Numbers that a thread looks at in one go.
+const PIECE: usize = 1 << 16;
 
 /// Numbers that a tensor can hold.
 pub trait Element: Copy + Default + PartialEq + Debug + Send + Sync + 'static {
@@ -192,8 +197,12 @@ impl Tensor {
 
     /// Whether no number is NaN or infinite.
     pub fn is_finite(&self) -> bool {
-        use rayon::prelude::*;
-        self.host().par_chunks(1 << 16).all(|piece| piece.iter().all(|number| number.is_finite()))
+        self.host().par_chunks(PIECE).all(|piece| piece.iter().all(|number| number.is_finite()))
+    }
+
+    /// How many numbers are zero.
+    pub fn count_zeros(&self) -> usize {
+        self.host().par_chunks(PIECE).map(|piece| piece.iter().filter(|&&number| number == 0.0).count()).sum()
     }
 }
 
@@ -245,5 +254,13 @@ mod tests {
         assert!(a.is_finite());
         a.host_mut()[100_000] = f32::NAN;
         assert!(!a.is_finite());
+    }
+
+    #[test]
+    fn zeros_are_counted_in_every_piece() {
+        let mut a = Tensor::zeros([3, 1 << 16]);
+        a.host_mut()[1 << 16..].iter_mut().step_by(2).for_each(|number| *number = -1.0);
+        a.host_mut()[1] = -0.0;
+        assert_eq!(a.count_zeros(), 1 << 17);
     }
 }

@@ -3,12 +3,16 @@
 mod golden;
 mod layer;
 
+use std::sync::Arc;
+
 use golden::{Golden, distance, fixtures};
-use layer::{exact_rows, golden_problem, half, layer, problem, solve, statistics};
-use lopper::method::OutputError;
+use layer::{exact_rows, golden_problem, half, layer, matrix, problem, solve, statistics};
+use lopper::calibration::{InputStatistics, Needs};
 use lopper::method::compensation::COMPENSATIONS;
-use lopper::method::criterion::{CRITERIA, Criterion};
+use lopper::method::criterion::CRITERIA;
+use lopper::method::{Compensation, Criterion, LayerProblem, Method, OutputError, Selection, SolverSettings};
 use lopper::sparsity::{Pattern, Scope};
+use lopper::tensor::Tensor;
 use proptest::prelude::*;
 
 #[test]
@@ -23,10 +27,9 @@ fn masks_are_those_of_the_formulas() {
         let solution = solve(&weight, &inputs, &pattern, criterion, "none");
         assert_eq!(solution.mask.as_slice(), golden.bytes(name), "{name}");
     }
-    let criterion = Criterion::by_name("wanda").expect("known");
-    let pattern = half(Scope::Row);
-    let problem = problem(&weight, &inputs, &pattern);
-    assert!(distance(&criterion.scores(&problem).expect("a score per weight"), &golden.vec("wanda.scores")) < 1e-6);
+    let wanda = Selection::by_name("wanda", None).expect("known");
+    let scores = wanda.scores(&problem(&weight, &inputs, &half(Scope::Row))).expect("a score per weight");
+    assert!(distance(scores.host(), &golden.vec("wanda.scores")) < 1e-6);
 }
 
 #[test]
@@ -38,14 +41,14 @@ fn joint_is_the_exact_optimum() {
     let cases = [("wanda.50", "wanda", half(Scope::Row)), ("wanda.2of4", "wanda", "2:4".parse().expect("valid"))];
     for (name, criterion, pattern) in cases {
         let solution = solve(&weight, &inputs, &pattern, criterion, "joint");
-        assert!(distance(&solution.weight, &golden.vec(&format!("joint.{name}"))) < 1e-3, "{name}");
+        assert!(distance(solution.weight.host(), &golden.vec(&format!("joint.{name}"))) < 1e-3, "{name}");
         let exact = |kind: &str| facts[name][kind]["relative_output_error"].as_f64().expect("number");
         let after = solution.facts.error_compensated.expect("Gram was given");
         assert!((after - exact("joint")).abs() < 1e-3 * exact("joint"), "{name}: {after} against {}", exact("joint"));
         let before = solution.facts.error_pruned.expect("Gram was given");
         assert!((before - exact("masked")).abs() < 1e-4 * exact("masked"), "{name}: {before}");
         let sweep = OutputError::new(&weight, inputs.gram.as_ref().expect("Gram"))
-            .relative(&golden.vec(&format!("sweep.{name}")));
+            .relative(&matrix(32, golden.vec(&format!("sweep.{name}"))));
         assert!(after < sweep && sweep < before, "{name}: joint ≤ sweep ≤ none");
     }
 }
@@ -54,8 +57,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn every_method_obeys_the_pattern_and_repair_never_hurts((weight, inputs, columns) in layer(), sparsity in 0.0..1.0f64) {
-        let inputs = statistics(&inputs, columns);
+    fn every_method_obeys_the_pattern_and_repair_never_hurts((weight, inputs) in layer(), sparsity in 0.0..1.0f64) {
+        let (columns, inputs) = (weight.width(), statistics(&inputs));
         let patterns = [
             Pattern::unstructured(sparsity, Scope::Row).expect("valid"),
             Pattern::unstructured(sparsity, Scope::Matrix).expect("valid"),
@@ -63,7 +66,8 @@ proptest! {
             "1:4".parse().expect("valid"),
         ];
         for pattern in &patterns {
-            for criterion in CRITERIA.iter().filter(|criterion| criterion.check(pattern, None).is_ok()) {
+            let selection = |name| Selection::by_name(name, None).expect("its own order");
+            for criterion in CRITERIA.iter().filter(|criterion| selection(criterion.name).check(pattern).is_ok()) {
                 let plain = solve(&weight, &inputs, pattern, criterion.name, "none");
                 let asked = match *pattern {
                     Pattern::Unstructured { scope: Scope::Matrix, .. } => Pattern::pruned_of(sparsity, weight.len()),
@@ -73,14 +77,14 @@ proptest! {
                 prop_assert_eq!(plain.mask.pruned(), asked);
                 for compensation in COMPENSATIONS {
                     let solution = solve(&weight, &inputs, pattern, criterion.name, compensation.name);
-                    if criterion.is_static() {
+                    if selection(criterion.name).is_static() {
                         prop_assert_eq!(&solution.mask, &plain.mask);
                     }
-                    prop_assert_eq!(pattern.violation(&solution.weight, columns), None);
+                    prop_assert_eq!(pattern.violation(solution.weight.host(), columns), None);
                     let kept = solution.mask.as_slice();
-                    prop_assert!(solution.weight.iter().zip(kept).all(|(w, &k)| w.is_finite() && (k == 1 || *w == 0.0)));
+                    prop_assert!(solution.weight.host().iter().zip(kept).all(|(w, &k)| w.is_finite() && (k == 1 || *w == 0.0)));
                     let gram = inputs.gram.as_ref().expect("Gram");
-                    let masked: Vec<f32> = weight.iter().zip(kept).map(|(w, &kept)| w * f32::from(kept)).collect();
+                    let masked = matrix(columns, weight.host().iter().zip(kept).map(|(w, &kept)| w * f32::from(kept)).collect());
                     let [before, after] = [&masked, &solution.weight].map(|w| OutputError::new(&weight, gram).relative(w));
                     prop_assert!(after <= before + 1e-6, "{} {}: {after} after {before}", criterion.name, compensation.name);
                 }
@@ -89,17 +93,17 @@ proptest! {
     }
 
     #[test]
-    fn joint_equals_the_exact_solution((weight, inputs, columns) in layer()) {
-        let inputs = statistics(&inputs, columns);
+    fn joint_equals_the_exact_solution((weight, inputs) in layer()) {
+        let (columns, inputs) = (weight.width(), statistics(&inputs));
         let solution = solve(&weight, &inputs, &half(Scope::Row), "wanda", "joint");
         let gram = inputs.gram.as_ref().expect("Gram");
         let exact = exact_rows(&weight, solution.mask.as_slice(), &inputs);
-        let damped = |candidate: &[f32]| {
-            let difference: Vec<f32> = weight.iter().zip(candidate).map(|(w, c)| w - c).collect();
+        let damped = |candidate: &Tensor| {
+            let difference: Vec<f32> = weight.host().iter().zip(candidate.host()).map(|(w, c)| w - c).collect();
             let penalty = 0.01 * gram.mean_diagonal() * difference.iter().map(|&d| f64::from(d) * f64::from(d)).sum::<f64>();
             let scale: f64 = {
-                let g = gram.damped(0.0);
-                weight.chunks(columns).map(|w| (0..columns).map(|i| (0..columns).map(|j| f64::from(w[i] * g[i * columns + j]) * f64::from(w[j])).sum::<f64>()).sum::<f64>()).sum()
+                let g = gram.damped(0.0).into_vec();
+                weight.host().chunks(columns).map(|w| (0..columns).map(|i| (0..columns).map(|j| f64::from(w[i] * g[i * columns + j]) * f64::from(w[j])).sum::<f64>()).sum::<f64>()).sum()
             };
             OutputError::new(&weight, gram).relative(candidate) * scale + penalty
         };
@@ -108,8 +112,8 @@ proptest! {
     }
 
     #[test]
-    fn zero_sparsity_is_the_identity((weight, inputs, columns) in layer()) {
-        let inputs = statistics(&inputs, columns);
+    fn zero_sparsity_is_the_identity((weight, inputs) in layer()) {
+        let inputs = statistics(&inputs);
         for scope in [Scope::Row, Scope::Matrix] {
             let solution = solve(&weight, &inputs, &Pattern::unstructured(0.0, scope).expect("valid"), "wanda", "joint");
             prop_assert_eq!(&solution.weight, &weight);
@@ -119,11 +123,95 @@ proptest! {
 
 #[test]
 fn dead_inputs_are_pruned_first() {
-    let (weight, columns) = ([9.0, 1.0, 8.0, 2.0], 4);
-    let inputs = statistics(&[0.0, 1.0, 0.0, 1.0, 0.0, 2.0, 0.0, -1.0], columns);
+    let weight = matrix(4, vec![9.0, 1.0, 8.0, 2.0]);
+    let inputs = statistics(&matrix(4, vec![0.0, 1.0, 0.0, 1.0, 0.0, 2.0, 0.0, -1.0]));
     for pattern in [half(Scope::Row), "2:4".parse().expect("valid")] {
         let solution = solve(&weight, &inputs, &pattern, "wanda", "joint");
         assert_eq!(solution.mask.as_slice(), [0, 1, 0, 1]);
         assert_eq!(solution.facts.error_compensated, Some(0.0));
     }
+}
+
+/// A criterion of one's own: what `give` gives.
+struct Own<F>(Needs, F);
+
+impl<F: Fn(&LayerProblem) -> Tensor + Send + Sync> Criterion for Own<F> {
+    fn name(&self) -> &'static str {
+        "own"
+    }
+
+    fn needs(&self) -> Needs {
+        self.0
+    }
+
+    fn scores(&self, problem: &LayerProblem) -> Tensor {
+        (self.1)(problem)
+    }
+}
+
+fn by(criterion: impl Criterion + 'static, compensation: &str) -> Method {
+    let compensation = Compensation::by_name(compensation).expect("known");
+    Method { selection: Selection::Scores(Arc::new(criterion)), compensation }
+}
+
+#[test]
+fn a_criterion_of_ones_own_solves_as_a_named_one() {
+    let (weight, inputs) = golden_problem();
+    for pattern in [half(Scope::Row), half(Scope::Matrix), "2:4".parse().expect("valid")] {
+        for compensation in COMPENSATIONS {
+            let magnitude = Own(Needs::Nothing, |problem: &LayerProblem| problem.score(|w, _| w.abs()));
+            let own = by(magnitude, compensation.name).solve(&problem(&weight, &inputs, &pattern)).expect("fits");
+            let named = solve(&weight, &inputs, &pattern, "magnitude", compensation.name);
+            assert_eq!((own.mask, own.weight), (named.mask, named.weight), "{} {pattern}", compensation.name);
+        }
+    }
+}
+
+#[test]
+fn a_criterion_is_not_asked_where_nothing_is_known() {
+    let (weight, inputs) = golden_problem();
+    let (pattern, unseen) = (half(Scope::Row), InputStatistics::unseen(32));
+    for needs in [Needs::Gram, Needs::InverseHessian] {
+        let own = Own(needs, |problem: &LayerProblem| {
+            assert!(problem.inputs.gram.is_some());
+            problem.score(|w, _| w.abs())
+        });
+        let method = by(own, "none");
+        let known = method.solve(&problem(&weight, &inputs, &pattern)).expect("fits");
+        assert_eq!(known.facts.warning, None);
+        let unknown = method.solve(&problem(&weight, &unseen, &pattern)).expect("fits");
+        let warning = unknown.facts.warning.expect("nothing is known");
+        assert!(warning.contains("no calibration data") && warning.contains("instead"), "{warning}");
+        assert_eq!(pattern.violation(unknown.weight.host(), 32), None);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let (weight, inputs) = golden_problem();
+    let narrow = InputStatistics::unseen(16);
+    let (row, of_five) = (half(Scope::Row), "2:5".parse().expect("valid"));
+    let whole = || by(Own(Needs::Nothing, |problem: &LayerProblem| problem.score(|w, _| w)), "none");
+    let short = by(Own(Needs::Nothing, |_: &LayerProblem| Tensor::zeros([1, 32])), "none");
+    let mrp = Method::by_name("mrp", "none", None).expect("known");
+    let (vector, empty) = (Tensor::zeros([32]), Tensor::zeros([0, 32]));
+    for (method, weight, inputs, pattern, expected) in [
+        (whole(), &weight, &narrow, &row, "16 inputs"),
+        (whole(), &weight, &inputs, &of_five, "2:5"),
+        (whole(), &vector, &inputs, &row, "no matrix"),
+        (whole(), &empty, &inputs, &row, "[0, 32]"),
+        (short, &weight, &inputs, &row, "[1, 32]"),
+        (mrp, &weight, &inputs, &row, "N:M"),
+    ] {
+        let error = method.solve(&problem(weight, inputs, pattern)).err().expect("refused").to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn the_cost_of_a_compensation_is_its_products_with_the_gram_matrix() {
+    let settings = SolverSettings { iterations: 20, ..SolverSettings::default() };
+    let costs = ["joint", "exact", "sweep", "none"]
+        .map(|name| Compensation::by_name(name).expect("known").cost([10, 48], &settings));
+    assert_eq!(costs, [21.0, 1.0, 0.5, 0.0].map(|products: f64| products * 2.0 * 10.0 * 48.0 * 48.0));
 }

@@ -5,39 +5,37 @@ mod golden;
 mod layer;
 
 use golden::{Golden, distance};
-use layer::{exact_rows, golden_problem, half, layer, problem, solve_exactly, statistics};
-use lopper::calibration::InputStatistics;
-use lopper::method::compensation::Compensation;
-use lopper::method::criterion::Criterion;
-use lopper::method::{LayerProblem, LayerSolution, Order, OutputError, SelectThenRepair, SolverSettings};
+use layer::{exact_rows, golden_problem, half, layer, matrix, problem, solve_exactly, statistics};
+use lopper::calibration::{InputStatistics, Needs};
+use lopper::method::compensation::COMPENSATIONS;
+use lopper::method::criterion::CRITERIA;
+use lopper::method::{LayerProblem, LayerSolution, Method, Order, OutputError, Selection, SolverSettings};
 use lopper::sparsity::{Pattern, Scope};
+use lopper::tensor::Tensor;
 use proptest::prelude::*;
 
 /// A method and how it is set.
 #[derive(Clone, Copy)]
-struct Method<'a> {
+struct Trial<'a> {
     criterion: &'a str,
     compensation: &'a str,
     order: Option<Order>,
     settings: SolverSettings,
 }
 
-fn method<'a>(criterion: &'a str, compensation: &'a str) -> Method<'a> {
-    Method { criterion, compensation, order: None, settings: SolverSettings::default() }
+fn method<'a>(criterion: &'a str, compensation: &'a str) -> Trial<'a> {
+    Trial { criterion, compensation, order: None, settings: SolverSettings::default() }
 }
 
-impl Method<'_> {
+impl Trial<'_> {
     fn blocks_of(self, column_block: usize) -> Self {
         Self { settings: SolverSettings { column_block, ..self.settings }, ..self }
     }
 
-    fn solve(self, weight: &[f32], inputs: &InputStatistics, pattern: &Pattern) -> LayerSolution {
-        let method = SelectThenRepair {
-            criterion: Criterion::by_name(self.criterion).expect("known"),
-            compensation: Compensation::by_name(self.compensation).expect("known"),
-            order: self.order,
-        };
-        method.solve(&LayerProblem { settings: self.settings, ..problem(weight, inputs, pattern) })
+    fn solve(self, weight: &Tensor, inputs: &InputStatistics, pattern: &Pattern) -> LayerSolution {
+        let method = Method::by_name(self.criterion, self.compensation, self.order).expect("known");
+        let problem = LayerProblem { settings: self.settings, ..problem(weight, inputs, pattern) };
+        method.solve(&problem).expect("its parts fit")
     }
 }
 
@@ -53,7 +51,7 @@ fn sparsegpt_is_the_authors_algorithm() {
             let solution = method("sparsegpt", "sweep").blocks_of(block).solve(&weight, &inputs, &pattern);
             assert_eq!(solution.mask.as_slice(), golden.bytes(&format!("mask.{name}.{block}")), "{name} {block}");
             assert!(
-                distance(&solution.weight, &golden.vec(&format!("weight.{name}.{block}"))) < 1e-4,
+                distance(solution.weight.host(), &golden.vec(&format!("weight.{name}.{block}"))) < 1e-4,
                 "{name} {block}"
             );
         }
@@ -74,10 +72,9 @@ fn masks_are_those_of_the_formulas() {
         assert_eq!(solution.mask.as_slice(), golden.bytes(name), "{name}");
     }
     for name in ["ria", "obs"] {
-        let pattern = half(Scope::Row);
-        let problem = problem(&weight, &inputs, &pattern);
-        let scores = Criterion::by_name(name).expect("known").scores(&problem).expect("a score per weight");
-        assert!(distance(&scores, &golden.vec(&format!("{name}.scores"))) < 1e-5, "{name}");
+        let selection = Selection::by_name(name, None).expect("known");
+        let scores = selection.scores(&problem(&weight, &inputs, &half(Scope::Row))).expect("a score per weight");
+        assert!(distance(scores.host(), &golden.vec(&format!("{name}.scores"))) < 1e-5, "{name}");
     }
 }
 
@@ -91,7 +88,7 @@ fn sweep_is_the_authors_update_on_a_given_mask() {
     ] {
         for block in [8, 12, 32, 128] {
             let solution = method(criterion, "sweep").blocks_of(block).solve(&weight, &inputs, &pattern);
-            assert!(distance(&solution.weight, &golden.vec(&format!("sweep.{name}"))) < 1e-4, "{name} {block}");
+            assert!(distance(solution.weight.host(), &golden.vec(&format!("sweep.{name}"))) < 1e-4, "{name} {block}");
         }
     }
 }
@@ -188,12 +185,12 @@ fn mrp_with_the_sweep_is_the_naive_walk() {
     let (n, h) = (32, hessian(&inputs));
     for (criterion, solution) in [("mrp", "M"), ("obs", "S")] {
         for (pattern, of, pruned) in [("2:4", 4, 2), ("1:4", 4, 3), ("4:8", 8, 4)] {
-            let (kept, naive) = naive_walk(&weight, &h, n, of, choose_by(solution, n, of, pruned));
-            let ours = Method { order: Some(Order::Blocks), ..method(criterion, "sweep") }.blocks_of(16);
+            let (kept, naive) = naive_walk(weight.host(), &h, n, of, choose_by(solution, n, of, pruned));
+            let ours = Trial { order: Some(Order::Blocks), ..method(criterion, "sweep") }.blocks_of(16);
             let ours = ours.solve(&weight, &inputs, &groups(pattern));
             assert_eq!(ours.mask.as_slice(), kept, "{criterion} {pattern}");
             let naive: Vec<f32> = naive.into_iter().map(|w| w as f32).collect();
-            assert!(distance(&ours.weight, &naive) < 1e-4, "{criterion} {pattern}");
+            assert!(distance(ours.weight.host(), &naive) < 1e-4, "{criterion} {pattern}");
         }
     }
 }
@@ -204,10 +201,10 @@ fn the_formula_is_the_loss_and_the_order_of_removal_does_not_matter() {
     let (n, h) = (32, hessian(&inputs));
     let full = inverse(&h, n);
     let solution = method("wanda", "exact").solve(&weight, &inputs, &half(Scope::Row));
-    for (row, (w, kept)) in weight.chunks(n).zip(solution.mask.as_slice().chunks(n)).enumerate() {
+    for (row, (w, kept)) in weight.host().chunks(n).zip(solution.mask.as_slice().chunks(n)).enumerate() {
         let w: Vec<f64> = w.iter().map(|&w| f64::from(w)).collect();
         let pruned: Vec<usize> = (0..n).filter(|&j| kept[j] == 0).collect();
-        let delta: Vec<f64> = (0..n).map(|j| f64::from(solution.weight[row * n + j]) - w[j]).collect();
+        let delta: Vec<f64> = (0..n).map(|j| f64::from(solution.weight.host()[row * n + j]) - w[j]).collect();
         let (formula, loss) = (removal_loss(&full, n, &w, &pruned), true_loss(&h, n, &delta));
         assert!((formula - loss).abs() < 1e-4 * loss, "row {row}: {formula} against {loss}");
         // removed one by one, from last to first, with the inverse brought down after each
@@ -218,24 +215,24 @@ fn the_formula_is_the_loss_and_the_order_of_removal_does_not_matter() {
             (0..n).for_each(|j| moved[j] -= error * line[j]);
             (0..n * n).for_each(|ij| a[ij] -= line[ij / n] * line[ij % n] / line[p]);
         }
-        let closed: Vec<f64> = solution.weight[row * n..(row + 1) * n].iter().map(|&w| f64::from(w)).collect();
+        let closed: Vec<f64> = solution.weight.host()[row * n..(row + 1) * n].iter().map(|&w| f64::from(w)).collect();
         let gap: f64 = moved.iter().zip(&closed).map(|(a, b)| (a - b) * (a - b)).sum();
         assert!(gap.sqrt() < 1e-5 * w.iter().map(|w| w * w).sum::<f64>().sqrt(), "row {row}");
     }
 }
 
-/// All methods that go by the inverse Hessian, with a pattern each.
-fn walks() -> Vec<(Method<'static>, Pattern)> {
-    let blocks = Some(Order::Blocks);
+/// All methods whose criterion goes by the inverse Hessian, in each order and with each pattern that it knows.
+fn walks() -> Vec<(Trial<'static>, Pattern)> {
+    let patterns = [half(Scope::Row), half(Scope::Matrix), groups("2:4"), groups("3:4"), groups("1:8")];
     let mut all = Vec::new();
-    for compensation in ["none", "sweep", "joint", "exact"] {
-        for pattern in ["2:4", "3:4", "1:8"].map(groups) {
-            all.push((method("mrp", compensation), pattern));
-            all.push((Method { order: blocks, ..method("obs", compensation) }, pattern));
-        }
-        for scope in [Scope::Row, Scope::Matrix] {
-            all.push((method("sparsegpt", compensation), half(scope)));
-            all.push((Method { order: blocks, ..method("obs", compensation) }, half(scope)));
+    for criterion in CRITERIA {
+        for order in [None, Some(Order::Whole), Some(Order::Blocks)] {
+            let Ok(selection) = criterion.selection(order) else { continue };
+            let inverts = selection.needs() == Needs::InverseHessian;
+            for &pattern in patterns.iter().filter(|pattern| inverts && selection.check(pattern).is_ok()) {
+                let trial = |name| (Trial { order, ..method(criterion.name, name) }, pattern);
+                all.extend(COMPENSATIONS.iter().map(|compensation| trial(compensation.name)));
+            }
         }
     }
     all
@@ -246,20 +243,20 @@ fn shapes_at_the_edge() {
     // one row; fewer tokens than inputs; all inputs dead; rows that no block divides
     for (rows, columns, tokens, scale) in [(1, 8, 40, 1.0f32), (5, 24, 3, 1.0), (3, 16, 9, 0.0), (7, 40, 90, 1.0)] {
         let draw = |i: usize, salt: usize| ((i * 7919 + salt) % 1009) as f32 / 504.5 - 1.0;
-        let weight: Vec<f32> = (0..rows * columns).map(|i| draw(i, 3)).collect();
-        let inputs: Vec<f32> = (0..tokens * columns).map(|i| scale * draw(i * i, 11)).collect();
-        let inputs = statistics(&inputs, columns);
+        let weight = matrix(columns, (0..rows * columns).map(|i| draw(i, 3)).collect());
+        let inputs = (0..tokens * columns).map(|i| scale * draw(i * i, 11)).collect();
+        let inputs = statistics(&matrix(columns, inputs));
         for (walk, pattern) in walks() {
             let solution = walk.blocks_of(12).solve(&weight, &inputs, &pattern);
             let name = format!("{} {} {pattern} {rows}×{columns}", walk.criterion, walk.compensation);
-            assert_eq!(pattern.violation(&solution.weight, columns), None, "{name}");
+            assert_eq!(pattern.violation(solution.weight.host(), columns), None, "{name}");
             let count = match pattern {
                 Pattern::NofM { keep, of } => weight.len() / of * (of - keep),
                 Pattern::Unstructured { scope: Scope::Matrix, .. } => weight.len() / 2,
                 Pattern::Unstructured { .. } => columns / 2 * rows,
             };
             assert_eq!(solution.mask.pruned(), count, "{name}");
-            assert!(solution.weight.iter().all(|w| w.is_finite()), "{name}");
+            assert!(solution.weight.is_finite(), "{name}");
             assert_eq!(solution.facts.warning.is_some(), scale == 0.0, "{name}: {:?}", solution.facts.warning);
         }
     }
@@ -268,18 +265,17 @@ fn shapes_at_the_edge() {
 #[test]
 fn inputs_that_are_no_numbers_leave_a_masked_layer_and_a_warning() {
     let columns = 16;
-    let weight: Vec<f32> = (0..3 * columns).map(|i| ((i * 7919) % 1009) as f32 / 504.5 - 1.0).collect();
+    let weight = matrix(columns, (0..3 * columns).map(|i| ((i * 7919) % 1009) as f32 / 504.5 - 1.0).collect());
     for poison in [f32::NAN, f32::INFINITY, 1e30] {
         let mut inputs: Vec<f32> = (0..40 * columns).map(|i| ((i * 104_729) % 997) as f32 / 498.5 - 1.0).collect();
         inputs[5 * columns + 3] = poison;
-        let inputs = statistics(&inputs, columns);
+        let inputs = statistics(&matrix(columns, inputs));
         for (walk, pattern) in walks() {
             let solution = walk.solve(&weight, &inputs, &pattern);
             let name = format!("{} {} {pattern} {poison}", walk.criterion, walk.compensation);
             assert!(solution.facts.warning.is_some(), "{name}");
-            assert_eq!(pattern.violation(&solution.weight, columns), None, "{name}");
-            let kept = weight.iter().zip(solution.mask.as_slice()).map(|(w, &kept)| w * f32::from(kept));
-            assert_eq!(solution.weight, kept.collect::<Vec<_>>(), "{name}: something moved");
+            assert_eq!(pattern.violation(solution.weight.host(), columns), None, "{name}");
+            assert_eq!(solution.weight, solution.mask.apply(weight.clone()), "{name}: something moved");
         }
     }
 }
@@ -300,10 +296,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn exact_is_the_optimum_and_joint_is_at_it_and_below_the_sweep((weight, inputs, columns) in layer()) {
-        let inputs = statistics(&inputs, columns);
+    fn exact_is_the_optimum_and_joint_is_at_it_and_below_the_sweep((weight, inputs) in layer()) {
+        let (columns, inputs) = (weight.width(), statistics(&inputs));
         let h = hessian(&inputs);
-        let damped = |candidate: &[f32]| -> f64 {
+        let damped = |candidate: &Tensor| -> f64 {
+            let (candidate, weight) = (candidate.host(), weight.host());
             let delta = |row: usize| (0..columns).map(|j| f64::from(candidate[row * columns + j]) - f64::from(weight[row * columns + j])).collect::<Vec<_>>();
             (0..weight.len() / columns).map(|row| true_loss(&h, columns, &delta(row))).sum()
         };
@@ -318,15 +315,15 @@ proptest! {
     }
 
     #[test]
-    fn refinement_lowers_the_error_and_keeps_the_pattern((weight, inputs, columns) in layer(), sparsity in 0.1..0.9f64, budget in 1usize..20) {
-        let inputs = statistics(&inputs, columns);
+    fn refinement_lowers_the_error_and_keeps_the_pattern((weight, inputs) in layer(), sparsity in 0.1..0.9f64, budget in 1usize..20) {
+        let (columns, inputs) = (weight.width(), statistics(&inputs));
         let error = OutputError::new(&weight, inputs.gram.as_ref().expect("Gram"));
         for pattern in [Pattern::unstructured(sparsity, Scope::Row).expect("valid"), groups("2:4"), groups("1:4")] {
             for criterion in ["wanda", "magnitude", "random"] {
                 let plain = method(criterion, "none");
-                let refined = Method { settings: SolverSettings { swaps: budget, ..plain.settings }, ..plain };
+                let refined = Trial { settings: SolverSettings { swaps: budget, ..plain.settings }, ..plain };
                 let [plain, refined] = [plain, refined].map(|method| method.solve(&weight, &inputs, &pattern));
-                prop_assert_eq!(pattern.violation(&refined.weight, columns), None);
+                prop_assert_eq!(pattern.violation(refined.weight.host(), columns), None);
                 prop_assert_eq!(plain.mask.pruned(), refined.mask.pruned());
                 let [before, after] = [&plain, &refined].map(|solution| error.relative(&solution.weight));
                 let swaps = refined.facts.swaps.expect("refined");
@@ -341,16 +338,16 @@ proptest! {
 #[test]
 fn refinement_finds_what_a_single_swap_can_gain() {
     // two inputs that say the same: keeping one of them is enough, which no score of single weights sees
-    let (weight, columns) = ([1.0, -1.0, 0.9, 0.2], 4);
-    let inputs: Vec<f32> = (0..50)
+    let weight = matrix(4, vec![1.0, -1.0, 0.9, 0.2]);
+    let inputs = (0..50)
         .flat_map(|t| {
             let x = (t * 37 % 19) as f32 - 9.0;
             [x, x, (t * 53 % 23) as f32 - 11.0, 1.0]
         })
         .collect();
-    let inputs = statistics(&inputs, columns);
+    let inputs = statistics(&matrix(4, inputs));
     let plain = method("magnitude", "none");
-    let refined = Method { settings: SolverSettings { swaps: 4, ..plain.settings }, ..plain };
+    let refined = Trial { settings: SolverSettings { swaps: 4, ..plain.settings }, ..plain };
     assert_eq!(plain.solve(&weight, &inputs, &half(Scope::Row)).mask.as_slice(), [1, 1, 0, 0]);
     // without either of the first two the output is as with both
     assert_eq!(refined.solve(&weight, &inputs, &half(Scope::Row)).mask.as_slice(), [0, 0, 1, 1]);

@@ -27,8 +27,8 @@ pub enum Needs {
 pub struct InputStatistics {
     /// How many rows X has.
     pub tokens: usize,
-    /// `Σ x_j²` `[d_in]`; zeros where nothing was asked for.
-    pub squares: Vec<f64>,
+    /// `Σ x_j²` [d_in]; zeros where nothing was asked for.
+    pub squares: Tensor<f64>,
     /// `XᵀX`, where asked for.
     pub gram: Option<Gram>,
     /// The factor of `(XᵀX + γI)⁻¹`, where asked for and where there is one.
@@ -40,7 +40,7 @@ impl InputStatistics {
     /// Of no input yet.
     pub fn new(d_in: usize, needs: Needs) -> Self {
         let gram = (needs >= Needs::Gram).then(|| Gram::new(d_in));
-        Self { tokens: 0, squares: vec![0.0; d_in], gram, inverse: None, needs }
+        Self { tokens: 0, squares: Tensor::zeros([d_in]), gram, inverse: None, needs }
     }
 
     /// Of inputs that no method asked about.
@@ -50,10 +50,20 @@ impl InputStatistics {
 
     /// Adds rows [tokens, d_in].
     pub fn add(&mut self, x: &[f32]) {
-        self.tokens += x.len() / self.squares.len();
+        let d_in = self.squares.len();
+        self.tokens += x.len() / d_in;
         match &mut self.gram {
             Some(gram) => gram.add(x),
-            None => column_squares(x, self.squares.len(), &mut self.squares),
+            None => column_squares(x, d_in, self.squares.host_mut()),
+        }
+    }
+
+    /// Whether they say what a method with these needs wants to know.
+    pub fn answer(&self, needs: Needs) -> bool {
+        match needs {
+            Needs::Nothing | Needs::ColumnNorms => true,
+            Needs::Gram => self.gram.is_some(),
+            Needs::InverseHessian => self.inverse.is_some(),
         }
     }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::loglikelihood::Answer;
 use super::questions::Quiz;
 use super::tasks::{Metric, Question};
+use crate::linalg::mean_and_variance;
 
 /// What a model made of a question.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -134,10 +135,8 @@ impl Measure {
 
 /// Mean and its standard error; no error with fewer than two numbers.
 pub(super) fn mean_and_error(numbers: &[f64]) -> (f64, Option<f64>) {
-    let n = numbers.len() as f64;
-    let mean = numbers.iter().sum::<f64>() / n;
-    let squares: f64 = numbers.iter().map(|x| (x - mean) * (x - mean)).sum();
-    (mean, (numbers.len() > 1).then(|| (squares / (n - 1.0) / n).sqrt()))
+    let (mean, variance) = mean_and_variance(numbers);
+    (mean, variance.map(|variance| (variance / numbers.len() as f64).sqrt()))
 }
 
 #[cfg(test)]

@@ -168,20 +168,12 @@ impl Sizes<'_> {
         flops
     }
 
-    /// Operations of the compensation of one matrix, in products with the Gram matrix: for the joint one a product per iteration and
-    /// one to begin with; and two for each error that is reported.
+    /// Operations of the compensation of one matrix, and of two products with the Gram matrix for each error that is reported.
     fn solve(&self, linear: &LinearSpec) -> f64 {
         let [d_out, d_in] = linear.shape;
         let errors = if self.trains() { 6.0 } else { 4.0 };
-        let products = match self.plan.pruning.compensation.as_str() {
-            "none" => 0.0,
-            // each column meets those to its right
-            "sweep" => 0.5,
-            // k³/3 for each row, k = half of d_in kept weights
-            "exact" => d_in as f64 / 48.0,
-            _ => self.plan.pruning.iterations as f64 + 1.0,
-        };
-        2.0 * (products + errors) * (d_out * d_in * d_in) as f64
+        let compensation = self.run.method.compensation.cost(linear.shape, &self.plan.solver_settings());
+        compensation + 2.0 * errors * (d_out * d_in * d_in) as f64
     }
 }
 

@@ -3,6 +3,8 @@
 use lopper_kernels::{Precision, View, matmul};
 use rayon::prelude::*;
 
+use crate::tensor::Tensor;
+
 /// Rows of X multiplied in f32 at a time, before the sum moves to f64.
 const ROWS: usize = 4096;
 
@@ -15,7 +17,8 @@ const TILE: usize = 32;
 #[derive(Clone, Debug)]
 pub struct Gram {
     n: usize,
-    packed: Vec<f64>,
+    /// [n(n + 1)/2]
+    packed: Tensor<f64>,
     /// Sum of the chunk at hand, [n, n]; reused.
     chunk: Vec<f32>,
 }
@@ -23,7 +26,7 @@ pub struct Gram {
 impl Gram {
     /// Of no rows yet.
     pub fn new(n: usize) -> Self {
-        Self { n, packed: vec![0.0; n * (n + 1) / 2], chunk: Vec::new() }
+        Self { n, packed: Tensor::zeros([n * (n + 1) / 2]), chunk: Vec::new() }
     }
 
     /// Number of inputs.
@@ -44,7 +47,7 @@ impl Gram {
                 matmul(&mut self.chunk[first * n..], n, false, left, right, Precision::F32);
             }
             let chunk = &self.chunk;
-            rows_of(&mut self.packed, n).into_par_iter().with_min_len(64).for_each(|(i, sums)| {
+            rows_of(self.packed.host_mut(), n).into_par_iter().with_min_len(64).for_each(|(i, sums)| {
                 for (sum, &product) in sums.iter_mut().zip(&chunk[i * n..]) {
                     *sum += f64::from(product);
                 }
@@ -60,35 +63,35 @@ impl Gram {
     /// `G_ij`, for i and j in any order.
     pub fn get(&self, i: usize, j: usize) -> f64 {
         let (low, high) = (i.min(j), i.max(j));
-        self.packed[high * (high + 1) / 2 + low]
+        self.packed.host()[high * (high + 1) / 2 + low]
     }
 
-    /// `Σ x_j²` of each input.
-    pub fn diagonal(&self) -> Vec<f64> {
-        (0..self.n).map(|i| self.packed[i * (i + 1) / 2 + i]).collect()
+    /// `Σ x_j²` of each input, [n].
+    pub fn diagonal(&self) -> Tensor<f64> {
+        let packed = self.packed.host();
+        Tensor::new([self.n], (0..self.n).map(|i| packed[i * (i + 1) / 2 + i]).collect())
     }
 
     /// The full symmetric matrix [n, n] with `damping` added to the diagonal, as f32.
-    pub fn damped(&self, damping: f64) -> Vec<f32> {
-        let n = self.n;
-        let mut full = vec![0.0; n * n];
+    pub fn damped(&self, damping: f64) -> Tensor {
+        let (n, packed) = (self.n, self.packed.host());
         // tiles of rows and columns: above the diagonal the triangle is read down its columns
-        full.par_chunks_mut(n * TILE).enumerate().for_each(|(tile, rows)| {
+        let unfold = |(tile, rows): (usize, &mut [f32])| {
             for first in (0..n).step_by(TILE) {
                 for (i, row) in (tile * TILE..).zip(rows.chunks_exact_mut(n)) {
                     for (j, value) in (first..n).zip(&mut row[first..n.min(first + TILE)]) {
                         let (low, high) = (i.min(j), i.max(j));
-                        *value = (self.packed[high * (high + 1) / 2 + low] + if i == j { damping } else { 0.0 }) as f32;
+                        *value = (packed[high * (high + 1) / 2 + low] + if i == j { damping } else { 0.0 }) as f32;
                     }
                 }
             }
-        });
-        full
+        };
+        Tensor::filled([n, n], |full| full.par_chunks_mut(n * TILE).enumerate().for_each(unfold))
     }
 
     /// The mean of the diagonal.
     pub fn mean_diagonal(&self) -> f64 {
-        self.diagonal().iter().sum::<f64>() / self.n.max(1) as f64
+        self.diagonal().host().iter().sum::<f64>() / self.n.max(1) as f64
     }
 }
 
@@ -116,7 +119,7 @@ mod tests {
         for part in x.chunks(n * 5000) {
             gram.add(part);
         }
-        let full = gram.damped(0.5);
+        let full = gram.damped(0.5).into_vec();
         for i in 0..n {
             for j in 0..n {
                 let exact: f64 = (0..rows).map(|t| f64::from(x[t * n + i]) * f64::from(x[t * n + j])).sum();

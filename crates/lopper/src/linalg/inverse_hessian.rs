@@ -6,11 +6,11 @@
 //! number is the root of that of H, in f32.
 
 use faer::{MatMut, Par};
-use lopper_kernels::zeros;
 use rayon::prelude::*;
 
 use super::triangular_inverse::invert_upper;
 use super::{Gram, cholesky};
+use crate::tensor::Tensor;
 
 /// Side of the squares in which U is turned round: a cache line of f64, and few enough lines that do not push each other out.
 const TILE: usize = 8;
@@ -22,9 +22,10 @@ const HARDER: f64 = 10.0;
 /// U [n, n] of `H = XᵀX + γI`, and the γ that made H positive definite.
 #[derive(Clone, Debug)]
 pub struct InverseHessian {
-    n: usize,
-    upper: Vec<f32>,
-    diagonal: Vec<f64>,
+    /// [n, n]
+    upper: Tensor,
+    /// [n]
+    diagonal: Tensor<f64>,
     damping: f64,
     attempts: usize,
 }
@@ -40,7 +41,7 @@ impl InverseHessian {
         let mut share = damping;
         for attempts in 1.. {
             if let Some((upper, diagonal)) = upper_factor(gram, share * mean) {
-                return Some(Self { n: gram.order(), upper, diagonal, damping: share * mean, attempts });
+                return Some(Self { upper, diagonal, damping: share * mean, attempts });
             }
             if share >= 1.0 {
                 break;
@@ -52,11 +53,11 @@ impl InverseHessian {
 
     /// Number of inputs.
     pub fn order(&self) -> usize {
-        self.n
+        self.upper.width()
     }
 
-    /// U [n, n], row-major; zero below the diagonal.
-    pub fn upper(&self) -> &[f32] {
+    /// U [n, n]; zero below the diagonal.
+    pub fn upper(&self) -> &Tensor {
         &self.upper
     }
 
@@ -70,8 +71,8 @@ impl InverseHessian {
         self.attempts
     }
 
-    /// `[H⁻¹]_jj` of each input: `Σ_{i ≤ j} U_ij²`.
-    pub fn diagonal(&self) -> &[f64] {
+    /// `[H⁻¹]_jj` of each input, [n]: `Σ_{i ≤ j} U_ij²`.
+    pub fn diagonal(&self) -> &Tensor<f64> {
         &self.diagonal
     }
 
@@ -87,9 +88,10 @@ impl InverseHessian {
 
     /// `U[from.., G]ᵀ·U[from.., G]`.
     fn product(&self, from: usize, first: usize, count: usize) -> Vec<f64> {
+        let (n, upper) = (self.order(), self.upper.host());
         let mut sums = vec![0.0; count * count];
         for row in from..first + count {
-            let u = &self.upper[row * self.n + first..][..count];
+            let u = &upper[row * n + first..][..count];
             for (i, &a) in u.iter().enumerate() {
                 for (sum, &b) in sums[i * count..].iter_mut().zip(u) {
                     *sum += f64::from(a) * f64::from(b);
@@ -101,7 +103,7 @@ impl InverseHessian {
 }
 
 /// U as f32 and the diagonal of UᵀU; `None` if the damped matrix is not positive definite.
-fn upper_factor(gram: &Gram, damping: f64) -> Option<(Vec<f32>, Vec<f64>)> {
+fn upper_factor(gram: &Gram, damping: f64) -> Option<(Tensor, Tensor<f64>)> {
     let n = gram.order();
     let threads = rayon::current_num_threads();
     let par = if threads > 1 { Par::rayon(threads) } else { Par::Seq };
@@ -119,16 +121,15 @@ fn upper_factor(gram: &Gram, damping: f64) -> Option<(Vec<f32>, Vec<f64>)> {
     }
     let mut upper = reversed(&factor, n);
     drop(factor);
-    invert_upper(&mut upper, n);
-    let diagonal = column_squares(&upper, n);
-    diagonal.iter().all(|d| d.is_finite() && *d > 0.0).then_some((upper, diagonal))
+    invert_upper(upper.host_mut(), n);
+    let diagonal = column_squares(upper.host(), n);
+    diagonal.host().iter().all(|d| d.is_finite() && *d > 0.0).then_some((upper, diagonal))
 }
 
 /// The factor read backwards, row-major, from the factor, column-major: `T_ij = L_(n−1−i, n−1−j)`. Tiles of rows and columns stay in
 /// the caches.
-fn reversed(factor: &[f64], n: usize) -> Vec<f32> {
-    let mut upper = zeros(n * n);
-    upper.par_chunks_mut(n * TILE).enumerate().for_each(|(tile, rows)| {
+fn reversed(factor: &[f64], n: usize) -> Tensor {
+    let turn = |(tile, rows): (usize, &mut [f32])| {
         for first in (tile * TILE..n).step_by(TILE) {
             for (i, row) in (tile * TILE..).zip(rows.chunks_exact_mut(n)) {
                 for j in first.max(i)..n.min(first + TILE) {
@@ -136,22 +137,21 @@ fn reversed(factor: &[f64], n: usize) -> Vec<f32> {
                 }
             }
         }
-    });
-    upper
+    };
+    Tensor::filled([n, n], |upper| upper.par_chunks_mut(n * TILE).enumerate().for_each(turn))
 }
 
 /// `Σ_i U_ij²` of each column.
-fn column_squares(upper: &[f32], n: usize) -> Vec<f64> {
-    let mut sums = vec![0.0; n];
-    sums.par_chunks_mut(COLUMNS).enumerate().for_each(|(chunk, sums)| {
+fn column_squares(upper: &[f32], n: usize) -> Tensor<f64> {
+    let sum = |(chunk, sums): (usize, &mut [f64])| {
         let first = chunk * COLUMNS;
         for row in upper.chunks_exact(n).take(first + sums.len()) {
             for (sum, &u) in sums.iter_mut().zip(&row[first..]) {
                 *sum += f64::from(u) * f64::from(u);
             }
         }
-    });
-    sums
+    };
+    Tensor::filled([n], |sums| sums.par_chunks_mut(COLUMNS).enumerate().for_each(sum))
 }
 
 #[cfg(test)]
@@ -176,7 +176,7 @@ mod tests {
         let n = 37;
         let gram = gram(80, n);
         let inverse = InverseHessian::new(&gram, 0.01).expect("positive definite");
-        let (u, damping) = (inverse.upper(), inverse.damping());
+        let (u, damping) = (inverse.upper().host(), inverse.damping());
         assert_eq!(inverse.attempts(), 1);
         // UᵀU·H = I
         let product: Vec<f64> = inverse.group(0, n);
@@ -187,7 +187,7 @@ mod tests {
                 assert!((entry - f64::from(u8::from(i == j))).abs() < 1e-4, "{i} {j}: {entry}");
                 assert!(j >= i || u[i * n + j] == 0.0);
             }
-            assert!((inverse.diagonal()[i] / product[i * n + i] - 1.0).abs() < 1e-5);
+            assert!((inverse.diagonal().host()[i] / product[i * n + i] - 1.0).abs() < 1e-5);
         }
         // the last inputs alone: their inverse when everything before is frozen is the inverse of their own block
         let rest = inverse.group_of_rest(n - 1, 1)[0];
@@ -199,7 +199,7 @@ mod tests {
         let gram = gram(900, 700);
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-            pool.install(|| InverseHessian::new(&gram, 0.01).expect("positive definite").upper().to_vec())
+            pool.install(|| InverseHessian::new(&gram, 0.01).expect("positive definite").upper().clone())
         };
         let one = run(1);
         assert!(one == run(2) && one == run(3));

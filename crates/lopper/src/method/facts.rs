@@ -32,7 +32,7 @@ impl SolutionFacts {
         if inverse.attempts() > 1 {
             let attempts = inverse.attempts();
             self.warn(format!(
-                "the Hessian was positive definite only at γ = {:e}, the {attempts}. value tried",
+                "the Hessian was positive definite only at γ = {:e}, at attempt {attempts}",
                 2.0 * inverse.damping()
             ));
         }
@@ -41,10 +41,7 @@ impl SolutionFacts {
 
     /// The Gram matrix of a problem and what is added to its diagonal, and a note of it; a warning where there is nothing to work with.
     pub(super) fn damping_of<'a>(&mut self, problem: &LayerProblem<'a>) -> Option<(&'a Gram, f64)> {
-        let Some(gram) = &problem.inputs.gram else {
-            self.warn("no calibration data reached this layer".into());
-            return None;
-        };
+        let gram = self.gram_of(problem)?;
         let damping = problem
             .inputs
             .inverse
@@ -56,6 +53,14 @@ impl SolutionFacts {
         }
         self.damping = Some(2.0 * damping);
         Some((gram, damping))
+    }
+
+    /// The Gram matrix of a problem; a warning where there is none.
+    pub(super) fn gram_of<'a>(&mut self, problem: &LayerProblem<'a>) -> Option<&'a Gram> {
+        if problem.inputs.gram.is_none() {
+            self.warn("no calibration data reached this layer".into());
+        }
+        problem.inputs.gram.as_ref()
     }
 
     /// Adds a warning.

@@ -21,17 +21,17 @@ const LEAST_GAIN: f32 = 1e-6;
 /// Refines a mask of the pattern by at most `budget` swaps per row. Returns the mask and the number of swaps.
 /// What competes within a matrix keeps the number of weights that each row has.
 pub(super) fn refine(problem: &LayerProblem, gram: &Gram, mask: &Mask, budget: usize) -> (Mask, usize) {
-    let n = problem.columns;
+    let n = problem.columns();
     let g = gram.damped(0.0);
     let mut kept = mask.as_slice().to_vec();
     let group = match *problem.pattern {
         Pattern::NofM { of, .. } => Some(of),
         Pattern::Unstructured { scope: Scope::Row | Scope::Matrix, .. } => None,
     };
-    let rows = kept.par_chunks_exact_mut(n).zip(problem.weight.par_chunks_exact(n));
+    let rows = kept.par_chunks_exact_mut(n).zip(problem.weight.host().par_chunks_exact(n));
     let swaps = rows
         .map(|(kept, w)| {
-            let mut row = Row::new(w, kept, &g);
+            let mut row = Row::new(w, kept, g.host());
             match group {
                 Some(of) => row.refine_groups(of, budget),
                 None => row.refine(budget),

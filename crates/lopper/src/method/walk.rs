@@ -15,7 +15,8 @@ use rayon::prelude::*;
 use super::LayerProblem;
 use super::groups::GroupRule;
 use crate::linalg::{InverseHessian, masked_least_squares, select};
-use crate::sparsity::{Pattern, Scope};
+use crate::sparsity::{Mask, Pattern, Scope};
+use crate::tensor::Tensor;
 
 /// Blocks whose errors reach what lies beyond them in one product.
 const TOGETHER: usize = 4;
@@ -47,21 +48,26 @@ pub(super) enum Moving {
     Joint,
 }
 
-/// The mask [d_out, d_in] and the weight [d_out, d_in] at the end of a walk, zero wherever the mask prunes. A joint walk leaves the
-/// last move to its caller.
-pub(super) struct Walked {
-    pub kept: Vec<u8>,
-    pub weight: Vec<f32>,
+/// What is kept [d_out, d_in], and the weight [d_out, d_in] as it has moved.
+struct State {
+    kept: Vec<u8>,
+    weight: Vec<f32>,
 }
 
-/// Walks over a layer. `H` of the sweep and of the saliencies is that of `inverse`.
-pub(super) fn walk(problem: &LayerProblem, inverse: &InverseHessian, choice: &Choice, moving: Moving) -> Walked {
-    let n = problem.columns;
-    let mut state = Walked { kept: vec![1; problem.weight.len()], weight: problem.weight.to_vec() };
+/// Walks over a layer. `H` of the sweep and of the saliencies is that of `inverse`. Returns the mask and the weight [d_out, d_in], zero
+/// wherever the mask prunes. A joint walk leaves the last move to its caller.
+pub(super) fn walk(
+    problem: &LayerProblem,
+    inverse: &InverseHessian,
+    choice: &Choice,
+    moving: Moving,
+) -> (Mask, Tensor) {
+    let (n, dense) = (problem.columns(), problem.weight.host());
+    let mut state = State { kept: vec![1; dense.len()], weight: lopper_kernels::copied(dense) };
     let gram = problem.inputs.gram.as_ref().filter(|_| moving == Moving::Joint);
     let h = gram.map(|gram| gram.damped(inverse.damping()));
     let width = block_width(problem);
-    let mut errors = Errors::new(problem.weight.len() / n, TOGETHER * width);
+    let mut errors = Errors::new(problem.rows(), TOGETHER * width);
     for first in (0..n).step_by(width) {
         let block = Block { problem, inverse, moving, first, width: width.min(n - first) };
         if let Choice::Given(mask) = choice {
@@ -78,17 +84,17 @@ pub(super) fn walk(problem: &LayerProblem, inverse: &InverseHessian, choice: &Ch
         block.eliminate(&mut state, rule.as_ref(), &mut errors);
         if let (Some(h), Some(before)) = (h, before) {
             let start = Some(&before[..]);
-            state.weight = masked_least_squares(problem.weight, start, &state.kept, h, ITERATIONS, TOLERANCE).weight;
+            state.weight = masked_least_squares(dense, start, &state.kept, h.host(), ITERATIONS, TOLERANCE).weight;
         } else if moving == Moving::Sweep {
             block.spread(&mut state.weight, &errors);
         }
     }
-    state
+    (Mask::new(n, state.kept), Tensor::new(problem.weight.shape(), state.weight))
 }
 
 /// Columns per block: as asked, and whole groups.
 fn block_width(problem: &LayerProblem) -> usize {
-    let asked = problem.settings.column_block.min(problem.columns);
+    let asked = problem.settings.column_block.clamp(1, problem.columns());
     match *problem.pattern {
         Pattern::NofM { of, .. } => (asked / of * of).max(of),
         Pattern::Unstructured { .. } => asked,
@@ -111,9 +117,9 @@ impl Block<'_> {
 
     /// Marks the smallest `w²·importance` of the block: of each row, or of all rows together. Over all blocks the counts of a scope
     /// add up to exactly what the pattern asks for.
-    fn choose(&self, state: &mut Walked, importance: &[f32]) {
+    fn choose(&self, state: &mut State, importance: &[f32]) {
         let Pattern::Unstructured { sparsity, scope } = *self.problem.pattern else { return };
-        let (n, range) = (self.problem.columns, self.range());
+        let (n, range) = (self.problem.columns(), self.range());
         let mut scores = zeros(state.weight.len() / n * self.width);
         scores.par_chunks_exact_mut(self.width).zip(state.weight.par_chunks_exact(n)).for_each(|(scores, row)| {
             for (score, (w, importance)) in scores.iter_mut().zip(row[range.clone()].iter().zip(importance)) {
@@ -147,15 +153,15 @@ impl Block<'_> {
             Moving::Sweep => self.inverse.group_of_rest(first, of),
             Moving::Nothing | Moving::Joint => self.inverse.group(first, of),
         };
-        for (j, square) in self.problem.inputs.squares[first..first + of].iter().enumerate() {
+        for (j, square) in self.problem.inputs.squares.host()[first..first + of].iter().enumerate() {
             inverse[j * of + j] *= if *square == 0.0 { DEAD } else { 1.0 };
         }
         inverse
     }
 
     /// Chooses groups, if that is still to be done, and moves the rest of the block. The errors of the sweep go to their columns.
-    fn eliminate(&self, state: &mut Walked, rule: Option<&GroupRule>, errors: &mut Errors) {
-        let (n, width, range) = (self.problem.columns, self.width, self.range());
+    fn eliminate(&self, state: &mut State, rule: Option<&GroupRule>, errors: &mut Errors) {
+        let (n, width, range) = (self.problem.columns(), self.width, self.range());
         let place = errors.place(&range);
         let upper = self.upper();
         let elimination = Elimination::new(&upper, width);
@@ -184,13 +190,13 @@ impl Block<'_> {
 
     /// The square of U on the diagonal that belongs to this block.
     fn upper(&self) -> Vec<f32> {
-        let n = self.problem.columns;
-        self.range().flat_map(|row| &self.inverse.upper()[row * n..][self.range()]).copied().collect()
+        let (n, upper) = (self.problem.columns(), self.inverse.upper().host());
+        self.range().flat_map(|row| &upper[row * n..][self.range()]).copied().collect()
     }
 
     /// Spreads the errors of this block over the blocks that share a product with it; after the last of those, theirs over the rest.
     fn spread(&self, weight: &mut [f32], errors: &Errors) {
-        let (n, range) = (self.problem.columns, self.range());
+        let (n, range) = (self.problem.columns(), self.range());
         let first = range.start / errors.span * errors.span;
         let end = n.min(first + errors.span);
         self.subtract(weight, errors, range.clone(), range.end..end);
@@ -204,10 +210,10 @@ impl Block<'_> {
         if to.is_empty() {
             return;
         }
-        let n = self.problem.columns;
+        let n = self.problem.columns();
         let place = errors.place(&from);
         let errors = View::strided(&errors.negative[place.start..], weight.len() / n, from.len(), errors.span);
-        let upper = View::strided(&self.inverse.upper()[from.start * n + to.start..], from.len(), to.len(), n);
+        let upper = View::strided(&self.inverse.upper().host()[from.start * n + to.start..], from.len(), to.len(), n);
         matmul(&mut weight[to.start..], n, true, errors, upper, Precision::F32);
     }
 }

@@ -11,9 +11,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::evaluation::{Asking, Material, Source, Windows};
-use crate::method::compensation::Compensation;
-use crate::method::criterion::Criterion;
-use crate::method::{SelectThenRepair, SolverSettings};
+use crate::method::{Method, Selection, SolverSettings};
 use crate::model::DecoderSpec;
 use crate::sparsity::{Extent, Pattern};
 use crate::text::from_toml;
@@ -78,9 +76,9 @@ impl Plan {
     /// How far scores are compared: as the plan says, or as the criterion's source does.
     ///
     /// # Errors
-    /// If the criterion is unknown.
+    /// As [`Plan::selection`].
     pub fn extent(&self) -> Result<Extent> {
-        let own = Criterion::by_name(&self.pruning.criterion)?.scope.into();
+        let own = self.selection()?.scope().into();
         Ok(self.pruning.scope.unwrap_or(own))
     }
 
@@ -95,14 +93,18 @@ impl Plan {
     /// The method asked for.
     ///
     /// # Errors
-    /// If a name is unknown.
-    pub fn method(&self) -> Result<SelectThenRepair> {
+    /// If a name is unknown, or the criterion cannot choose in the order asked for.
+    pub fn method(&self) -> Result<Method> {
         let PruningPlan { criterion, compensation, order, .. } = &self.pruning;
-        Ok(SelectThenRepair {
-            criterion: Criterion::by_name(criterion)?,
-            compensation: Compensation::by_name(compensation)?,
-            order: *order,
-        })
+        Method::by_name(criterion, compensation, *order)
+    }
+
+    /// How it chooses what is pruned.
+    ///
+    /// # Errors
+    /// If the criterion is unknown, or cannot choose in the order asked for.
+    pub fn selection(&self) -> Result<Selection> {
+        Selection::by_name(&self.pruning.criterion, self.pruning.order)
     }
 
     /// How hard a layer problem is solved.

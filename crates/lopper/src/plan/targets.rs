@@ -8,8 +8,7 @@ use super::rules::{Request, decide};
 use super::{Plan, PruningPlan, Ratios, conflict};
 use crate::calibration::Needs;
 use crate::error::Result;
-use crate::method::Order;
-use crate::method::criterion::Criterion;
+use crate::method::Selection;
 use crate::model::{DecoderSpec, LinearId};
 use crate::sparsity::{Extent, Pattern};
 
@@ -64,7 +63,7 @@ impl Plan {
         let varies = self.pruning.ratios == Ratios::Owl && matrices.iter().any(|target| target.rule.is_none());
         let owl = varies.then_some(self.pruning.owl_lambda);
         let targets = Targets { matrices, owl };
-        targets.check(spec, &Criterion::by_name(&self.pruning.criterion)?, self.pruning.order)?;
+        targets.check(spec, &self.selection()?)?;
         Ok(targets)
     }
 
@@ -72,12 +71,12 @@ impl Plan {
     /// scores that are compared over matrices, and the norms of the inputs for outliers.
     ///
     /// # Errors
-    /// If the criterion is unknown.
+    /// As [`Plan::selection`].
     pub fn survey(&self) -> Result<Option<Needs>> {
         let PruningPlan { rules, ratios, pattern, .. } = &self.pruning;
         let wide = |extent: Option<Extent>| extent.is_some_and(Extent::is_wide);
         let competes = pattern.is_none() && self.extent()?.is_wide() || rules.iter().any(|rule| wide(rule.scope));
-        let scores = competes.then_some(Criterion::by_name(&self.pruning.criterion)?.needs());
+        let scores = competes.then_some(self.selection()?.needs());
         let outliers = (*ratios == Ratios::Owl).then_some(Needs::ColumnNorms);
         Ok(scores.max(outliers))
     }
@@ -107,19 +106,19 @@ impl Plan {
 }
 
 impl Targets {
-    fn check(&self, spec: &DecoderSpec, criterion: &Criterion, order: Option<Order>) -> Result<()> {
+    fn check(&self, spec: &DecoderSpec, selection: &Selection) -> Result<()> {
         if self.matrices.iter().all(|target| target.request == Request::Dense) {
             return Err(conflict("the rules leave every matrix dense", "there is nothing to prune"));
         }
-        if self.matrices.iter().any(Target::competes) && !criterion.is_static() {
-            let name = criterion.name;
+        if self.matrices.iter().any(Target::competes) && !selection.is_static() {
+            let name = selection.name();
             let problem =
                 format!("{name} chooses while it prunes: it has no scores to compare over blocks or the model");
             return Err(conflict(&problem, "choose --scope row or matrix, or another criterion"));
         }
         for Target { id, shape: [d_out, d_in], request, .. } in &self.matrices {
             let Some(pattern) = request.pattern() else { continue };
-            criterion.check(&pattern, order)?;
+            selection.check(&pattern)?;
             if !pattern.fits(*d_in) {
                 let name = spec.weight_name(*id);
                 let problem =

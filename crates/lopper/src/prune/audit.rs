@@ -28,7 +28,7 @@ pub(super) fn audit(source: &Decoder, written: &Decoder, record: &Record) -> Res
     let mut zeros = 0;
     for facts in &record.matrices {
         let weight = out.tensor_f32(&facts.name)?;
-        zeros += weight.host().iter().filter(|&&w| w == 0.0).count();
+        zeros += weight.count_zeros();
         let violation =
             facts.pattern.and_then(|pattern| Some((pattern, pattern.violation(weight.host(), facts.shape[1])?)));
         if let Some((pattern, violation)) = violation {

@@ -124,10 +124,7 @@ impl Compression<'_, '_> {
         match step {
             &Step::Load(block) => self.load(block),
             Step::Calibrate { branches, reads, writes } => self.calibrate(branches, (*reads, *writes)),
-            Step::Prune(branches) => {
-                self.prune(branches);
-                Ok(())
-            }
+            Step::Prune(branches) => self.prune(branches),
             &Step::Copy { from, to } => {
                 let states = self.states.get(from)?.clone();
                 self.states.set(to, states);
@@ -187,15 +184,16 @@ impl Compression<'_, '_> {
     }
 
     /// Prunes and repairs the matrices of some branches of a block.
-    fn prune(&mut self, branches: &[BranchId]) {
+    fn prune(&mut self, branches: &[BranchId]) -> Result<()> {
         let block = branches[0].at.block - self.blocks[0].index;
         let state = &mut self.blocks[block];
         for &branch in branches {
             for linear in state.pruned.spec.branch(branch).linears.clone() {
                 let by = (self.run, self.allocation);
-                self.record.matrices.push(prune(self.job, by, state, linear));
+                self.record.matrices.push(prune(self.job, by, state, linear)?);
             }
         }
+        Ok(())
     }
 
     fn advance(&mut self, state: State, stage: StageId, weights: Weights) -> Result<()> {

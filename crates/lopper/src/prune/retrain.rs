@@ -103,8 +103,7 @@ fn load(pruned: &Decoder, record: &Record) -> Result<Vec<BlockState>> {
     let matrices = record.matrices.iter().filter(|facts| facts.pattern.is_some());
     for id in matrices.filter_map(|facts| spec.linear_named(facts.block, &facts.name)) {
         let state = &mut blocks[id.block];
-        let kept = state.pruned.weight(id.index).host().iter().map(|&w| u8::from(w != 0.0)).collect();
-        state.masks.insert(id.index, Mask::new(spec.linear(id).shape[1], kept));
+        state.masks.insert(id.index, Mask::of(state.pruned.weight(id.index)));
     }
     for state in &mut blocks {
         // what was written is what there is: the dense weights are never asked for

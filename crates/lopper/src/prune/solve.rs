@@ -73,21 +73,19 @@ pub(super) fn prune(
     (run, allocation): (&Run, &Allocation),
     state: &mut BlockState,
     linear: usize,
-) -> MatrixFacts {
+) -> Result<MatrixFacts> {
     let (plan, spec, id) = (&run.plan, run.spec, LinearId { block: state.index, index: linear });
-    let Some(&pattern) = allocation.get(id) else { return facts(spec, id) };
+    let Some(&pattern) = allocation.get(id) else { return Ok(facts(spec, id)) };
     let weight = state.dense.weight(linear);
-    let [_, columns] = spec.linear(id).shape;
-    let unseen = InputStatistics::unseen(columns);
+    let unseen = InputStatistics::unseen(weight.width());
     let problem = LayerProblem {
-        weight: weight.host(),
-        columns,
+        weight,
         inputs: state.inputs_of(linear).unwrap_or(&unseen),
         pattern: &pattern,
         seed: layer_seed(plan.calibration.seed, spec, id),
         settings: plan.solver_settings(),
     };
-    let solution = job.timings.measure(Stage::Solve, || run.method.solve(&problem));
+    let solution = job.timings.measure(Stage::Solve, || run.method.solve(&problem))?;
     let mut facts = facts(spec, id);
     if let Some(warning) = &solution.facts.warning {
         job.warn(format!("{}: {warning}", facts.name));
@@ -96,9 +94,9 @@ pub(super) fn prune(
     facts.sparsity = solution.mask.pruned() as f64 / spec.linear(id).weights() as f64;
     facts.solution = solution.facts;
     let place = spec.linear(id).weight;
-    state.pruned.tensors[place] = Tensor::new(spec.linear(id).shape, solution.weight);
+    state.pruned.tensors[place] = solution.weight;
     state.masks.insert(linear, solution.mask);
-    facts
+    Ok(facts)
 }
 
 /// Of a matrix that stays dense.

@@ -1,6 +1,8 @@
 //! A pass over the dense model before the first block, where the share of a matrix depends on other matrices: scores of
 //! those that compete, outliers of the blocks. Nothing is pruned; memory is one block and one stream of hidden states.
 
+use std::sync::Arc;
+
 use super::block_state::BlockState;
 use super::job::Job;
 use super::solve::layer_seed;
@@ -8,8 +10,8 @@ use super::states::Passage;
 use crate::autograd::Tape;
 use crate::calibration::{BlockStatistics, Collector, HiddenStates, InputStatistics, Needs, SeenInputs};
 use crate::error::Result;
-use crate::method::LayerProblem;
-use crate::method::criterion::Criterion;
+use crate::method::criterion::Wanda;
+use crate::method::{LayerProblem, Selection};
 use crate::model::{Block, Decoder, LinearId, Sequences};
 use crate::plan::{Allocation, Measured, Plan, Targets};
 use crate::progress::Event;
@@ -17,9 +19,6 @@ use crate::report::Stage;
 use crate::schedule::Run;
 use crate::sparsity::allocation::{Histogram, outlier_share};
 use crate::tensor::Tensor;
-
-/// The criterion whose scores have the outliers that OWL counts.
-const OUTLIERS_OF: &str = "wanda";
 
 /// The pattern of every matrix; looks at the dense model first where the plan needs that.
 pub(super) fn allocate(job: &mut Job, run: &Run, decoder: &Decoder) -> Result<Allocation> {
@@ -41,7 +40,7 @@ struct Survey<'j, 'o> {
     job: &'j mut Job<'o>,
     plan: &'j Plan,
     decoder: &'j Decoder,
-    criterion: Criterion,
+    selection: Selection,
     needs: Needs,
     /// Those of the training windows before the block at hand; absent where the criterion asks for no inputs.
     states: Option<HiddenStates>,
@@ -55,8 +54,8 @@ impl<'j, 'o> Survey<'j, 'o> {
         let embed = || HiddenStates::embed(decoder, training, plan.compute.hidden_states, &job.storage);
         let states = (needs != Needs::Nothing).then(embed).transpose()?;
         let passage = Passage::new(plan, decoder);
-        let criterion = run.method.criterion;
-        Ok(Self { job, plan, decoder, criterion, needs, states, passage })
+        let selection = run.method.selection.clone();
+        Ok(Self { job, plan, decoder, selection, needs, states, passage })
     }
 
     /// Measures what `targets` wants to know of one block, and moves on.
@@ -69,12 +68,13 @@ impl<'j, 'o> Survey<'j, 'o> {
         let linears = self.decoder.spec().blocks[index].linears.len();
         let ids = (0..linears).map(|linear| LinearId { block: index, index: linear });
         for id in ids.clone().filter(|&id| targets.competes(id)) {
-            measured.scores.insert(id, Histogram::new(&self.scores(self.criterion, &state, id)?));
+            measured.scores.insert(id, Histogram::new(&self.scores(&self.selection.clone(), &state, id)?));
         }
         let counted: Vec<LinearId> = ids.filter(|&id| targets.counts_outliers(id)).collect();
         if !counted.is_empty() {
-            let criterion = Criterion::by_name(OUTLIERS_OF)?;
-            let scores = counted.iter().map(|&id| self.scores(criterion, &state, id)).collect::<Result<Vec<_>>>()?;
+            // OWL counts the outliers of Wanda's scores
+            let wanda = Selection::Scores(Arc::new(Wanda));
+            let scores = counted.iter().map(|&id| self.scores(&wanda, &state, id)).collect::<Result<Vec<_>>>()?;
             measured.outliers.insert(index, outlier_share(&scores, self.plan.pruning.owl_threshold));
         }
         Ok(())
@@ -97,24 +97,22 @@ impl<'j, 'o> Survey<'j, 'o> {
         Ok(collector.finish(self.plan.pruning.damping))
     }
 
-    /// The scores that a criterion gives a dense matrix.
-    fn scores(&mut self, criterion: Criterion, state: &BlockState, id: LinearId) -> Result<Vec<f32>> {
+    /// The scores that a selection gives a dense matrix.
+    fn scores(&mut self, selection: &Selection, state: &BlockState, id: LinearId) -> Result<Tensor> {
         let (spec, weight) = (self.decoder.spec(), state.dense.weight(id.index));
-        let [_, columns] = spec.linear(id).shape;
-        let unseen = InputStatistics::unseen(columns);
+        let unseen = InputStatistics::unseen(weight.width());
         let problem = LayerProblem {
-            weight: weight.host(),
-            columns,
+            weight,
             inputs: state.inputs_of(id.index).unwrap_or(&unseen),
             pattern: &self.plan.pattern()?,
             seed: layer_seed(self.plan.calibration.seed, spec, id),
             settings: self.plan.solver_settings(),
         };
-        let scores = self.job.timings.measure(Stage::Solve, || criterion.scores(&problem));
+        let scores = self.job.timings.measure(Stage::Solve, || selection.scores(&problem));
         Ok(scores.unwrap_or_else(|| {
             let name = spec.weight_name(id);
             self.job.warn(format!("{name}: its Hessian has no inverse; beside other matrices its scores count as 0"));
-            vec![0.0; weight.len()]
+            Tensor::zeros(weight.shape())
         }))
     }
 }

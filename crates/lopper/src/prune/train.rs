@@ -111,7 +111,7 @@ fn measure_error(decoder: &Decoder, block: &BlockState, linear: usize, record: &
     let Some(facts) = record.matrices.iter_mut().find(known) else { return Ok(()) };
     if let Some(gram) = block.inputs_of(linear).and_then(|inputs| inputs.gram.as_ref()) {
         let dense = decoder.load_weight(id)?;
-        let error = OutputError::new(dense.host(), gram).relative(block.pruned.weight(linear).host());
+        let error = OutputError::new(&dense, gram).relative(block.pruned.weight(linear));
         facts.error_reconstructed = Some(error);
     }
     Ok(())

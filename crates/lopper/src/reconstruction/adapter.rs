@@ -5,13 +5,11 @@
 //! `√rank · |ΔB| · rms(A)`. ScaleLoRA's source starts from equal entries, which get equal gradients and stay of rank one; here the
 //! first component is all ones and the others start at zero.
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
-
 use super::{AdapterKind, Settings};
 use crate::autograd::optimizer::Optimizer;
 use crate::autograd::{AdapterForm, Tape, Value};
 use crate::error::Result;
+use crate::linalg::Uniform;
 use crate::sparsity::Mask;
 use crate::tensor::Tensor;
 
@@ -44,7 +42,8 @@ impl Adapter {
         let (mut left, form) = (vec![0.0; d_out * rank], form(kind, scale, mask));
         let added = matches!(form, AdapterForm::Added { .. });
         let spread = if added { (d_in as f32).sqrt().recip() } else { 1.0 };
-        let mut right = uniform(rank * d_in, 3f32.sqrt() * spread, settings.seed);
+        let bound = 3f32.sqrt() * spread;
+        let mut right: Vec<f32> = Uniform::new(settings.seed).take(rank * d_in).map(|x| bound * x).collect();
         if kind == AdapterKind::ScaleLora {
             left.iter_mut().step_by(rank).for_each(|b| *b = 1.0);
             right[..d_in].fill(1.0);
@@ -84,12 +83,4 @@ fn form(kind: AdapterKind, scale: f32, mask: &Mask) -> AdapterForm {
         AdapterKind::ScaleLora => AdapterForm::Multiplied { offset: 0.0, scale: 1.0 },
         AdapterKind::Spp => AdapterForm::Multiplied { offset: 1.0, scale },
     }
-}
-
-/// Uniform in [−bound, bound), seeded.
-fn uniform(count: usize, bound: f32, seed: u64) -> Vec<f32> {
-    let mut generator = ChaCha8Rng::seed_from_u64(seed);
-    // 24 bits fill the significand of an f32
-    let unit = |bits: u32| (bits >> 8) as f32 / (1u32 << 24) as f32;
-    (0..count).map(|_| bound * (2.0 * unit(generator.next_u32()) - 1.0)).collect()
 }

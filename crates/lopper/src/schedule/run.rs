@@ -2,7 +2,7 @@
 
 use super::Schedule;
 use crate::error::Result;
-use crate::method::SelectThenRepair;
+use crate::method::Method;
 use crate::model::DecoderSpec;
 use crate::plan::{Granularity, Plan, RetrainingObjective, Targets};
 
@@ -15,7 +15,7 @@ pub struct Run<'a> {
     /// What the model is called that the run makes: `pruned`, `compensated`, `reconstructed` or `retrained`.
     pub name: &'static str,
     /// How a layer problem is solved.
-    pub method: SelectThenRepair,
+    pub method: Method,
     /// What is asked of every matrix.
     pub targets: Targets,
     /// What happens to every window.

@@ -3,8 +3,6 @@
 
 use std::time::Instant;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
@@ -16,10 +14,11 @@ use super::settings::{describe, merge, read};
 use super::wrong;
 use crate::calibration::{InputStatistics, Needs};
 use crate::error::Result;
-use crate::method::compensation::Compensation;
-use crate::method::{LayerProblem, OutputError, SolutionFacts, SolverSettings};
+use crate::linalg::Uniform;
+use crate::method::{Compensation, LayerProblem, OutputError, SolutionFacts, SolverSettings};
 use crate::prune::in_pool;
 use crate::sparsity::{Mask, Pattern, Scope};
+use crate::tensor::Tensor;
 
 /// The settings of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -110,23 +109,22 @@ impl SolverTiming {
     /// Times it.
     pub(super) fn run(&self) -> Result<Finding> {
         in_pool(self.threads, || {
-            let layer = Layer::random(self)?;
+            let (compensation, layer) = (Compensation::by_name(&self.compensation)?, Layer::random(self)?);
             let (mut seconds, mut facts, mut weight) = (f64::INFINITY, SolutionFacts::default(), None);
             for _ in 0..self.repeats {
                 let started = Instant::now();
-                weight = solve(self, &layer, &mut facts)?;
+                weight = solve(self, &compensation, &layer, &mut facts);
                 seconds = seconds.min(started.elapsed().as_secs_f64());
             }
             let error = layer.inputs.gram.as_ref().map(|gram| OutputError::new(&layer.weight, gram));
-            let mut masked = layer.weight.clone();
-            lopper_kernels::apply_mask(&mut masked, layer.mask.as_slice());
-            let relative = |weight: &[f32]| error.as_ref().map(|error| error.relative(weight));
+            let masked = layer.mask.apply(layer.weight.clone());
+            let relative = |weight: &Tensor| error.as_ref().map(|error| error.relative(weight));
             let measures = [
                 ("seconds", Some(seconds)),
                 ("seconds_per_row", Some(seconds / self.rows as f64)),
                 ("iterations", facts.iterations.map(|iterations| iterations as f64)),
                 ("error_pruned", relative(&masked)),
-                ("error_compensated", weight.as_deref().and_then(relative)),
+                ("error_compensated", weight.as_ref().and_then(relative)),
             ];
             let known = measures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
             Ok(Finding {
@@ -139,22 +137,26 @@ impl SolverTiming {
 }
 
 /// What is timed: the whole of a compensation, with the making of its Hessian.
-fn solve(settings: &SolverTiming, layer: &Layer, facts: &mut SolutionFacts) -> Result<Option<Vec<f32>>> {
+fn solve(
+    settings: &SolverTiming,
+    compensation: &Compensation,
+    layer: &Layer,
+    facts: &mut SolutionFacts,
+) -> Option<Tensor> {
     let &SolverTiming { damping, iterations, seed, .. } = settings;
     let problem = LayerProblem {
         weight: &layer.weight,
-        columns: layer.mask.columns(),
         inputs: &layer.inputs,
         pattern: &layer.pattern,
         seed,
         settings: SolverSettings { damping, iterations, ..SolverSettings::default() },
     };
-    Ok(Compensation::by_name(&settings.compensation)?.repair(&problem, &layer.mask, facts))
+    compensation.repair(&problem, &layer.mask, facts)
 }
 
 /// A random layer.
 struct Layer {
-    weight: Vec<f32>,
+    weight: Tensor,
     inputs: InputStatistics,
     mask: Mask,
     pattern: Pattern,
@@ -162,28 +164,22 @@ struct Layer {
 
 impl Layer {
     fn random(settings: &SolverTiming) -> Result<Self> {
-        let columns = 2 * settings.kept;
-        let mut generator = ChaCha8Rng::seed_from_u64(settings.seed);
-        let weight = uniform(&mut generator, settings.rows * columns);
+        let (rows, columns) = (settings.rows, 2 * settings.kept);
+        let mut noise = Uniform::new(settings.seed);
+        let mut draw = |count: usize| Tensor::new([count, columns], noise.by_ref().take(count * columns).collect());
         let pattern = Pattern::unstructured(0.5, Scope::Row)?;
-        let mask = Mask::from_scores(&uniform(&mut generator, settings.rows * columns), columns, &pattern);
-        let mixing = uniform(&mut generator, FACTORS * columns);
-        let mut tokens = uniform(&mut generator, TOKENS * columns * columns);
-        for token in tokens.chunks_mut(columns) {
-            for (factor, mixing) in uniform(&mut generator, FACTORS).into_iter().zip(mixing.chunks(columns)) {
+        let (weight, mask) = (draw(rows), Mask::from_scores(&draw(rows), &pattern));
+        let (mixing, mut tokens) = (draw(FACTORS), draw(TOKENS * columns));
+        for token in tokens.host_mut().chunks_mut(columns) {
+            for (factor, mixing) in noise.by_ref().take(FACTORS).zip(mixing.host().chunks(columns)) {
                 token.iter_mut().zip(mixing).for_each(|(x, mixing)| *x += factor * mixing);
             }
         }
         let mut inputs = InputStatistics::new(columns, Needs::Gram);
-        inputs.add(&tokens);
+        inputs.add(tokens.host());
         inputs.finish(settings.damping);
         Ok(Self { weight, inputs, mask, pattern })
     }
-}
-
-/// Numbers in [−1, 1).
-fn uniform(generator: &mut ChaCha8Rng, count: usize) -> Vec<f32> {
-    (0..count).map(|_| (generator.next_u32() >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
 }
 
 #[cfg(test)]

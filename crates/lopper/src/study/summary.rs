@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::axis::Coordinate;
 use super::definition::Study;
 use super::directory::Record;
+use crate::linalg::mean_and_variance;
 
 /// A row of the table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -37,10 +38,8 @@ pub struct Statistic {
 impl Statistic {
     /// Of at least one value.
     fn of(values: &[f64]) -> Self {
-        let count = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / count;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        Self { mean, deviation: (values.len() > 1).then(|| (squares / (count - 1.0)).sqrt()) }
+        let (mean, variance) = mean_and_variance(values);
+        Self { mean, deviation: variance.map(f64::sqrt) }
     }
 }
 

@@ -4,51 +4,45 @@
 use faer::linalg::solvers::Solve;
 use faer::{Mat, Side};
 use lopper::calibration::{InputStatistics, Needs};
-use lopper::method::compensation::Compensation;
-use lopper::method::criterion::Criterion;
-use lopper::method::{LayerProblem, LayerSolution, SelectThenRepair, SolverSettings};
+use lopper::method::{LayerProblem, LayerSolution, Method, SolverSettings};
 use lopper::sparsity::{Pattern, Scope};
+use lopper::tensor::Tensor;
 use proptest::prelude::*;
 
 use crate::golden::Golden;
 
-pub fn statistics(inputs: &[f32], d_in: usize) -> InputStatistics {
-    let mut statistics = InputStatistics::new(d_in, Needs::InverseHessian);
-    statistics.add(inputs);
+/// Statistics of inputs [tokens, d_in].
+pub fn statistics(inputs: &Tensor) -> InputStatistics {
+    let mut statistics = InputStatistics::new(inputs.width(), Needs::InverseHessian);
+    statistics.add(inputs.host());
     statistics.finish(0.01);
     statistics
 }
 
+/// Numbers in rows of so many.
+pub fn matrix(columns: usize, numbers: Vec<f32>) -> Tensor {
+    Tensor::new([numbers.len() / columns, columns], numbers)
+}
+
 pub fn solve(
-    weight: &[f32],
+    weight: &Tensor,
     inputs: &InputStatistics,
     pattern: &Pattern,
     criterion: &str,
     compensation: &str,
 ) -> LayerSolution {
-    let method = SelectThenRepair {
-        criterion: Criterion::by_name(criterion).expect("known"),
-        compensation: Compensation::by_name(compensation).expect("known"),
-        order: None,
-    };
-    method.solve(&problem(weight, inputs, pattern))
+    let method = Method::by_name(criterion, compensation, None).expect("known");
+    method.solve(&problem(weight, inputs, pattern)).expect("its parts fit")
 }
 
 /// A layer problem with default settings.
-pub fn problem<'a>(weight: &'a [f32], inputs: &'a InputStatistics, pattern: &'a Pattern) -> LayerProblem<'a> {
-    LayerProblem {
-        weight,
-        columns: inputs.squares.len(),
-        inputs,
-        pattern,
-        seed: 7,
-        settings: SolverSettings::default(),
-    }
+pub fn problem<'a>(weight: &'a Tensor, inputs: &'a InputStatistics, pattern: &'a Pattern) -> LayerProblem<'a> {
+    LayerProblem { weight, inputs, pattern, seed: 7, settings: SolverSettings::default() }
 }
 
-pub fn golden_problem() -> (Vec<f32>, InputStatistics) {
+pub fn golden_problem() -> (Tensor, InputStatistics) {
     let golden = Golden::open("pruning/problem");
-    (golden.vec("weight"), statistics(&golden.vec("inputs"), 32))
+    (matrix(32, golden.vec("weight")), statistics(&matrix(32, golden.vec("inputs"))))
 }
 
 pub fn half(scope: Scope) -> Pattern {
@@ -64,10 +58,10 @@ pub fn solve_exactly(a: &[f64], b: &[f64]) -> Vec<f64> {
 }
 
 /// `w_K' = w_K + w_P·H_PK·H_KK⁻¹` row by row in f64.
-pub fn exact_rows(weight: &[f32], kept: &[u8], inputs: &InputStatistics) -> Vec<f32> {
+pub fn exact_rows(weight: &Tensor, kept: &[u8], inputs: &InputStatistics) -> Tensor {
     let (n, gram) = (inputs.squares.len(), inputs.gram.as_ref().expect("Gram"));
-    let h: Vec<f64> = gram.damped(0.01 * gram.mean_diagonal()).into_iter().map(f64::from).collect();
-    let rows = weight.chunks(n).zip(kept.chunks(n)).map(|(row, kept)| {
+    let h: Vec<f64> = gram.damped(0.01 * gram.mean_diagonal()).into_vec().into_iter().map(f64::from).collect();
+    let rows = weight.host().chunks(n).zip(kept.chunks(n)).map(|(row, kept)| {
         let (keep, prune): (Vec<usize>, Vec<usize>) = (0..n).partition(|&j| kept[j] == 1);
         let a: Vec<f64> = keep.iter().flat_map(|&i| keep.iter().map(|&j| h[i * n + j]).collect::<Vec<_>>()).collect();
         let b: Vec<f64> = keep.iter().map(|&i| prune.iter().map(|&p| h[i * n + p] * f64::from(row[p])).sum()).collect();
@@ -78,22 +72,22 @@ pub fn exact_rows(weight: &[f32], kept: &[u8], inputs: &InputStatistics) -> Vec<
         }
         solution
     });
-    rows.collect::<Vec<_>>().concat()
+    matrix(n, rows.collect::<Vec<_>>().concat())
 }
 
 prop_compose! {
-    /// A layer with correlated inputs, some of them dead, often fewer tokens than inputs.
+    /// A weight [d_out, d_in] and correlated inputs [tokens, d_in], some of them dead, often fewer tokens than inputs.
     pub fn layer()(rows in 1usize..7, groups in 1usize..9, tokens in 1usize..60, seed in any::<u64>(), dead in 0usize..3)
-        -> (Vec<f32>, Vec<f32>, usize) {
+        -> (Tensor, Tensor) {
         let columns = 4 * groups;
         let mut state = seed | 1;
         let mut draw = || { state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1); ((state >> 40) as f32 / 8_388_608.0) - 1.0 };
-        let weight = (0..rows * columns).map(|_| draw()).collect();
+        let weight = matrix(columns, (0..rows * columns).map(|_| draw()).collect());
         let mut inputs = Vec::new();
         for _ in 0..tokens {
             let shared = draw();
             inputs.extend((0..columns).map(|j| if j < dead { 0.0 } else { draw() + shared }));
         }
-        (weight, inputs, columns)
+        (weight, matrix(columns, inputs))
     }
 }

@@ -8,11 +8,12 @@ use rayon::prelude::*;
 use crate::linalg::{Gram, cholesky};
 use crate::method::{LayerProblem, SolutionFacts};
 use crate::sparsity::Mask;
+use crate::tensor::Tensor;
 
-pub(super) fn repair(problem: &LayerProblem, mask: &Mask, facts: &mut SolutionFacts) -> Option<Vec<f32>> {
+pub(super) fn repair(problem: &LayerProblem, mask: &Mask, facts: &mut SolutionFacts) -> Option<Tensor> {
     let (gram, damping) = facts.damping_of(problem)?;
-    let mut weight = problem.weight.to_vec();
-    let rows = weight.par_chunks_exact_mut(problem.columns).zip(mask.as_slice().par_chunks_exact(problem.columns));
+    let (n, mut weight) = (problem.columns(), problem.weight.clone());
+    let rows = weight.host_mut().par_chunks_exact_mut(n).zip(mask.as_slice().par_chunks_exact(n));
     let solved = rows.map(|(row, kept)| solve_row(row, kept, gram, damping)).all(|solved| solved);
     if !solved {
         facts.warning =

@@ -6,10 +6,11 @@ mod none;
 mod sweep;
 
 use super::walk::Moving;
-use super::{LayerProblem, SolutionFacts};
+use super::{LayerProblem, SolutionFacts, SolverSettings};
 use crate::calibration::Needs;
 use crate::error::{Error, Result};
 use crate::sparsity::Mask;
+use crate::tensor::Tensor;
 
 /// A way to move kept weights.
 #[derive(Clone, Copy)]
@@ -20,7 +21,9 @@ pub struct Compensation {
     pub summary: &'static str,
     needs: Needs,
     moving: Moving,
-    repair: fn(&LayerProblem, &Mask, &mut SolutionFacts) -> Option<Vec<f32>>,
+    /// Products of the weight with the Gram matrix that it takes, for so many inputs.
+    products: fn(usize, &SolverSettings) -> f64,
+    repair: fn(&LayerProblem, &Mask, &mut SolutionFacts) -> Option<Tensor>,
 }
 
 /// Every compensation this program knows.
@@ -30,6 +33,8 @@ pub const COMPENSATIONS: &[Compensation] = &[
         summary: "the least-squares optimum of all kept weights of a row at once (Zhao et al. 2024, eq. 11-13)",
         needs: Needs::Gram,
         moving: Moving::Joint,
+        // one for each iteration, and one to begin with
+        products: |_, settings| settings.iterations as f64 + 1.0,
         repair: joint::repair,
     },
     Compensation {
@@ -37,6 +42,8 @@ pub const COMPENSATIONS: &[Compensation] = &[
         summary: "the same optimum by a factorisation per row: slow, for small layers and as a reference",
         needs: Needs::Gram,
         moving: Moving::Joint,
+        // k³/3 for each row, k = half of d_in kept weights
+        products: |d_in, _| d_in as f64 / 48.0,
         repair: exact::repair,
     },
     Compensation {
@@ -44,6 +51,8 @@ pub const COMPENSATIONS: &[Compensation] = &[
         summary: "columns from left to right, only what lies to the right moves (Frantar & Alistarh 2023)",
         needs: Needs::InverseHessian,
         moving: Moving::Sweep,
+        // each column meets those to its right
+        products: |_, _| 0.5,
         repair: sweep::repair,
     },
     Compensation {
@@ -51,6 +60,7 @@ pub const COMPENSATIONS: &[Compensation] = &[
         summary: "kept weights stay as they are",
         needs: Needs::Nothing,
         moving: Moving::Nothing,
+        products: |_, _| 0.0,
         repair: none::repair,
     },
 ];
@@ -80,8 +90,13 @@ impl Compensation {
         self.moving
     }
 
+    /// Floating-point operations for a weight of this shape, [d_out, d_in], of which half is pruned.
+    pub fn cost(&self, [d_out, d_in]: [usize; 2], settings: &SolverSettings) -> f64 {
+        2.0 * (self.products)(d_in, settings) * (d_out * d_in * d_in) as f64
+    }
+
     /// The repaired weight [d_out, d_in], zero wherever the mask prunes; `None` if kept weights stay as they are.
-    pub fn repair(&self, problem: &LayerProblem, mask: &Mask, facts: &mut SolutionFacts) -> Option<Vec<f32>> {
+    pub fn repair(&self, problem: &LayerProblem, mask: &Mask, facts: &mut SolutionFacts) -> Option<Tensor> {
         (self.repair)(problem, mask, facts)
     }
 }

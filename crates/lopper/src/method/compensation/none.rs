@@ -2,7 +2,8 @@
 
 use crate::method::{LayerProblem, SolutionFacts};
 use crate::sparsity::Mask;
+use crate::tensor::Tensor;
 
-pub(super) fn repair(_: &LayerProblem, _: &Mask, _: &mut SolutionFacts) -> Option<Vec<f32>> {
+pub(super) fn repair(_: &LayerProblem, _: &Mask, _: &mut SolutionFacts) -> Option<Tensor> {
     None
 }

@@ -4,8 +4,10 @@
 use crate::method::walk::{Choice, Moving, walk};
 use crate::method::{LayerProblem, SolutionFacts};
 use crate::sparsity::Mask;
+use crate::tensor::Tensor;
 
-pub(super) fn repair(problem: &LayerProblem, mask: &Mask, facts: &mut SolutionFacts) -> Option<Vec<f32>> {
+pub(super) fn repair(problem: &LayerProblem, mask: &Mask, facts: &mut SolutionFacts) -> Option<Tensor> {
     let inverse = facts.inverse_of(problem)?;
-    Some(walk(problem, inverse, &Choice::Given(mask.as_slice()), Moving::Sweep).weight)
+    let (_, weight) = walk(problem, inverse, &Choice::Given(mask.as_slice()), Moving::Sweep);
+    Some(weight)
 }

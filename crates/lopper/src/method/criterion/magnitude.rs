@@ -1,7 +1,27 @@
 //! `|W_ij|`: the oldest criterion, and still the one that needs nothing else.
 
-use crate::method::LayerProblem;
+use crate::calibration::Needs;
+use crate::method::{Criterion, LayerProblem};
+use crate::sparsity::Scope;
+use crate::tensor::Tensor;
 
-pub(super) fn scores(problem: &LayerProblem) -> Vec<f32> {
-    problem.weight.iter().map(|w| w.abs()).collect()
+/// `|W_ij|`
+pub struct Magnitude;
+
+impl Criterion for Magnitude {
+    fn name(&self) -> &'static str {
+        "magnitude"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::Nothing
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Matrix
+    }
+
+    fn scores(&self, problem: &LayerProblem) -> Tensor {
+        problem.score(|w, _| w.abs())
+    }
 }

@@ -1,105 +1,150 @@
-//! Criteria: what to prune. One file per paper; this table is all that names them.
+//! Criteria: what to prune. One file per paper; the table at the end is all that names them.
 
 mod magnitude;
-mod obs;
+pub(super) mod obs;
 mod random;
 mod ria;
-mod sparsegpt;
+pub(super) mod sparsegpt;
 mod wanda;
 
-use super::walk::{Choice, Moving};
-use super::{LayerProblem, Order};
+use std::sync::Arc;
+
+use super::{LayerProblem, Order, Selection};
 use crate::calibration::Needs;
 use crate::error::{Error, Result};
-use crate::linalg::InverseHessian;
-use crate::sparsity::{Pattern, Scope};
+use crate::sparsity::Scope;
+use crate::tensor::Tensor;
 
-/// A way to choose what is pruned.
-#[derive(Clone, Copy)]
-pub struct Criterion {
-    /// Its name on the command line.
+pub use magnitude::Magnitude;
+pub use random::Random;
+pub use ria::Ria;
+pub use wanda::Wanda;
+
+/// A score for every weight: the smallest are pruned.
+///
+/// What chooses while weights move is no criterion in this sense, but a [`Selection`] of its own.
+///
+/// # A criterion of one's own
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use lopper::calibration::{InputStatistics, Needs};
+/// use lopper::linalg::Uniform;
+/// use lopper::method::{Compensation, Criterion, LayerProblem, Method, Selection, SolverSettings};
+/// use lopper::sparsity::Pattern;
+/// use lopper::tensor::Tensor;
+///
+/// /// `w²·‖x‖²`: what a weight adds to the output, squared.
+/// struct Energy;
+///
+/// impl Criterion for Energy {
+///     fn name(&self) -> &str {
+///         "energy"
+///     }
+///
+///     fn needs(&self) -> Needs {
+///         Needs::ColumnNorms
+///     }
+///
+///     fn scores(&self, problem: &LayerProblem) -> Tensor {
+///         let squares = problem.inputs.squares.host();
+///         problem.score(|w, input| w * w * squares[input] as f32)
+///     }
+/// }
+///
+/// // a layer of 6 outputs and 8 inputs, and 50 rows of what it reads
+/// let mut noise = Uniform::new(7);
+/// let weight = Tensor::new([6, 8], noise.by_ref().take(6 * 8).collect());
+/// let read: Vec<f32> = noise.take(50 * 8).collect();
+///
+/// let method = Method { selection: Selection::Scores(Arc::new(Energy)), compensation: Compensation::by_name("joint")? };
+/// let settings = SolverSettings::default();
+/// let mut inputs = InputStatistics::new(8, method.needs());
+/// inputs.add(&read);
+/// inputs.finish(settings.damping);
+///
+/// let pattern: Pattern = "2:4".parse()?;
+/// let problem = LayerProblem { weight: &weight, inputs: &inputs, pattern: &pattern, seed: 0, settings };
+/// let solution = method.solve(&problem)?;
+/// assert_eq!(solution.weight.count_zeros(), 6 * 8 / 2);
+/// assert!(solution.facts.error_compensated < solution.facts.error_pruned);
+/// # Ok::<(), lopper::Error>(())
+/// ```
+pub trait Criterion: Send + Sync {
+    /// What it is called in messages.
+    fn name(&self) -> &str;
+
+    /// What it wants to know of the inputs. It is asked for scores only where that is known.
+    fn needs(&self) -> Needs;
+
+    /// Scores [d_out, d_in], as the weight. Of each scope the smallest are pruned, ties at the lower index; a NaN counts as larger
+    /// than any number.
+    fn scores(&self, problem: &LayerProblem) -> Tensor;
+
+    /// Where its source compares scores: what a plan asks for that does not say.
+    fn scope(&self) -> Scope {
+        Scope::Row
+    }
+
+    /// Floating-point operations for a weight of this shape, [d_out, d_in].
+    fn cost(&self, [d_out, d_in]: [usize; 2]) -> f64 {
+        d_out as f64 * d_in as f64
+    }
+}
+
+/// A criterion of the literature by name.
+pub struct NamedCriterion {
+    /// Its name in plans and on the command line.
     pub name: &'static str,
     /// One line for people.
     pub summary: &'static str,
-    /// Where its source compares scores.
-    pub scope: Scope,
-    needs: Needs,
-    rule: Rule,
+    /// The choice in this order, or in its own.
+    how: fn(Option<Order>) -> Result<Selection>,
 }
 
-/// How a criterion chooses.
-#[derive(Clone, Copy)]
-enum Rule {
-    /// By a score per weight.
-    Scores(fn(&LayerProblem) -> Vec<f32>),
-    /// By the inverse Hessian: saliencies, of all weights at once or in the course of a walk.
-    Saliency,
-    /// By the inverse Hessian, in the course of a sweep.
-    Sweep,
-    /// By the inverse Hessian, a group of N:M at a time.
-    Subset,
-}
-
-/// Every criterion this program knows.
-pub const CRITERIA: &[Criterion] = &[
-    Criterion {
+/// Every criterion with a name.
+pub const CRITERIA: &[NamedCriterion] = &[
+    NamedCriterion {
         name: "wanda",
         summary: "|w|·‖x‖ of its input, compared within a row (Sun et al. 2023)",
-        scope: Scope::Row,
-        needs: Needs::ColumnNorms,
-        rule: Rule::Scores(wanda::scores),
+        how: |order| scores(Wanda, order),
     },
-    Criterion {
+    NamedCriterion {
         name: "magnitude",
         summary: "|w|, compared within the matrix; needs no calibration",
-        scope: Scope::Matrix,
-        needs: Needs::Nothing,
-        rule: Rule::Scores(magnitude::scores),
+        how: |order| scores(Magnitude, order),
     },
-    Criterion {
+    NamedCriterion {
         name: "ria",
         summary: "|w| relative to its row and column, times ‖x‖^½ (Zhang et al. 2024)",
-        scope: Scope::Row,
-        needs: Needs::ColumnNorms,
-        rule: Rule::Scores(ria::scores),
+        how: |order| scores(Ria, order),
     },
-    Criterion {
+    NamedCriterion {
         name: "obs",
         summary: "w²/[H⁻¹]_jj: removed alone, all others free to move (Hassibi & Stork 1993; Solution S of Zhao et al. 2024)",
-        scope: Scope::Row,
-        needs: Needs::InverseHessian,
-        rule: Rule::Saliency,
+        how: |order| Ok(Selection::Saliency(order.unwrap_or(Order::Whole))),
     },
-    Criterion {
+    NamedCriterion {
         name: "sparsegpt",
         summary: "w²/U_jj², chosen block by block while the sweep moves the rest (Frantar & Alistarh 2023)",
-        scope: Scope::Matrix,
-        needs: Needs::InverseHessian,
-        rule: Rule::Sweep,
+        how: sweep,
     },
-    Criterion {
+    NamedCriterion {
         name: "mrp",
         summary: "N:M only: the subset of each group whose joint removal costs least (Solution M of Zhao et al. 2024)",
-        scope: Scope::Row,
-        needs: Needs::InverseHessian,
-        rule: Rule::Subset,
+        how: |order| Ok(Selection::Subset(order.unwrap_or(Order::Blocks))),
     },
-    Criterion {
-        name: "random",
-        summary: "seeded noise: the control",
-        scope: Scope::Row,
-        needs: Needs::Nothing,
-        rule: Rule::Scores(random::scores),
-    },
+    NamedCriterion { name: "random", summary: "seeded noise: the control", how: |order| scores(Random, order) },
 ];
 
-impl Criterion {
+impl NamedCriterion {
     /// By name.
     ///
     /// # Errors
     /// If there is none of that name; the hint lists them.
-    pub fn by_name(name: &str) -> Result<Self> {
-        CRITERIA.iter().find(|criterion| criterion.name == name).copied().ok_or_else(|| Error::Plan {
+    pub fn by_name(name: &str) -> Result<&'static Self> {
+        CRITERIA.iter().find(|criterion| criterion.name == name).ok_or_else(|| Error::Plan {
             problem: format!("there is no criterion {name:?}"),
             hint: Some(format!(
                 "known: {}",
@@ -108,76 +153,44 @@ impl Criterion {
         })
     }
 
-    /// What it wants to know of the inputs.
-    pub fn needs(&self) -> Needs {
-        self.needs
-    }
-
-    /// Scores [d_out, d_in], row-major, of all weights at once. `None` if it has none: it chooses while weights move, or the inverse
-    /// Hessian that it needs does not exist.
-    pub fn scores(&self, problem: &LayerProblem) -> Option<Vec<f32>> {
-        match self.rule {
-            Rule::Scores(scores) => Some(scores(problem)),
-            Rule::Saliency => obs::scores(problem),
-            Rule::Sweep | Rule::Subset => None,
-        }
-    }
-
-    /// Whether it has a score for every weight before anything moves, so that scores can be compared across matrices.
-    pub fn is_static(&self) -> bool {
-        matches!(self.rule, Rule::Scores(_) | Rule::Saliency)
-    }
-
-    /// Whether it can choose in this order, and for this pattern.
+    /// How it chooses in this order, or in its own if none is given.
     ///
     /// # Errors
-    /// Saying what it can do instead.
-    pub fn check(&self, pattern: &Pattern, order: Option<Order>) -> Result<()> {
-        let refuse = |problem: String, hint: &str| Err(Error::Plan { problem, hint: Some(hint.into()) });
-        match (self.rule, order, pattern) {
-            (Rule::Subset, _, Pattern::Unstructured { .. }) => refuse(
-                "criterion \"mrp\" chooses subsets of N:M groups".into(),
-                "give an N:M pattern, or take \"obs\" (Solution S) for unstructured sparsity",
-            ),
-            (Rule::Scores(_), Some(Order::Blocks), _) => refuse(
-                format!("criterion {:?} scores all weights at once and cannot choose block by block", self.name),
-                "leave out the order, or take obs, sparsegpt or mrp",
-            ),
-            (Rule::Sweep, Some(Order::Whole), _) => refuse(
-                "criterion \"sparsegpt\" chooses block by block".into(),
-                "leave out the order, or take \"obs\", which scores all weights at once",
-            ),
-            _ => Ok(()),
-        }
-    }
-
-    /// How it chooses in the course of a walk, and what moves meanwhile if `moving` moves afterwards; `None` if it scores all weights
-    /// at once.
-    pub(super) fn walk(
-        &self,
-        problem: &LayerProblem,
-        inverse: &InverseHessian,
-        order: Option<Order>,
-        moving: Moving,
-    ) -> Option<(Choice<'static>, Moving)> {
-        match (self.rule, order) {
-            (Rule::Scores(_), _) | (Rule::Saliency, None | Some(Order::Whole)) => None,
-            (Rule::Saliency, Some(Order::Blocks)) => {
-                let importance = if moving == Moving::Sweep {
-                    obs::importance_of_rest(problem, inverse)
-                } else {
-                    obs::importance(problem, inverse)
-                };
-                Some((Choice::Saliency(importance), moving))
-            }
-            (Rule::Sweep, _) => Some((Choice::Saliency(sparsegpt::importance(problem, inverse)), Moving::Sweep)),
-            (Rule::Subset, Some(Order::Whole)) => Some((Choice::Subset, Moving::Nothing)),
-            (Rule::Subset, _) => Some((Choice::Subset, moving)),
-        }
+    /// If it cannot choose in this order, saying what it can do instead.
+    pub fn selection(&self, order: Option<Order>) -> Result<Selection> {
+        (self.how)(order)
     }
 }
 
-/// Scores for a layer whose Hessian has no inverse: those of Wanda.
-pub(super) fn fallback(problem: &LayerProblem) -> Vec<f32> {
-    wanda::scores(problem)
+fn scores(criterion: impl Criterion + 'static, order: Option<Order>) -> Result<Selection> {
+    if order == Some(Order::Blocks) {
+        let name = criterion.name();
+        return Err(Error::Plan {
+            problem: format!("criterion {name:?} scores all weights at once and cannot choose block by block"),
+            hint: Some("leave out the order, or take obs, sparsegpt or mrp".into()),
+        });
+    }
+    Ok(Selection::Scores(Arc::new(criterion)))
+}
+
+fn sweep(order: Option<Order>) -> Result<Selection> {
+    if order == Some(Order::Whole) {
+        return Err(Error::Plan {
+            problem: "criterion \"sparsegpt\" chooses block by block".into(),
+            hint: Some("leave out the order, or take \"obs\", which scores all weights at once".into()),
+        });
+    }
+    Ok(Selection::Sweep)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CRITERIA;
+
+    #[test]
+    fn a_criterion_says_the_name_that_the_table_has() {
+        for criterion in CRITERIA {
+            assert_eq!(criterion.selection(None).expect("its own order").name(), criterion.name);
+        }
+    }
 }

@@ -4,27 +4,28 @@
 use crate::linalg::InverseHessian;
 use crate::method::LayerProblem;
 use crate::sparsity::Pattern;
+use crate::tensor::Tensor;
 
-pub(super) fn scores(problem: &LayerProblem) -> Option<Vec<f32>> {
-    let importance = importance(problem, problem.inputs.inverse.as_ref()?);
-    let row = |row: &[f32]| row.iter().zip(&importance).map(|(w, importance)| w * w * importance).collect::<Vec<_>>();
-    Some(problem.weight.chunks_exact(problem.columns).flat_map(row).collect())
+/// Of all weights at once, [d_out, d_in].
+pub(in crate::method) fn scores(problem: &LayerProblem, inverse: &InverseHessian) -> Tensor {
+    let importance = importance(problem, inverse);
+    problem.score(|w, input| w * w * importance[input])
 }
 
 /// `1 / [H⁻¹]_jj` with `H = XᵀX + γI`, half of the Hessian of the output error; 0 for a dead input.
-pub(super) fn importance(problem: &LayerProblem, inverse: &InverseHessian) -> Vec<f32> {
-    let live = problem.inputs.squares.iter().map(|square| f64::from(u8::from(*square > 0.0)));
-    inverse.diagonal().iter().zip(live).map(|(diagonal, live)| (live / diagonal) as f32).collect()
+pub(in crate::method) fn importance(problem: &LayerProblem, inverse: &InverseHessian) -> Vec<f32> {
+    let live = problem.inputs.squares.host().iter().map(|square| f64::from(u8::from(*square > 0.0)));
+    inverse.diagonal().host().iter().zip(live).map(|(diagonal, live)| (live / diagonal) as f32).collect()
 }
 
 /// The same with everything to the left of a weight's group, or of its block of columns, frozen.
-pub(super) fn importance_of_rest(problem: &LayerProblem, inverse: &InverseHessian) -> Vec<f32> {
+pub(in crate::method) fn importance_of_rest(problem: &LayerProblem, inverse: &InverseHessian) -> Vec<f32> {
     let width = match *problem.pattern {
         Pattern::NofM { of, .. } => of,
-        Pattern::Unstructured { .. } => problem.settings.column_block,
+        Pattern::Unstructured { .. } => problem.settings.column_block.max(1),
     };
-    let n = problem.columns;
-    let live = |j: usize| f64::from(u8::from(problem.inputs.squares[j] > 0.0));
+    let (n, squares) = (problem.columns(), problem.inputs.squares.host());
+    let live = |j: usize| f64::from(u8::from(squares[j] > 0.0));
     let group = |first: usize| {
         let count = width.min(n - first);
         let block = inverse.group_of_rest(first, count);

@@ -9,7 +9,7 @@ use crate::method::LayerProblem;
 
 /// `1 / U_jj²`; 0 for a dead input.
 pub(in crate::method) fn importance(problem: &LayerProblem, inverse: &InverseHessian) -> Vec<f32> {
-    let (n, upper) = (inverse.order(), inverse.upper());
-    let live = problem.inputs.squares.iter().map(|square| if *square > 0.0 { 1.0 } else { 0.0 });
+    let (n, upper) = (inverse.order(), inverse.upper().host());
+    let live = problem.inputs.squares.host().iter().map(|square| if *square > 0.0 { 1.0 } else { 0.0 });
     (0..n).zip(live).map(|(j, live)| live / (upper[j * n + j] * upper[j * n + j])).collect()
 }

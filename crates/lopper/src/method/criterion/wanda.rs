@@ -2,10 +2,24 @@
 //!
 //! The reference code divides ‖X_j‖² by the number of samples, which changes no order; here the sum is taken as it is.
 
-use crate::method::LayerProblem;
+use crate::calibration::Needs;
+use crate::method::{Criterion, LayerProblem};
+use crate::tensor::Tensor;
 
-pub(super) fn scores(problem: &LayerProblem) -> Vec<f32> {
-    let norms: Vec<f32> = problem.inputs.squares.iter().map(|square| square.sqrt() as f32).collect();
-    let row = |row: &[f32]| row.iter().zip(&norms).map(|(w, norm)| w.abs() * norm).collect::<Vec<_>>();
-    problem.weight.chunks_exact(problem.columns).flat_map(row).collect()
+/// `|W_ij| · ‖X_j‖₂`
+pub struct Wanda;
+
+impl Criterion for Wanda {
+    fn name(&self) -> &'static str {
+        "wanda"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::ColumnNorms
+    }
+
+    fn scores(&self, problem: &LayerProblem) -> Tensor {
+        let norms: Vec<f32> = problem.inputs.squares.host().iter().map(|square| square.sqrt() as f32).collect();
+        problem.score(|w, input| w.abs() * norms[input])
+    }
 }

@@ -77,8 +77,9 @@ fn halve(block: &mut Block) -> BTreeMap<usize, Mask> {
     let mut masks = BTreeMap::new();
     for (index, linear) in block.spec.clone().linears.iter().enumerate() {
         let weight = &mut block.tensors[linear.weight];
-        let scores: Vec<f32> = weight.host().iter().map(|w| w.abs()).collect();
-        let mask = Mask::from_scores(&scores, linear.shape[1], &pattern);
+        let mut scores = weight.clone();
+        scores.host_mut().iter_mut().for_each(|w| *w = w.abs());
+        let mask = Mask::from_scores(&scores, &pattern);
         lopper_kernels::apply_mask(weight.host_mut(), mask.as_slice());
         masks.insert(index, mask);
     }

@@ -10,15 +10,17 @@
 
 use rayon::prelude::*;
 
+use crate::tensor::Tensor;
+
 /// Scores summed by one thread at a time; the order of the sum does not depend on the number of threads.
 const SUMMED: usize = 1 << 16;
 
 /// D: the share of scores above `threshold` times the mean, over all matrices of a block.
-pub fn outlier_share(scores: &[Vec<f32>], threshold: f64) -> f64 {
-    let count: usize = scores.iter().map(Vec::len).sum();
-    let sum: f64 = scores.iter().map(|scores| sum(scores)).sum();
+pub fn outlier_share(scores: &[Tensor], threshold: f64) -> f64 {
+    let count: usize = scores.iter().map(Tensor::len).sum();
+    let sum: f64 = scores.iter().map(|scores| sum(scores.host())).sum();
     let limit = threshold * sum / count.max(1) as f64;
-    let above = |scores: &Vec<f32>| scores.par_iter().filter(|&&score| f64::from(score) > limit).count();
+    let above = |scores: &Tensor| scores.host().par_iter().filter(|&&score| f64::from(score) > limit).count();
     scores.iter().map(above).sum::<usize>() as f64 / count.max(1) as f64
 }
 
@@ -39,16 +41,17 @@ pub fn block_sparsities(sparsity: f64, lambda: f64, blocks: &[(f64, usize)]) -> 
 #[cfg(test)]
 mod tests {
     use super::{block_sparsities, outlier_share};
+    use crate::tensor::Tensor;
     use proptest::prelude::*;
 
     #[test]
     fn outliers_are_counted_against_the_mean_of_the_block() {
         // the mean is 2.5: above 2 · 2.5 are 6 and 8
-        let block = [vec![1.0, 1.0, 1.0, 6.0], vec![1.0, 1.0, 1.0, 8.0]];
+        let block = [[1.0, 1.0, 1.0, 6.0], [1.0, 1.0, 1.0, 8.0]].map(|scores| Tensor::new([4], scores.to_vec()));
         assert!((outlier_share(&block, 2.0) - 0.25).abs() < 1e-15);
         // each against the mean of its own matrix (2.25 and 2.75) would give the same count only by chance
         assert!((outlier_share(&block, 2.5) - 0.125).abs() < 1e-15);
-        assert!(outlier_share(&[vec![0.0; 3]], 5.0).abs() < 1e-15);
+        assert!(outlier_share(&[Tensor::zeros([3])], 5.0).abs() < 1e-15);
     }
 
     #[test]

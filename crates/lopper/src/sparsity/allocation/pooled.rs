@@ -8,6 +8,7 @@
 use rayon::prelude::*;
 
 use super::{Quota, apportion};
+use crate::tensor::Tensor;
 
 /// Bins of all f32.
 const BINS: usize = 1 << 16;
@@ -23,8 +24,8 @@ pub struct Histogram {
 
 impl Histogram {
     /// Of these scores.
-    pub fn new(scores: &[f32]) -> Self {
-        let counted = scores.par_chunks(COUNTED).map(|scores| {
+    pub fn new(scores: &Tensor) -> Self {
+        let counted = scores.host().par_chunks(COUNTED).map(|scores| {
             let mut counts = vec![0_u64; BINS];
             for &score in scores {
                 counts[bin(score)] += 1;
@@ -81,7 +82,12 @@ pub fn pooled_counts(histograms: &[&Histogram], target: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::{Histogram, bin, pooled_counts};
+    use crate::tensor::Tensor;
     use proptest::prelude::*;
+
+    fn histogram(scores: &[f32]) -> Histogram {
+        Histogram::new(&Tensor::new([scores.len()], scores.to_vec()))
+    }
 
     /// The definition: sort all scores, prune the first.
     fn by_sorting(matrices: &[Vec<f32>], target: usize) -> (Vec<usize>, f32) {
@@ -106,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_matrix_of_small_scores_loses_more() {
-        let [small, large] = [[0.1, 0.2, 0.3, 9.0], [5.0, 6.0, 7.0, 8.0]].map(|scores| Histogram::new(&scores));
+        let [small, large] = [[0.1, 0.2, 0.3, 9.0], [5.0, 6.0, 7.0, 8.0]].map(|scores| histogram(&scores));
         assert_eq!(pooled_counts(&[&small, &large], 4), [3, 1]);
         assert_eq!(pooled_counts(&[&small, &large], 8), [4, 4]);
         assert_eq!(pooled_counts(&[&small, &large], 0), [0, 0]);
@@ -121,7 +127,7 @@ mod tests {
         ) {
             let total: usize = matrices.iter().map(Vec::len).sum();
             let target = (share * total as f64) as usize;
-            let histograms: Vec<Histogram> = matrices.iter().map(|scores| Histogram::new(scores)).collect();
+            let histograms: Vec<Histogram> = matrices.iter().map(|scores| histogram(scores)).collect();
             let counts = pooled_counts(&histograms.iter().collect::<Vec<_>>(), target);
             prop_assert_eq!(counts.iter().sum::<usize>(), target);
             let (sorted, threshold) = by_sorting(&matrices, target);
