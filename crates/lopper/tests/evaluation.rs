@@ -11,8 +11,8 @@ use candle_core::Device;
 use golden::{fixtures, path};
 use lopper::checkpoint::Checkpoint;
 use lopper::evaluation::{
-    Asking, Encoder, Passage, Quiz, Record, Source, TASKS, Task, TaskScore, log_likelihoods, next_tokens, passages,
-    score,
+    Asking, Encoder, Passage, QuestionSet, Record, Source, TASKS, Task, TaskScore, log_likelihoods, next_tokens,
+    passages, score,
 };
 use lopper::model::Decoder;
 use lopper::progress::Silent;
@@ -107,8 +107,8 @@ fn continuations_that_leave_nothing_or_do_not_fit_are_refused() {
     assert_eq!(encoder.encode("", " one").expect("tokens").tokens[0], 1);
 }
 
-/// The quiz of a golden: `task`, `task:subject` or either with `, n examples`.
-fn quiz(name: &str, data: &Path, documents: usize) -> Quiz {
+/// The set of a golden: `task`, `task:subject` or either with `, n examples`.
+fn set(name: &str, data: &Path, documents: usize) -> QuestionSet {
     let (task, examples) = name.split_once(", ").unwrap_or((name, "0 examples"));
     let examples: usize = examples.split(' ').next().and_then(|n| n.parse().ok()).expect("a number of examples");
     let (task, subject) = task.split_once(':').unwrap_or((task, ""));
@@ -132,7 +132,7 @@ fn quiz(name: &str, data: &Path, documents: usize) -> Quiz {
     }
     let asking =
         Asking { data: Source::Directory(folder.path().into()), limit: Some(documents), examples, ..Asking::default() };
-    Quiz::read(Task::open(task).expect("a task"), &asking, &mut Silent)
+    QuestionSet::read(Task::open(task).expect("a task"), &asking, &mut Silent)
         .unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
@@ -143,10 +143,10 @@ fn is_close(scores: impl Iterator<Item = f64>) -> bool {
     scores.len() > 1 && scores[scores.len() - 1] - scores[scores.len() - 2] <= 1e-3
 }
 
-fn compare(name: &str, score: &TaskScore, quiz: &Quiz, golden: &Value) {
+fn compare(name: &str, score: &TaskScore, set: &QuestionSet, golden: &Value) {
     let golden = golden.as_array().expect("documents");
     assert_eq!(score.records.len(), golden.len());
-    for ((record, golden), question) in score.records.iter().zip(golden).zip(&quiz.questions) {
+    for ((record, golden), question) in score.records.iter().zip(golden).zip(&set.questions) {
         let what = format!("{name}, document {}", record.document);
         assert_eq!(golden["document"].as_u64(), Some(record.document as u64));
         let want: Vec<f64> = serde_json::from_value(golden["log_likelihoods"].clone()).expect("numbers");
@@ -178,14 +178,14 @@ fn answers_are_those_of_lm_evaluation_harness() {
             task.name
         );
     }
-    let quizzes = names.iter().zip(&goldens).map(|(name, golden)| {
-        let quiz = quiz(name, &data, golden.as_array().expect("documents").len());
-        let passages = passages(&quiz, &encoder).expect("tokens");
-        (quiz, passages)
+    let question_sets = names.iter().zip(&goldens).map(|(name, golden)| {
+        let set = set(name, &data, golden.as_array().expect("documents").len());
+        let passages = passages(&set, &encoder).expect("tokens");
+        (set, passages)
     });
-    let quizzes: Vec<(Quiz, Vec<Passage>)> = quizzes.collect();
-    let scores = score(&decoder, &quizzes, Precision::F32, &mut |_| {}).expect("a pass");
-    for (((name, golden), (quiz, _)), score) in names.iter().zip(goldens).zip(&quizzes).zip(&scores) {
-        compare(name, score, quiz, golden);
+    let question_sets: Vec<(QuestionSet, Vec<Passage>)> = question_sets.collect();
+    let scores = score(&decoder, &question_sets, Precision::F32, &mut |_| {}).expect("a pass");
+    for (((name, golden), (set, _)), score) in names.iter().zip(goldens).zip(&question_sets).zip(&scores) {
+        compare(name, score, set, golden);
     }
 }

@@ -6,7 +6,7 @@ mod files;
 use std::fs;
 
 use files::directory;
-use lopper::evaluation::{Asking, Quiz, Task};
+use lopper::evaluation::{Asking, QuestionSet, Task};
 use lopper::progress::Silent;
 
 /// A value of Thrift's compact protocol.
@@ -125,8 +125,8 @@ fn refusal(file: &[u8]) -> String {
         "name = 'n'\nversion = '1'\nquestions = 'q.parquet'\ncontext = '{q}'\nchoices = ['{q}', 'b']\ngold = 'q'\n";
     fs::write(dir.path().join("task.toml"), task).unwrap();
     let task = Task::open(&dir.path().join("task.toml").display().to_string()).unwrap();
-    match Quiz::read(task, &Asking::default(), &mut Silent) {
-        Ok(quiz) => format!("{} questions", quiz.questions.len()),
+    match QuestionSet::read(task, &Asking::default(), &mut Silent) {
+        Ok(set) => format!("{} questions", set.questions.len()),
         Err(error) => error.to_string(),
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use files::directory;
 use lopper::Error;
-use lopper::evaluation::{Asking, Quiz, Task};
+use lopper::evaluation::{Asking, QuestionSet, Task};
 use lopper::progress::Silent;
 use lopper::text::{SpecialTokens, Tokenizer, builtin_text, read_text, read_wikitext};
 use proptest::prelude::*;
@@ -145,14 +145,14 @@ fn special_tokens_that_are_none_are_none() {
 }
 
 /// What is said of the questions `rows` in a file of this name.
-fn ask(file: &str, rows: &[u8]) -> lopper::Result<Quiz> {
+fn ask(file: &str, rows: &[u8]) -> lopper::Result<QuestionSet> {
     let dir = directory();
     fs::write(dir.path().join(file), rows).unwrap();
     let task = format!(
         "name = 'n'\nversion = '1'\nquestions = '{file}'\ncontext = '{{q}}'\nchoices = 'c'\ngold = 'g'\nlabels = ['x', 'y']\n"
     );
     fs::write(dir.path().join("task.toml"), task).unwrap();
-    Quiz::read(
+    QuestionSet::read(
         Task::open(&dir.path().join("task.toml").display().to_string()).unwrap(),
         &Asking::default(),
         &mut Silent,

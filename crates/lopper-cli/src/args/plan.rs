@@ -146,7 +146,7 @@ pub struct ComputeOptions {
     /// How linear layers multiply; bf16 is faster where the processor has it [default: f32]
     #[arg(long, value_name = "DTYPE", value_parser = one_of::<ComputeDtype>(&["f32", "bf16"]), help_heading = COMPUTE)]
     pub dtype: Option<ComputeDtype>,
-    /// Where to compute: cpu, cuda, cuda:1, metal [default: cpu]
+    /// Where to compute: cpu is the only place so far [default: cpu]
     #[arg(long, value_name = "DEVICE", help_heading = COMPUTE)]
     pub device: Option<String>,
     /// Worker threads; the result does not depend on it [default: one per core]

@@ -38,7 +38,7 @@ pub struct ReconstructionOptions {
     /// Passes over the calibration windows [default: 2]
     #[arg(long, value_name = "N", help_heading = RECONSTRUCTION)]
     pub epochs: Option<usize>,
-    /// Largest step of a weight, as a share of its matrix's root mean square, for half a block; less for larger windows [default: 0.02]
+    /// Largest step of a weight, as a share of its matrix's root mean square, for a stage of a block; less for larger windows [default: 0.02]
     #[arg(long, value_name = "RATE", help_heading = RECONSTRUCTION)]
     pub learning_rate: Option<f32>,
     /// Share of the training steps spent warming up [default: 0.1]

@@ -96,10 +96,10 @@ fn measure(
 ) -> Result<Evaluation> {
     progress.event(Event::Stage { name: "opening the model and the texts" });
     let decoder = open(plan, model)?;
-    let mut material = plan.material(decoder.spec());
-    material.asking.split.clone_from(&args.fewshot_split);
-    material.asking.seed = args.seed;
-    let suite = Suite::read(&material, model.directory(), &decoder, progress)?;
+    let mut evaluation_set = plan.evaluation_set(decoder.spec());
+    evaluation_set.asking.split.clone_from(&args.fewshot_split);
+    evaluation_set.asking.seed = args.seed;
+    let suite = Suite::read(&evaluation_set, model.directory(), &decoder, progress)?;
     decoder.check_finite()?;
     let (precision, name) = (plan.compute.dtype.precision(), model.name.clone());
     let Some(against) = against else {
@@ -110,7 +110,7 @@ fn measure(
         });
     };
     let reference = open(plan, against)?;
-    if !suite.has_tokens_of(&Suite::read(&material, against.directory(), &reference, progress)?) {
+    if !suite.has_tokens_of(&Suite::read(&evaluation_set, against.directory(), &reference, progress)?) {
         return Err(Error::Model {
             problem: format!("{} and {} cut the same text into different tokens", model.name, against.name),
             hint: Some("compare a model with the one it was made from".into()),

@@ -129,7 +129,7 @@ pub fn compare_texts(
         for (at, batches) in (0..group.len()).step_by(HEAD_BATCHES).zip(group.chunks(HEAD_BATCHES)) {
             let rows = states.each_ref().map(|states| asked(&all, batches, &states[at..at + batches.len()]));
             let [reference, model] = rows;
-            meet(&heads, [&reference?, &model?], &all, precision, &mut windows)?;
+            compare_rows(&heads, [&reference?, &model?], &all, precision, &mut windows)?;
         }
     }
     Ok(summary(texts, &windows))
@@ -147,7 +147,7 @@ struct Window {
 }
 
 /// Takes the rows of some batches through both heads.
-fn meet(
+fn compare_rows(
     heads: &[Head; 2],
     asked: [&Asked; 2],
     all: &[Passage],

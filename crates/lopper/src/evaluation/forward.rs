@@ -21,7 +21,7 @@ const GROUP_BYTES: usize = 192 << 20;
 pub(crate) const BATCH_ROWS: usize = 1024;
 /// Tokens that attention sees together, shared ones counted for each sequence.
 const BATCH_TOKENS: usize = 4 * BATCH_ROWS;
-/// Batches whose rows meet the head together.
+/// Batches whose rows go through the head together.
 pub(crate) const HEAD_BATCHES: usize = 8;
 
 /// Bytes of hidden states held at a time; more sequences are evaluated in several passes over the blocks. As many
@@ -83,7 +83,7 @@ impl Batch {
     }
 }
 
-/// Rows that meet the head together: those of some batches.
+/// Rows that go through the head together: those of some batches.
 pub(super) struct Asked {
     /// [rows, hidden]
     pub hidden: Tensor,

@@ -68,7 +68,7 @@ mod tests {
     use serde_json::json;
 
     use super::{harness, records};
-    use crate::evaluation::{Answer, Asking, Quiz, Source, Task, TaskScore};
+    use crate::evaluation::{Answer, Asking, QuestionSet, Source, Task, TaskScore};
     use crate::progress::Silent;
 
     #[test]
@@ -77,9 +77,9 @@ mod tests {
         let rows = "{\"goal\": \"g\", \"sol1\": \"a\", \"sol2\": \"b\", \"label\": 1}\n".repeat(3);
         std::fs::write(folder.path().join("piqa.validation.jsonl"), rows).expect("written");
         let asking = Asking { data: Source::Directory(folder.path().into()), limit: Some(2), ..Asking::default() };
-        let quiz = Quiz::read(Task::open("piqa").expect("a task"), &asking, &mut Silent).expect("a quiz");
+        let set = QuestionSet::read(Task::open("piqa").expect("a task"), &asking, &mut Silent).expect("a set");
         let answers = [-1.0, -2.0, -2.0, -1.0].map(|log_likelihood| Answer { log_likelihood, greedy: false });
-        let scores = [TaskScore::new(&quiz, &answers)];
+        let scores = [TaskScore::new(&set, &answers)];
         let found = harness("m", &scores);
         assert_eq!(found["results"]["piqa"]["acc,none"], json!(0.5));
         assert_eq!(found["results"]["piqa"]["acc_norm_stderr,none"], json!(0.5));

@@ -63,7 +63,7 @@ impl Default for Asking {
 
 /// A task with its questions.
 #[derive(Clone, Debug)]
-pub struct Quiz {
+pub struct QuestionSet {
     /// What is asked.
     pub task: Task,
     /// The questions that count, their contexts with preamble and examples.
@@ -74,7 +74,7 @@ pub struct Quiz {
     pub examples: usize,
 }
 
-impl Quiz {
+impl QuestionSet {
     /// Reads the questions of a task; `observer` is told of what has to be fetched.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::loglikelihood::Answer;
-use super::questions::Quiz;
+use super::questions::QuestionSet;
 use super::tasks::{Metric, Question};
 use crate::linalg::mean_and_variance;
 
@@ -93,21 +93,21 @@ pub struct TaskScore {
 }
 
 impl TaskScore {
-    /// Scores the answers to a quiz, the choices of its questions one after the other.
-    pub fn new(quiz: &Quiz, mut answers: &[Answer]) -> Self {
-        let mut records = Vec::with_capacity(quiz.questions.len());
-        for (document, question) in quiz.questions.iter().enumerate() {
+    /// Scores the answers to the questions of a task, the choices of its questions one after the other.
+    pub fn new(set: &QuestionSet, mut answers: &[Answer]) -> Self {
+        let mut records = Vec::with_capacity(set.questions.len());
+        for (document, question) in set.questions.iter().enumerate() {
             let (own, others) = answers.split_at(question.prompts.len());
             records.push(Record::new(document, question, own));
             answers = others;
         }
         Self {
-            task: quiz.task.name.clone(),
-            version: quiz.task.version.clone(),
+            task: set.task.name.clone(),
+            version: set.task.version.clone(),
             questions: records.len(),
-            available: quiz.available,
-            examples: quiz.examples,
-            metrics: quiz.task.metrics.iter().map(|&metric| Measure::of(metric, &records)).collect(),
+            available: set.available,
+            examples: set.examples,
+            metrics: set.task.metrics.iter().map(|&metric| Measure::of(metric, &records)).collect(),
             records,
         }
     }

@@ -9,7 +9,7 @@ use super::comparison::{ComparedTexts, TaskDifference, TextDifference, compare_t
 use super::forward::Passage;
 use super::loglikelihood::{Encoder, log_likelihoods};
 use super::perplexity::{Perplexity, Windows, perplexities};
-use super::questions::{Asking, Quiz};
+use super::questions::{Asking, QuestionSet};
 use super::scores::TaskScore;
 use super::tasks::Task;
 use super::texts::{ScoredText, open_tokenizer};
@@ -20,7 +20,7 @@ use crate::text::Tokenizer;
 
 /// What a model is to be measured by.
 #[derive(Clone, Debug)]
-pub struct Material<'a> {
+pub struct EvaluationSet<'a> {
     /// Texts as they stand.
     pub texts: &'a [PathBuf],
     /// Files of WikiText.
@@ -38,7 +38,7 @@ pub struct Suite {
     /// Texts to score.
     pub texts: Vec<ScoredText>,
     /// Tasks with the passages of their questions.
-    pub quizzes: Vec<(Quiz, Vec<Passage>)>,
+    pub question_sets: Vec<(QuestionSet, Vec<Passage>)>,
 }
 
 /// Scores of a model.
@@ -78,23 +78,32 @@ impl Suite {
     ///
     /// # Errors
     /// If one cannot be read, or does not fit the model.
-    pub fn read(material: &Material, directory: &Path, decoder: &Decoder, observer: &mut dyn Observer) -> Result<Self> {
+    pub fn read(
+        evaluation_set: &EvaluationSet,
+        directory: &Path,
+        decoder: &Decoder,
+        observer: &mut dyn Observer,
+    ) -> Result<Self> {
         let tokenizer = open_tokenizer(directory, decoder.spec())?;
-        let texts = ScoredText::read_all(material.texts, material.wikitext, &tokenizer, material.windows)?;
-        let quizzes = material.tasks.iter().map(|name| Quiz::read(Task::open(name)?, &material.asking, observer));
-        let quizzes = quizzes.collect::<Result<Vec<Quiz>>>()?;
-        Ok(Self { texts, quizzes: encoded(quizzes, directory, &tokenizer, decoder)? })
+        let texts =
+            ScoredText::read_all(evaluation_set.texts, evaluation_set.wikitext, &tokenizer, evaluation_set.windows)?;
+        let question_sets = evaluation_set
+            .tasks
+            .iter()
+            .map(|name| QuestionSet::read(Task::open(name)?, &evaluation_set.asking, observer));
+        let question_sets = question_sets.collect::<Result<Vec<QuestionSet>>>()?;
+        Ok(Self { texts, question_sets: encoded(question_sets, directory, &tokenizer, decoder)? })
     }
 
-    /// Whether nothing is material.
+    /// Whether there is nothing to score.
     pub fn is_empty(&self) -> bool {
-        self.texts.is_empty() && self.quizzes.is_empty()
+        self.texts.is_empty() && self.question_sets.is_empty()
     }
 
     /// Whether another suite has the same tokens.
     pub fn has_tokens_of(&self, other: &Self) -> bool {
         let same_texts = self.texts.iter().map(|text| &text.tokens).eq(other.texts.iter().map(|text| &text.tokens));
-        same_texts && self.quizzes.iter().map(|quiz| &quiz.1).eq(other.quizzes.iter().map(|quiz| &quiz.1))
+        same_texts && self.question_sets.iter().map(|set| &set.1).eq(other.question_sets.iter().map(|set| &set.1))
     }
 
     /// Scores a model, called `name` in what `observer` is told.
@@ -152,12 +161,12 @@ impl Suite {
         precision: Precision,
         observer: &mut dyn Observer,
     ) -> Result<Vec<TaskScore>> {
-        if self.quizzes.is_empty() {
+        if self.question_sets.is_empty() {
             return Ok(Vec::new());
         }
-        let tasks: Vec<&str> = self.quizzes.iter().map(|(quiz, _)| quiz.task.name.as_str()).collect();
+        let tasks: Vec<&str> = self.question_sets.iter().map(|(set, _)| set.task.name.as_str()).collect();
         observer.event(Event::Stage { name: &format!("asking {name} {}", tasks.join(", ")) });
-        score(decoder, &self.quizzes, precision, &mut |share| observer.event(Event::Progress(share)))
+        score(decoder, &self.question_sets, precision, &mut |share| observer.event(Event::Progress(share)))
     }
 
     fn text_names(&self) -> String {
@@ -171,34 +180,34 @@ fn named(texts: &[ScoredText], scores: Vec<Perplexity>) -> Vec<TextScore> {
 
 /// Quizzes with the passages of their questions.
 fn encoded(
-    quizzes: Vec<Quiz>,
+    question_sets: Vec<QuestionSet>,
     directory: &Path,
     tokenizer: &Tokenizer,
     decoder: &Decoder,
-) -> Result<Vec<(Quiz, Vec<Passage>)>> {
-    if quizzes.is_empty() {
+) -> Result<Vec<(QuestionSet, Vec<Passage>)>> {
+    if question_sets.is_empty() {
         return Ok(Vec::new());
     }
     let encoder = Encoder::open(directory, tokenizer, decoder.spec())?;
-    quizzes
+    question_sets
         .into_iter()
-        .map(|quiz| {
-            let passages = passages(&quiz, &encoder)?;
-            Ok((quiz, passages))
+        .map(|set| {
+            let passages = passages(&set, &encoder)?;
+            Ok((set, passages))
         })
         .collect()
 }
 
-/// The passages of a quiz, the prompts of its questions one after the other.
+/// The passages of a task, the prompts of its questions one after the other.
 ///
 /// # Errors
 /// If a prompt has no tokens, naming task and question.
-pub fn passages(quiz: &Quiz, encoder: &Encoder) -> Result<Vec<Passage>> {
+pub fn passages(set: &QuestionSet, encoder: &Encoder) -> Result<Vec<Passage>> {
     let mut passages = Vec::new();
-    for (place, question) in quiz.questions.iter().enumerate() {
+    for (place, question) in set.questions.iter().enumerate() {
         for prompt in &question.prompts {
             let passage = encoder.encode(&prompt.context, &prompt.continuation);
-            passages.push(passage.map_err(|error| located(error, &quiz.task.name, place))?);
+            passages.push(passage.map_err(|error| located(error, &set.task.name, place))?);
         }
     }
     Ok(passages)
@@ -211,23 +220,23 @@ fn located(error: Error, task: &str, place: usize) -> Error {
     }
 }
 
-/// The scores of some quizzes whose passages are known, in one pass over the model.
+/// The scores of some tasks whose passages are known, in one pass over the model.
 ///
 /// # Errors
 /// If the model cannot be read, memory is short, or a log-likelihood is not a number.
 pub fn score(
     decoder: &Decoder,
-    quizzes: &[(Quiz, Vec<Passage>)],
+    question_sets: &[(QuestionSet, Vec<Passage>)],
     precision: Precision,
     progress: &mut dyn FnMut(f64),
 ) -> Result<Vec<TaskScore>> {
-    let all: Vec<Passage> = quizzes.iter().flat_map(|(_, passages)| passages.iter().cloned()).collect();
+    let all: Vec<Passage> = question_sets.iter().flat_map(|(_, passages)| passages.iter().cloned()).collect();
     let answers = log_likelihoods(decoder, &all, precision, progress)?;
     let mut rest = answers.as_slice();
-    let scores = quizzes.iter().map(|(quiz, passages)| {
+    let scores = question_sets.iter().map(|(set, passages)| {
         let (own, others) = rest.split_at(passages.len());
         rest = others;
-        TaskScore::new(quiz, own)
+        TaskScore::new(set, own)
     });
     Ok(scores.collect())
 }

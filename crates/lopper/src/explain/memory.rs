@@ -265,7 +265,7 @@ impl Sizes<'_> {
         let f32s = |count: usize| count as u64 * F32;
         vec![
             Item { name: "a slice of the head and its logits", bytes: f32s(rows * (self.spec.head.width + tokens)) },
-            Item { name: "states that meet the head, before and after the norm", bytes: f32s(2 * together * h) },
+            Item { name: "states before the head, before and after the norm", bytes: f32s(2 * together * h) },
         ]
     }
 }

@@ -47,8 +47,8 @@ fn flops(plan: &Plan, stage: &str) -> f64 {
 fn memory_is_the_sum_of_what_is_alive() {
     // 8 windows of 10 tokens of width 8 in f32, dense and pruned
     assert_eq!(bytes(&plan(), "training", "hidden states"), Some(2 * 8 * 10 * 8 * 4));
-    // f32 twice and a mask byte; once when targets are made
-    assert_eq!(bytes(&plan(), "choosing", "one block"), Some(640 * 9));
+    // f32 and a mask byte of what is pruned, f32 of the dense feed-forward layer: targets of the attention are made
+    assert_eq!(bytes(&plan(), "choosing", "one block"), Some(640 * 5 + 384 * 4));
     assert_eq!(bytes(&plan(), "training", "one block"), Some(640 * 5));
     // of the feed-forward half an input of width 8 and one of 16, lower triangles in f64; with the block three of 8
     assert_eq!(bytes(&plan(), "training", "Gram"), Some(8 * (36 + 136)));
@@ -83,9 +83,10 @@ fn work_is_two_operations_per_weight_and_token() {
     assert_eq!(flops(&plan(), "reconstruct"), (3.0 * 2.0 * 60.0 + 3.0 * 20.0) * forward);
     // both streams, all 8 windows
     assert_eq!(flops(&plan(), "advance"), 2.0 * 80.0 * forward);
-    // all windows forward, and the triangles of the training windows
+    // training windows forward as far as the inputs of the last matrices, and their triangles
+    let seen = 2.0 * (2.0 * 3.0 * 64.0 + 160.0 + 2.0 * 2.0 * 128.0);
     let squares = 2.0 * f64::from(3 * 8 * 8 + 16 * 16);
-    assert_eq!(flops(&plan(), "calibrate"), 80.0 * forward + 60.0 * squares);
+    assert_eq!(flops(&plan(), "calibrate"), 60.0 * (seen + squares));
 }
 
 #[test]
@@ -104,8 +105,9 @@ fn a_larger_window_takes_more_and_an_adapter_less() {
     assert_eq!(bytes(&plan, "training a window", "gradients"), Some(3 * 24 * 4));
     // of down: 16 wide in either model, 8 out
     assert_eq!(bytes(&plan, "training a window", "inputs and targets"), Some(8 * 10 * (2 * 16 + 8) * 4));
-    let forward = 2.0 * (2.0 * 640.0 + 160.0);
-    assert_eq!(flops(&plan, "advance"), (2.0 + 4.0) * 80.0 * forward, "two groups of inputs in two models");
+    // two streams; two inputs of each branch in two models, and the targets of each matrix
+    let (forward, seen) = (2.0 * (2.0 * 640.0 + 160.0), 2.0 * (2.0 * 3.0 * 64.0 + 160.0 + 2.0 * 2.0 * 128.0));
+    assert_eq!(flops(&plan, "advance"), 80.0 * (2.0 * forward + 4.0 * seen + 2.0 * 2.0 * 640.0));
 }
 
 #[test]
@@ -187,4 +189,20 @@ fn states_go_to_the_disk_where_they_do_not_fit() {
     let names: Vec<_> = training.items.iter().map(|item| item.name).collect();
     assert!(names.contains(&"hidden states on their way from the disk"), "{names:?}");
     assert!(!names.contains(&"a copy to fall back on"), "{names:?}");
+}
+
+/// The steps of a window of several blocks are those of the window: streams and previews are counted, and only one block's statistics.
+#[test]
+fn windows_of_several_blocks_are_counted_by_their_own_steps() {
+    let mut several = plan();
+    several.reconstruction.granularity = Granularity::Blocks(2);
+    let forward = 2.0 * (2.0 * 640.0 + 160.0);
+    // targets and inputs through all stages, and the states ahead through all but the last
+    let last = 2.0 * 384.0;
+    assert_eq!(flops(&several, "advance"), 80.0 * (3.0 * forward - last));
+    // the states that are ahead, what the window reads, and the targets
+    assert_eq!(bytes(&several, "choosing", "hidden states"), Some(3 * 8 * 10 * 8 * 4));
+    assert_eq!(bytes(&several, "calibrating", "Gram"), Some(8 * (3 * 36 + 136)));
+    // of the first block only what is pruned is left
+    assert_eq!(bytes(&several, "choosing", "blocks of a window"), Some(640 * 5 + 640 * 9));
 }

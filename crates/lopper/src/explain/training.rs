@@ -58,7 +58,7 @@ impl Sizes<'_> {
     }
 
     /// Whether the dense model teaches the whole pruned one.
-    pub(super) fn is_taught(&self) -> bool {
+    pub(super) fn has_teacher(&self) -> bool {
         matches!(self.plan.retraining.objective, RetrainingObjective::Kl | RetrainingObjective::Logits)
     }
 
@@ -73,7 +73,7 @@ impl Sizes<'_> {
             branches.map(|branch| branch.program.numbers_training() as u64).sum::<u64>()
         };
         let block = self.spec.blocks.iter().map(|block| of_block(block)).max().unwrap_or(0);
-        let logits = (HEAD_TOKENS * self.spec.vocabulary) as u64 * F32 * (2 + u64::from(self.is_taught()));
+        let logits = (HEAD_TOKENS * self.spec.vocabulary) as u64 * F32 * (2 + u64::from(self.has_teacher()));
         let mut items = vec![
             self.states(self.retraining_streams()),
             Item { name: "the whole model with its masks, and the head", bytes: weights * (F32 + 1) + head },
@@ -91,7 +91,7 @@ impl Sizes<'_> {
     pub(super) fn retraining_streams(&self) -> u64 {
         let streams = match self.plan.retraining.objective {
             RetrainingObjective::None => 0,
-            _ => 1 + u64::from(self.is_taught()),
+            _ => 1 + u64::from(self.has_teacher()),
         };
         streams * self.stream()
     }

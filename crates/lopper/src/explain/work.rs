@@ -61,7 +61,7 @@ impl Sizes<'_> {
             sums[stage] += flops;
         }
         sums[3] = self.retrain();
-        if self.is_taught() {
+        if self.has_teacher() {
             sums[4] += self.tokens()[0] as f64 * self.all_blocks(self.seqlen);
         }
         sums
@@ -144,13 +144,13 @@ impl Sizes<'_> {
         let [all, train] = self.tokens().map(|tokens| tokens as f64);
         let epochs = self.plan.retraining.epochs as f64;
         let (blocks, head) = (self.all_blocks(self.seqlen), self.head());
-        let taught = match self.plan.retraining.objective {
+        let teacher = match self.plan.retraining.objective {
             RetrainingObjective::None => return 0.0,
             RetrainingObjective::Ce => 0.0,
             RetrainingObjective::Kl | RetrainingObjective::Logits => head,
         };
-        let held_out = (epochs + 1.0) * (all - train) * (blocks + head + taught);
-        epochs * train * (4.0 * blocks + 2.0 * head + taught) + held_out
+        let held_out = (epochs + 1.0) * (all - train) * (blocks + head + teacher);
+        epochs * train * (4.0 * blocks + 2.0 * head + teacher) + held_out
     }
 
     /// Operations of solving for the matrices of a branch, and of the inverse Hessians of their inputs.

@@ -10,7 +10,7 @@ mod training;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::evaluation::{Asking, Material, Source, Windows};
+use crate::evaluation::{Asking, EvaluationSet, Source, Windows};
 use crate::method::{Method, Selection, SolverSettings};
 use crate::model::DecoderSpec;
 use crate::sparsity::{Extent, Pattern};
@@ -124,9 +124,9 @@ impl Plan {
     }
 
     /// Texts and tasks that models are measured by.
-    pub fn material(&self, spec: &DecoderSpec) -> Material<'_> {
+    pub fn evaluation_set(&self, spec: &DecoderSpec) -> EvaluationSet<'_> {
         let EvaluationPlan { texts, wikitext, windows, tasks, task_data, limit, examples, .. } = &self.evaluation;
-        Material {
+        EvaluationSet {
             texts,
             wikitext,
             windows: Windows { length: self.evaluation_seqlen(spec), count: *windows },
@@ -159,6 +159,9 @@ impl Plan {
     /// # Errors
     /// Naming the key and the value.
     pub fn validate(&self, spec: &DecoderSpec) -> Result<()> {
+        if self.compute.device != "cpu" {
+            return Err(conflict(&format!("there is no device {:?}", self.compute.device), "cpu is the only one so far"));
+        }
         self.method()?;
         self.targets(spec)?;
         match self.ranges(spec).iter().find(|(holds, _)| !holds) {
@@ -187,10 +190,6 @@ impl Plan {
             (self.pruning.iterations > 0, "pruning.iterations is 0; for no compensation set it to \"none\""),
             (self.pruning.column_block > 0, "pruning.column_block is 0"),
             (self.compute.threads != Some(0), "compute.threads is 0"),
-            (
-                self.compute.device == "cpu",
-                "compute.device is not \"cpu\", the only device that this program knows so far",
-            ),
         ];
         let biases = spec.has_bias();
         let (reconstruction, retraining) = (&self.reconstruction, &self.retraining);

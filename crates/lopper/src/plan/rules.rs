@@ -153,8 +153,8 @@ const ONE_OF: &str = "give one of pattern = \"2:4\", sparsity = 0.6, dense = tru
 
 /// What the parser found, on one line.
 fn reason(text: &str) -> String {
-    let told = Regex::new(text).err().map(|error| error.to_string()).unwrap_or_default();
-    let last = told.lines().last().unwrap_or_default();
+    let found = Regex::new(text).err().map(|error| error.to_string()).unwrap_or_default();
+    let last = found.lines().last().unwrap_or_default();
     last.strip_prefix("error: ").map(|last| format!(": {last}")).unwrap_or_default()
 }
 

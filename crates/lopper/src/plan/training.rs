@@ -30,8 +30,8 @@ pub struct ReconstructionPlan {
     pub optimizer: OptimizerKind,
     /// Passes over the calibration windows.
     pub epochs: usize,
-    /// Peak step of a weight, as a share of the root mean square of its matrix, where half a block or less trains; `√n` times
-    /// smaller in a window of `n` halves.
+    /// Peak step of a weight, as a share of the root mean square of its matrix, where a stage or less trains; `√n` times
+    /// smaller in a window of `n` stages.
     pub learning_rate: f32,
     /// Share of the steps spent warming up.
     pub warm_up: f32,
@@ -64,7 +64,7 @@ pub struct RetrainingPlan {
     pub temperature: f32,
     /// Passes over the calibration windows.
     pub epochs: usize,
-    /// As that of reconstruction, with all halves of all blocks as the window.
+    /// As that of reconstruction, with all stages of all blocks as the window.
     pub learning_rate: f32,
     /// Windows per forward pass.
     pub batch: usize,

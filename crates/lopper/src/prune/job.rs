@@ -85,8 +85,8 @@ impl<'a> Job<'a> {
     pub fn digest(&self) -> String {
         let mut digest = blake3::Hasher::new();
         let texts = self.suite.texts.iter().map(|text| &text.tokens);
-        let passages = self.suite.quizzes.iter().flat_map(|(_, passages)| passages);
-        let questions = self.suite.quizzes.iter().flat_map(|(quiz, _)| &quiz.questions);
+        let passages = self.suite.question_sets.iter().flat_map(|(_, passages)| passages);
+        let questions = self.suite.question_sets.iter().flat_map(|(set, _)| &set.questions);
         for place in passages.clone().map(|passage| passage.first).chain(questions.map(|question| question.gold)) {
             digest.update(&(place as u64).to_le_bytes());
         }
@@ -139,7 +139,7 @@ fn calibration(
 /// Texts and tasks of the plan; without any, the held-out calibration windows.
 fn suite(plan: &Plan, model: &Decoder, samples: &[Vec<u32>], observer: &mut dyn Observer) -> Result<Suite> {
     let directory = model.checkpoint().dir();
-    let mut suite = Suite::read(&plan.material(model.spec()), directory, model, observer)?;
+    let mut suite = Suite::read(&plan.evaluation_set(model.spec()), directory, model, observer)?;
     let held_out = &samples[plan.calibration.samples..];
     if suite.is_empty() && !held_out.is_empty() {
         let windows = Windows { length: held_out[0].len(), count: None };

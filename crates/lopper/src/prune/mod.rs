@@ -70,14 +70,14 @@ fn go_on(
     observer: &mut (dyn Observer + Send),
 ) -> Result<Report> {
     resolved(plan, model, out, observer, |mut job, run, started| {
-        let place = Unfinished::open(out, model.checkpoint().dir())?;
+        let unfinished = Unfinished::open(out, model.checkpoint().dir())?;
         let report = model.checkpoint().fingerprint().and_then(|fingerprint| {
             let identity = identity(run, &fingerprint, &job, redo)?;
-            let journal = Journal::open(&place, identity, redo, run, &mut job, started)?;
+            let journal = Journal::open(&unfinished, identity, redo, run, &mut job, started)?;
             execute(job, run, model, fingerprint, out, journal)
         });
-        if report.is_ok() || !Journal::is_in(place.directory()) {
-            Journal::end(place);
+        if report.is_ok() || !Journal::is_in(unfinished.directory()) {
+            Journal::end(unfinished);
         }
         report
     })

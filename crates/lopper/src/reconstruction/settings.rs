@@ -37,8 +37,8 @@ pub struct Settings {
     pub batch: usize,
     /// Forward passes per step.
     pub accumulate: usize,
-    /// Peak step of a weight, as a share of the root mean square of its tensor, where half a block or less trains; `√n` times
-    /// smaller in a window of `n` halves.
+    /// Peak step of a weight, as a share of the root mean square of its tensor, where a stage or less trains; `√n` times
+    /// smaller in a window of `n` stages.
     pub learning_rate: f32,
     /// Share of the steps spent warming up.
     pub warm_up: f32,

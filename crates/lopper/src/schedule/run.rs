@@ -7,6 +7,25 @@ use crate::model::DecoderSpec;
 use crate::plan::{Granularity, Plan, RetrainingObjective, Targets};
 
 /// A run: a plan that contradicts neither itself nor the model, and what follows from it.
+///
+/// ```
+/// use lopper::model::describe;
+/// use lopper::plan::Plan;
+/// use lopper::schedule::{Run, State, Step};
+///
+/// # fn main() -> lopper::Result<()> {
+/// let config = serde_json::json!({"model_type": "llama", "vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2,
+///     "num_attention_heads": 2, "intermediate_size": 32});
+/// let spec = describe("config.json".as_ref(), &config)?;
+/// let run = Run::new(&Plan::default(), &spec)?;
+/// assert_eq!(run.name, "reconstructed");
+/// // the dense model's states, which are the targets, and those of the pruned one
+/// assert_eq!(run.schedule.kept().collect::<Vec<_>>(), [State::Inputs, State::Dense]);
+/// let steps = run.schedule.steps(0..1);
+/// assert_eq!(steps.iter().filter(|step| matches!(step, Step::Train { .. })).count(), 2, "attention, feed-forward layer");
+/// # Ok(())
+/// # }
+/// ```
 pub struct Run<'a> {
     /// As it was given.
     pub plan: Plan,

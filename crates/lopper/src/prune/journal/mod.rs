@@ -44,7 +44,7 @@ const STATES: [(schedule::State, &str); 2] = [(schedule::State::Inputs, "inputs"
 
 /// Remembers a run; or only its scores, where nothing is kept.
 pub(super) struct Journal<'a> {
-    place: Option<&'a Unfinished>,
+    unfinished: Option<&'a Unfinished>,
     state: State,
     started: Instant,
     /// Seconds of the runs before this one.
@@ -57,7 +57,7 @@ impl<'a> Journal<'a> {
     pub fn of_scores(dense: Option<&ScoredModel>, started: Instant) -> Self {
         let known = dense.into_iter().map(|model| Scored { model: model.clone(), records: Vec::new() });
         let state = State { models: known.collect(), ..State::default() };
-        Self { place: None, state, started, before: 0.0, pace: Pace::default() }
+        Self { unfinished: None, state, started, before: 0.0, pace: Pace::default() }
     }
 
     /// Begins, or takes up what an earlier run of the same identity has left; with `redo`, its first blocks, where only what is
@@ -66,37 +66,38 @@ impl<'a> Journal<'a> {
     /// # Errors
     /// If more was left by another run, it cannot be read, or there is nothing to do again.
     pub fn open(
-        place: &'a Unfinished,
+        unfinished: &'a Unfinished,
         identity: Identity,
         redo: Option<usize>,
         run: &Run,
         job: &mut Job,
         started: Instant,
     ) -> Result<Self> {
-        let state = match (State::read(place)?, redo) {
+        let state = match (State::read(unfinished)?, redo) {
             (Some(state), _) if state.identity == identity => Some(state),
             (Some(state), Some(blocks)) if state.identity.input == identity.input => {
-                Some(state.back_to(blocks, identity.clone(), place, run.spec)?)
+                Some(state.back_to(blocks, identity.clone(), unfinished, run.spec)?)
             }
-            (Some(state), _) if state.blocks > 0 => return Err(state.is_anothers(place)),
-            (_, Some(_)) => return Err(nothing_to_redo(place)),
+            (Some(state), _) if state.blocks > 0 => return Err(state.is_anothers(unfinished)),
+            (_, Some(_)) => return Err(nothing_to_redo(unfinished)),
             _ => None,
         };
         let taken = state.is_some();
         let new = || State { version: env!("CARGO_PKG_VERSION").into(), identity, ..State::default() };
         let state = state.unwrap_or_else(new);
-        let mut journal = Self { place: Some(place), before: state.seconds, state, started, pace: Pace::default() };
+        let mut journal =
+            Self { unfinished: Some(unfinished), before: state.seconds, state, started, pace: Pace::default() };
         if taken {
-            journal.take_up(place, job)?;
+            journal.take_up(unfinished, job)?;
         } else {
-            place.clear()?;
+            unfinished.clear()?;
         }
         let text = run.plan.to_toml()?;
-        place.write(PLAN, |file| file.write_all(text.as_bytes()))?;
+        unfinished.write(PLAN, |file| file.write_all(text.as_bytes()))?;
         Ok(journal)
     }
 
-    fn take_up(&mut self, place: &Unfinished, job: &mut Job) -> Result<()> {
+    fn take_up(&mut self, unfinished: &Unfinished, job: &mut Job) -> Result<()> {
         let state = &self.state;
         job.take_up(&state.timings, &state.warnings);
         job.observer.event(Event::Warning(&format!(
@@ -108,7 +109,7 @@ impl<'a> Journal<'a> {
         self.save(job)?;
         let current = STATES.map(|(_, name)| states_name(name, self.state.states));
         let known = [LOCK, JOURNAL, PLAN, MODEL, SECOND];
-        place.clear_but(|name| known.contains(&name) || current.iter().any(|file| file == name))
+        unfinished.clear_but(|name| known.contains(&name) || current.iter().any(|file| file == name))
     }
 
     /// Whether anything is kept in a directory; a disk that does not say may have it.
@@ -117,29 +118,32 @@ impl<'a> Journal<'a> {
     }
 
     /// Forgets a run that is finished: first the journal, so that whatever is left of the rest is never taken up.
-    pub fn end(place: Unfinished) {
-        let _ = fs::remove_file(place.path(JOURNAL));
-        place.remove();
+    pub fn end(unfinished: Unfinished) {
+        let _ = fs::remove_file(unfinished.path(JOURNAL));
+        unfinished.remove();
     }
 
     /// The output, as far as it was written; `spare` bytes more will be needed.
     pub fn rewrite<'s>(&self, source: &'s Checkpoint, out: &Path, spare: u64) -> Result<Rewrite<'s>> {
-        let Some(place) = self.place else { return Rewrite::begin(source, out) };
+        let Some(unfinished) = self.unfinished else { return Rewrite::begin(source, out) };
         match (self.state.blocks, self.state.retrained) {
-            (0, _) => Rewrite::begin_within(source, place, MODEL, spare),
-            (_, false) => Rewrite::go_on(source, place, MODEL, self.state.replaced.clone()),
-            (_, true) => Rewrite::go_on(source, place, SECOND, self.state.replaced.clone()),
+            (0, _) => Rewrite::begin_within(source, unfinished, MODEL, spare),
+            (_, false) => Rewrite::go_on(source, unfinished, MODEL, self.state.replaced.clone()),
+            (_, true) => Rewrite::go_on(source, unfinished, SECOND, self.state.replaced.clone()),
         }
     }
 
     /// A second output, for a model of the ladder or the retrained model.
     pub fn second<'s>(&self, source: &'s Checkpoint, out: &Path) -> Result<Rewrite<'s>> {
-        self.place.map_or_else(|| Rewrite::begin(source, out), |place| Rewrite::begin_within(source, place, SECOND, 0))
+        self.unfinished.map_or_else(
+            || Rewrite::begin(source, out),
+            |unfinished| Rewrite::begin_within(source, unfinished, SECOND, 0),
+        )
     }
 
     /// Gives the space of one of the two outputs back.
     pub fn release(&self, output: &str) -> Result<()> {
-        self.place.map_or(Ok(()), |place| place.clear_but(|name| name != output))
+        self.unfinished.map_or(Ok(()), |unfinished| unfinished.clear_but(|name| name != output))
     }
 
     /// Whether a model of this name was scored.
@@ -209,14 +213,16 @@ impl<'a> Journal<'a> {
         decoder: &Decoder,
         job: &Job,
     ) -> Result<Option<(usize, States)>> {
-        let Some(place) = self.place.filter(|_| self.state.states > 0) else { return Ok(None) };
+        let Some(unfinished) = self.unfinished.filter(|_| self.state.states > 0) else { return Ok(None) };
         let read = |name: &str| {
-            let path = place.path(&states_name(name, self.state.states));
+            let path = unfinished.path(&states_name(name, self.state.states));
             let read = |file| HiddenStates::read(BufReader::new(file), &job.storage);
             match File::open(&path).and_then(read) {
                 Ok(states) if states.fits(&job.samples, decoder.spec().hidden) => Ok(states),
-                Ok(_) => Err(place.damaged(path, "these are not the hidden states of the calibration windows".into())),
-                Err(error) => Err(place.damaged(path, format!("the hidden states cannot be read: {error}"))),
+                Ok(_) => {
+                    Err(unfinished.damaged(path, "these are not the hidden states of the calibration windows".into()))
+                }
+                Err(error) => Err(unfinished.damaged(path, format!("the hidden states cannot be read: {error}"))),
             }
         };
         let mut states = States::default();
@@ -238,7 +244,7 @@ impl<'a> Journal<'a> {
         states: &[(schedule::State, &HiddenStates)],
         rewrite: &Rewrite,
     ) -> Result<()> {
-        let Some(place) = self.place else { return Ok(()) };
+        let Some(unfinished) = self.unfinished else { return Ok(()) };
         let (started, before) = (Instant::now(), self.state.states);
         rewrite.flush()?;
         self.state.blocks = blocks;
@@ -246,7 +252,7 @@ impl<'a> Journal<'a> {
             for (state, name) in STATES {
                 for (_, states) in states.iter().filter(|(known, _)| *known == state) {
                     // in pieces of a megabyte: no buffer
-                    place.write(&states_name(name, blocks), |file| states.write(file))?;
+                    unfinished.write(&states_name(name, blocks), |file| states.write(file))?;
                 }
             }
             self.state.states = if states.is_empty() { 0 } else { blocks };
@@ -257,14 +263,14 @@ impl<'a> Journal<'a> {
         self.save(job)?;
         for (_, name) in STATES.into_iter().filter(|_| before != self.state.states) {
             // the journal no longer names it; where it cannot be removed, or never was, it does no harm
-            let _ = fs::remove_file(place.path(&states_name(name, before)));
+            let _ = fs::remove_file(unfinished.path(&states_name(name, before)));
         }
         Ok(())
     }
 
     /// After retraining.
     pub fn retrained(&mut self, job: &Job, record: &Record, rewrite: &Rewrite) -> Result<()> {
-        if self.place.is_some() {
+        if self.unfinished.is_some() {
             rewrite.flush()?;
         }
         self.keep(record);
@@ -288,11 +294,11 @@ impl<'a> Journal<'a> {
     }
 
     fn save(&mut self, job: &Job) -> Result<()> {
-        let Some(place) = self.place else { return Ok(()) };
+        let Some(unfinished) = self.unfinished else { return Ok(()) };
         self.state.timings = job.timings.clone();
         self.state.warnings.clone_from(&job.warnings);
         self.state.seconds = self.before + self.started.elapsed().as_secs_f64();
-        place.write(JOURNAL, |file| file.write_all(&seal(&self.state)?))
+        unfinished.write(JOURNAL, |file| file.write_all(&seal(&self.state)?))
     }
 }
 

@@ -54,16 +54,16 @@ pub(super) struct Scored {
 
 impl State {
     /// The journal that an earlier run has left; none of a run that was finished, and only not cleared away.
-    pub fn read(place: &Unfinished) -> Result<Option<Self>> {
-        if !place.has(JOURNAL) {
+    pub fn read(unfinished: &Unfinished) -> Result<Option<Self>> {
+        if !unfinished.has(JOURNAL) {
             return Ok(None);
         }
-        let path = place.path(JOURNAL);
+        let path = unfinished.path(JOURNAL);
         let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
-        let state: Self =
-            unseal(&bytes).map_err(|error| place.damaged(path, format!("this is no journal of a run: {error}")))?;
+        let state: Self = unseal(&bytes)
+            .map_err(|error| unfinished.damaged(path, format!("this is no journal of a run: {error}")))?;
         let model = if state.retrained { SECOND } else { MODEL };
-        Ok((state.blocks == 0 || place.has(model)).then_some(state))
+        Ok((state.blocks == 0 || unfinished.has(model)).then_some(state))
     }
 
     /// Its first `blocks` blocks, and the scores of the dense model, for a run that does something else with the others.
@@ -71,7 +71,7 @@ impl State {
         mut self,
         blocks: usize,
         identity: Identity,
-        place: &Unfinished,
+        unfinished: &Unfinished,
         spec: &DecoderSpec,
     ) -> Result<Self> {
         if self.retrained || blocks > self.blocks {
@@ -80,7 +80,7 @@ impl State {
             } else {
                 format!("it has {} finished blocks: it cannot be done again from block {blocks} on", self.blocks)
             };
-            return Err(Error::Checkpoint { path: place.directory().into(), problem, hint: None });
+            return Err(Error::Checkpoint { path: unfinished.directory().into(), problem, hint: None });
         }
         self.states = if self.states > blocks { 0 } else { self.states };
         let prefixes: Vec<String> = (0..blocks).map(|block| spec.prefix(block)).collect();
@@ -104,8 +104,8 @@ impl State {
     }
 
     /// What to say when another run has left this.
-    pub fn is_anothers(&self, place: &Unfinished) -> Error {
-        let directory = place.directory();
+    pub fn is_anothers(&self, unfinished: &Unfinished) -> Error {
+        let directory = unfinished.directory();
         Error::Checkpoint {
             path: directory.into(),
             problem: format!(
@@ -123,9 +123,9 @@ impl State {
 }
 
 /// What to say when a run should be done again that was not begun.
-pub(super) fn nothing_to_redo(place: &Unfinished) -> Error {
+pub(super) fn nothing_to_redo(unfinished: &Unfinished) -> Error {
     Error::Checkpoint {
-        path: place.directory().into(),
+        path: unfinished.directory().into(),
         problem: "no unfinished run is here of which blocks could be done again".into(),
         hint: Some("leave out --redo-from".into()),
     }

@@ -91,11 +91,11 @@ fn every_parameter_set_trains_every_family_and_keeps_the_mask() {
             for blocks in 0..3 {
                 let mut tiny = Tiny::new(family);
                 // a stage, a block, two blocks
-                let halves = if blocks == 0 { 1 } else { blocks * tiny.stages() };
+                let stages = if blocks == 0 { 1 } else { blocks * tiny.stages() };
                 let before = tiny.weights();
                 let settings = Settings { parameters: set.parse().expect("known"), ..settings() };
-                let outcome = tiny.train(halves, Loss::Mse, &settings);
-                let what = format!("{family} {set} {halves}: {outcome:?}");
+                let outcome = tiny.train(stages, Loss::Mse, &settings);
+                let what = format!("{family} {set} {stages}: {outcome:?}");
                 assert!(tiny.is_masked(), "{what}");
                 if set == "bias" && !tiny.decoder.spec().has_bias() {
                     assert!(outcome.losses.is_empty() && tiny.weights() == before, "{what}");
@@ -188,9 +188,9 @@ fn batches_that_accumulate_are_one_larger_batch() {
 #[test]
 fn steps_are_smaller_where_more_halves_train_in_a_row() {
     let settings = Settings { learning_rate: 0.002, ..settings() };
-    for (halves, rate) in [(1, 0.002), (2, 0.002 / 2_f32.sqrt()), (4, 0.001)] {
-        let outcome = Tiny::new("llama").train(halves, Loss::Mse, &settings);
-        assert_eq!((outcome.restored, outcome.learning_rate), (0, rate), "{halves} halves");
+    for (stages, rate) in [(1, 0.002), (2, 0.002 / 2_f32.sqrt()), (4, 0.001)] {
+        let outcome = Tiny::new("llama").train(stages, Loss::Mse, &settings);
+        assert_eq!((outcome.restored, outcome.learning_rate), (0, rate), "{stages} stages");
     }
 }
 
@@ -217,7 +217,7 @@ fn a_model_learns_what_it_is_taught() {
     let tokens: Vec<Vec<u32>> =
         (0..6).map(|window| (0..12).map(|token| (token * token * 7 + window * 13) % vocabulary).collect()).collect();
     let head = tiny.decoder.head_weight().expect("head");
-    let teacher = tiny.targets.pop().expect("four halves");
+    let teacher = tiny.targets.pop().expect("four stages");
     let blocks = tiny.blocks.clone();
     for goal in [Goal::NextToken, Goal::Probabilities(&teacher, 2.0), Goal::Logits(&teacher)] {
         let (mut blocks, none) = (blocks.clone(), BTreeMap::new());
