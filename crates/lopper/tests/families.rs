@@ -2,22 +2,37 @@
 
 mod golden;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use candle_core::Tensor;
 use golden::{Golden, assert_close, fixtures, tiny};
 use lopper::autograd::Tape;
-use lopper::model::{Decoder, FAMILIES, NoTap, Sequences, describe};
+use lopper::checkpoint::Checkpoint;
+use lopper::model::{Context, Decoder, DecoderSpec, FAMILIES, NoTap, Operation, Sequences, describe};
+use lopper::tensor::Tensor;
 use lopper_kernels::Precision;
+use serde_json::{Value, json};
 
-/// Output of every block for one sequence; `composed` runs candle's ops instead of the kernels.
-fn hidden_states(decoder: &Decoder, ids: &[u32], composed: bool) -> Vec<Tensor> {
-    let tape = || if composed { Tape::inference(Precision::F32).composed() } else { Tape::inference(Precision::F32) };
-    let rotary = decoder.rotary(ids.len()).expect("table");
-    let mut x = decoder.embed(ids).expect("ids are in the vocabulary");
-    let blocks = (0..decoder.spec().blocks).map(|index| {
+/// The folder of every family, and those of its variants.
+fn folders() -> Vec<String> {
+    let mut folders = Vec::new();
+    for family in FAMILIES {
+        folders.push(family.name.to_owned());
+        let inside = std::fs::read_dir(fixtures().join(family.name)).expect("fixtures of every family").flatten();
+        let variants = inside.filter(|entry| entry.path().is_dir());
+        folders.extend(variants.map(|entry| format!("{}/{}", family.name, entry.file_name().to_string_lossy())));
+    }
+    folders
+}
+
+/// Output of every block for one sequence.
+fn hidden_states(decoder: &Decoder, ids: &[u32]) -> Vec<Tensor> {
+    let (sequences, rotary) = (Sequences::new([ids.len()]), decoder.rotary(ids.len()));
+    let mut x = decoder.embed(ids, &sequences.positions()).expect("ids are in the vocabulary");
+    let blocks = (0..decoder.spec().blocks.len()).map(|index| {
         let block = decoder.load_block(index).expect("block");
-        let y = block.forward(&mut tape(), &(&x).into(), &Sequences::new([ids.len()]), &rotary, &mut NoTap);
+        let context = Context { sequences: &sequences, rotary: &rotary };
+        let y = block.forward(&mut Tape::new(Precision::F32), &(&x).into(), context, &mut NoTap);
         x = y.expect("forward").tensor().clone();
         x.clone()
     });
@@ -29,26 +44,16 @@ fn check(folder: &str) {
     let golden = Golden::open(&format!("{folder}/golden"));
     for sequence in 0..2 {
         let ids = golden.ids(&format!("input_ids.{sequence}"));
-        for composed in [false, true] {
-            let states = hidden_states(&decoder, &ids, composed);
-            for (index, state) in states.iter().enumerate().filter(|_| sequence == 0) {
-                assert_close(state, golden.get(&format!("hidden.{index}")), 1e-5, &format!("{folder} block {index}"));
-            }
-            let logits = decoder.head().expect("head").logits(&states[states.len() - 1]).expect("logits");
-            assert_close(
-                &logits,
-                golden.get(&format!("logits.{sequence}")),
-                1e-4,
-                &format!("{folder} logits {sequence}"),
-            );
+        let states = hidden_states(&decoder, &ids);
+        for (index, state) in states.iter().enumerate().filter(|_| sequence == 0) {
+            assert_close(state, golden.get(&format!("hidden.{index}")), 1e-5, &format!("{folder} block {index}"));
         }
-        let head = decoder.head().expect("head");
-        let states = hidden_states(&decoder, &ids, false);
+        let (head, last) = (decoder.head().expect("head"), &states[states.len() - 1]);
+        let want = golden.get(&format!("logits.{sequence}"));
+        assert_close(&head.logits(last).expect("logits"), want, 1e-4, &format!("{folder} logits {sequence}"));
         let targets: Vec<u32> = ids.iter().rev().copied().collect();
-        let nll =
-            head.negative_log_likelihood(&states[states.len() - 1], &targets, Precision::F32).expect("likelihood");
-        let logits = golden::vec(golden.get(&format!("logits.{sequence}")));
-        for ((nll, logits), &target) in nll.iter().zip(logits.chunks(decoder.spec().vocabulary)).zip(&targets) {
+        let nll = head.negative_log_likelihood(last, &targets, Precision::F32).expect("likelihood");
+        for ((nll, logits), &target) in nll.iter().zip(want.host().chunks(decoder.spec().vocabulary)).zip(&targets) {
             let normaliser = logits.iter().map(|&logit| f64::from(logit).exp()).sum::<f64>().ln();
             assert!((nll - (normaliser - f64::from(logits[target as usize]))).abs() < 1e-4, "{folder} likelihood");
         }
@@ -57,40 +62,71 @@ fn check(folder: &str) {
 
 #[test]
 fn every_family_gives_the_logits_of_transformers() {
-    for family in FAMILIES {
-        assert!(fixtures().join(family.name).join("golden.safetensors").exists(), "no golden for {}", family.name);
-        check(family.name);
+    let folders = folders();
+    assert!(folders.len() >= FAMILIES.len() + 15, "{folders:?}");
+    for folder in folders {
+        assert!(fixtures().join(&folder).join("golden.safetensors").exists(), "no golden for {folder}");
+        check(&folder);
     }
 }
 
 #[test]
-fn rotary_scalings_and_biases_of_llama() {
-    for variant in ["linear", "dynamic", "llama3", "yarn", "biased"] {
-        check(&format!("llama/{variant}"));
+fn a_description_names_exactly_the_tensors_of_the_files() {
+    for folder in folders() {
+        let (_directory, decoder) = tiny(&folder);
+        let described = decoder.spec().tensors();
+        let names: BTreeSet<&str> = described.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names.len(), described.len(), "{folder}: a name twice");
+        assert_eq!(names, decoder.checkpoint().names().collect(), "{folder}");
     }
-}
-
-#[test]
-fn windows_of_mistral_and_qwen2() {
-    check("mistral/full_attention");
-    check("qwen2/sliding_layers");
 }
 
 #[test]
 fn a_ragged_batch_is_its_sequences() {
-    let (_directory, decoder) = tiny("mistral");
-    let ids: Vec<u32> = (0..30).map(|i| (i * 7) % 90).collect();
-    let (first, second) = ids.split_at(19);
-    let rotary = decoder.rotary(30).expect("table");
-    let block = decoder.load_block(0).expect("block");
-    let run = |ids: &[u32], lengths: &[usize]| {
-        let x = decoder.embed(ids).expect("ids");
-        let sequences = Sequences::new(lengths.iter().copied());
-        let y = block.forward(&mut Tape::inference(Precision::F32), &x.into(), &sequences, &rotary, &mut NoTap);
-        y.expect("forward").tensor().clone()
-    };
-    let apart = Tensor::cat(&[run(first, &[19]), run(second, &[11])], 0).expect("rows");
-    assert_close(&run(&ids, &[19, 11]), &apart, 1e-6, "ragged batch");
+    for family in FAMILIES {
+        let (_directory, decoder) = tiny(family.name);
+        let ids: Vec<u32> = (0..30).map(|i| (i * 7) % 90).collect();
+        let (first, second) = ids.split_at(19);
+        let rotary = decoder.rotary(30);
+        let block = decoder.load_block(0).expect("block");
+        let run = |ids: &[u32], lengths: &[usize]| {
+            let sequences = Sequences::new(lengths.iter().copied());
+            let x = decoder.embed(ids, &sequences.positions()).expect("ids");
+            let context = Context { sequences: &sequences, rotary: &rotary };
+            let y = block.forward(&mut Tape::new(Precision::F32), &x.into(), context, &mut NoTap);
+            y.expect("forward").tensor().clone()
+        };
+        let apart = Tensor::stack(&[run(first, &[19]), run(second, &[11])]).expect("rows");
+        assert_close(&run(&ids, &[19, 11]), &apart, 1e-6, family.name);
+    }
+}
+
+#[test]
+fn sequences_that_begin_alike_share_rows() {
+    let texts: [&[u32]; 3] = [&[5, 9, 2, 40, 7, 7, 8, 1, 3, 30, 11], &[5, 9, 2, 40, 7, 7, 8, 1, 3, 12], &[5, 9, 61]];
+    for folder in folders() {
+        let (_directory, decoder) = tiny(&folder);
+        let (sequences, ids) = Sequences::shared(&texts);
+        assert!(ids.len() < 24);
+        let (rotary, head) = (decoder.rotary(11), decoder.head().expect("head"));
+        let mut x = decoder.embed(&ids, &sequences.positions()).expect("ids");
+        for index in 0..decoder.spec().blocks.len() {
+            let context = Context { sequences: &sequences, rotary: &rotary };
+            let block = decoder.load_block(index).expect("block");
+            let y = block.forward(&mut Tape::new(Precision::F32), &x.into(), context, &mut NoTap);
+            x = y.expect("forward").tensor().clone();
+        }
+        let logits = head.logits(&x).expect("logits");
+        for (place, text) in texts.iter().enumerate() {
+            let states = hidden_states(&decoder, text);
+            let want = head.logits(&states[states.len() - 1]).expect("logits");
+            for position in 0..text.len() {
+                let row = sequences.row(place, position);
+                let (got, want) = (logits.rows(row..row + 1), want.rows(position..position + 1));
+                assert_close(&got.expect("row"), &want.expect("row"), 1e-5, &format!("{folder} {place} {position}"));
+            }
+        }
+    }
 }
 
 #[test]
@@ -100,8 +136,8 @@ fn unknown_families_and_missing_tensors_are_named() {
     let text = std::fs::read_to_string(&config).expect("config");
     let refused = |text: String| {
         std::fs::write(&config, text).expect("written");
-        let checkpoint = lopper::checkpoint::Checkpoint::open(directory.path()).expect("opens");
-        Decoder::open(checkpoint, candle_core::Device::Cpu).err().expect("refused")
+        let checkpoint = Checkpoint::open(directory.path()).expect("opens");
+        Decoder::open(checkpoint).err().expect("refused")
     };
     let error = refused(text.replace("\"llama\"", "\"gpt_bigcode\""));
     assert!(error.to_string().contains("gpt_bigcode") && error.hint().is_some_and(|hint| hint.contains("qwen2")));
@@ -111,25 +147,135 @@ fn unknown_families_and_missing_tensors_are_named() {
     assert!(error.to_string().contains("[96, 32]") && error.to_string().contains("[97, 32]"), "{error}");
 }
 
+/// What the config.json of a family says after changes; `null` removes a key.
+fn changed(family: &str, changes: &Value) -> lopper::Result<DecoderSpec> {
+    let text = std::fs::read_to_string(fixtures().join(family).join("config.json")).expect("fixture");
+    let mut config: Value = serde_json::from_str(&text).expect("JSON");
+    let keys = config.as_object_mut().expect("object");
+    for (key, value) in changes.as_object().expect("changes") {
+        if value.is_null() {
+            keys.shift_remove(key);
+        } else {
+            keys.insert(key.clone(), value.clone());
+        }
+    }
+    describe(Path::new("config.json"), &config)
+}
+
+fn refused(family: &str, changes: &Value) -> String {
+    changed(family, changes).expect_err("refused").to_string()
+}
+
+/// Windows of the attention of each block.
+fn windows(spec: &DecoderSpec) -> Vec<Option<usize>> {
+    let of_block = spec.blocks.iter().map(|block| {
+        let branches = block.stages.iter().flat_map(|stage| &stage.branches);
+        branches.flat_map(|branch| branch.program.instructions()).find_map(|one| match &one.operation {
+            Operation::Attention(layout) => Some(layout.window),
+            _ => None,
+        })
+    });
+    of_block.map(|window| window.expect("attention")).collect()
+}
+
+#[test]
+fn heads_of_qwen3_are_128_wide_unless_it_says_otherwise() {
+    let spec = changed("qwen3", &json!({ "head_dim": null })).expect("supported");
+    let [query, key] = [0, 1].map(|linear| spec.blocks[0].linears[linear].shape);
+    assert_eq!((query, key, spec.rotary[0].dim), ([4 * 128, 40], [2 * 128, 40], 128));
+    let spec = changed("qwen3", &json!({})).expect("supported");
+    assert_eq!((spec.blocks[0].linears[0].shape, spec.rotary[0].dim), ([4 * 12, 40], 12));
+    // a llama shares the width out
+    let spec = changed("llama", &json!({ "head_dim": null })).expect("supported");
+    assert_eq!(spec.blocks[0].linears[0].shape, [32, 32]);
+}
+
+#[test]
+fn late_blocks_of_qwen3_slide_where_they_are_asked_to() {
+    let window = json!({ "use_sliding_window": true, "sliding_window": 8, "max_window_layers": 1 });
+    assert_eq!(windows(&changed("qwen3", &window).expect("supported")), [None, Some(8), Some(8)]);
+    let window = json!({ "use_sliding_window": false, "sliding_window": 8, "max_window_layers": 1 });
+    assert_eq!(windows(&changed("qwen3", &window).expect("supported")), [None; 3]);
+    // without `max_window_layers` from the 28th on
+    let window = json!({ "use_sliding_window": true, "sliding_window": 8, "max_window_layers": null });
+    assert_eq!(windows(&changed("qwen3", &window).expect("supported")), [None; 3]);
+    // kinds that are named decide, whatever `max_window_layers` says
+    let kinds = ["sliding_attention", "full_attention", "sliding_attention"];
+    let window = json!({ "use_sliding_window": true, "sliding_window": 8, "layer_types": kinds });
+    assert_eq!(windows(&changed("qwen3", &window).expect("supported")), [Some(8), None, Some(8)]);
+    let window = json!({ "use_sliding_window": true, "sliding_window": 8, "layer_types": kinds[..2] });
+    assert!(refused("qwen3", &window).contains("block 2"));
+}
+
+#[test]
+fn gpt_neox_reads_its_own_base_and_share() {
+    let rotary = |changes: Value| changed("gpt_neox", &changes).expect("supported").rotary[0].clone();
+    let plain = rotary(json!({}));
+    assert_eq!((plain.theta, plain.dim), (500.0, 4));
+    // transformers passes `rope_theta` by here, and `partial_rotary_factor`
+    assert_eq!(rotary(json!({ "rope_theta": 7.0, "partial_rotary_factor": 1.0 })), plain);
+    let missing = rotary(json!({ "rotary_emb_base": null, "rotary_pct": null, "rope_theta": 7.0 }));
+    assert_eq!((missing.theta, missing.dim), (10_000.0, 4));
+    let nested = rotary(json!({ "rope_parameters": { "rope_theta": 9.0, "partial_rotary_factor": 0.5 } }));
+    assert_eq!((nested.theta, nested.dim), (9.0, 8));
+}
+
+#[test]
+fn heads_divide_the_width_of_opt_and_gpt_neox() {
+    for (family, width) in [("opt", "36"), ("gpt_neox", "48")] {
+        let error = refused(family, &json!({ "num_attention_heads": 5 }));
+        assert!(error.contains("5 attention heads") && error.contains(width), "{error}");
+    }
+}
+
+#[test]
+fn unknown_activations_are_refused_by_name() {
+    for (family, key, known) in [
+        ("llama", "hidden_act", "silu"),
+        ("mistral", "hidden_act", "silu"),
+        ("qwen2", "hidden_act", "silu"),
+        ("qwen3", "hidden_act", "silu"),
+        ("opt", "activation_function", "relu"),
+        ("gpt_neox", "hidden_act", "gelu_new"),
+    ] {
+        let error = refused(family, &json!({ key: "mish" }));
+        assert!(error.contains(key) && error.contains("mish") && error.contains(known), "{error}");
+    }
+}
+
+#[test]
+fn roles_are_what_people_call_them() {
+    let roles = |family: &str| -> Vec<&str> {
+        let spec = changed(family, &json!({})).expect("supported");
+        spec.blocks[0].linears.iter().map(|linear| linear.role).collect()
+    };
+    for family in ["llama", "mistral", "qwen2", "qwen3"] {
+        assert_eq!(roles(family), ["query", "key", "value", "output", "gate", "up", "down"], "{family}");
+    }
+    assert_eq!(roles("opt"), ["query", "key", "value", "output", "up", "down"]);
+    assert_eq!(roles("gpt_neox"), ["query_key_value", "output", "up", "down"]);
+}
+
 #[test]
 fn rotary_tables_are_those_of_transformers() {
     let text = std::fs::read_to_string(fixtures().join("rotary.json")).expect("fixture");
-    let golden: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let golden: Value = serde_json::from_str(&text).expect("JSON");
     let positions: Vec<usize> = serde_json::from_value(golden["positions"].clone()).expect("positions");
     for (name, case) in golden.as_object().expect("cases").iter().filter(|(name, _)| *name != "positions") {
-        let mut config = serde_json::json!({"model_type": "llama", "vocab_size": 8, "hidden_size": 64, "num_hidden_layers": 1,
+        let mut config = json!({"model_type": "llama", "vocab_size": 8, "hidden_size": 64, "num_hidden_layers": 1,
             "num_attention_heads": 1, "intermediate_size": 64});
         config.as_object_mut().expect("object").extend(case["config"].as_object().expect("config").clone());
         let spec = describe(Path::new("config.json"), &config).expect("supported");
         // the longest sequence decides the frequencies of dynamic scaling
         let length = case["sequence_length"].as_u64().map_or(32768, |length| length as usize);
-        let table = spec.rotary.table(length, &candle_core::Device::Cpu).expect("table");
+        let table = spec.rotary[0].table(length);
         let values = |key: &str| serde_json::from_value::<Vec<Vec<f32>>>(case[key].clone()).expect("numbers");
         for (key, got) in [("cos", table.cos), ("sin", table.sin)] {
-            let got = got.to_vec2::<f32>().expect("numbers");
+            let got: Vec<&[f32]> = got.host().chunks(got.width()).collect();
             for (&position, want) in positions.iter().zip(values(key)).filter(|(position, _)| **position < length) {
                 // an angle of p radians is known to about p·6e-8
                 let tolerance = 2e-6 + position as f32 * 1.5e-7;
+                assert_eq!(got[position].len(), want.len(), "{name}");
                 let worst = got[position].iter().zip(&want).map(|(g, w)| (g - w).abs()).fold(0.0, f32::max);
                 assert!(worst < tolerance, "{name} {key} at {position}: off by {worst:.1e}");
             }
