@@ -7,7 +7,6 @@ mod golden;
 
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
 use golden::{fixtures, path};
 use lopper::checkpoint::Checkpoint;
 use lopper::evaluation::{
@@ -31,7 +30,7 @@ fn goldens() -> Value {
 }
 
 fn open(directory: &Path) -> Decoder {
-    Decoder::open(Checkpoint::open(directory).expect("opens"), Device::Cpu).expect("a decoder")
+    Decoder::open(Checkpoint::open(directory).expect("opens")).expect("a decoder")
 }
 
 /// Within 1e-3 of what the harness computes in f32.

@@ -6,10 +6,9 @@ mod files;
 use std::fs;
 use std::path::Path;
 
-use candle_core::Device;
 use files::{directory, safetensors, stored, write_single};
 use lopper::checkpoint::Checkpoint;
-use lopper::model::{Decoder, DecoderSpec, FAMILIES, describe};
+use lopper::model::{Decoder, DecoderSpec, FAMILIES, Operation, describe};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -19,6 +18,11 @@ fn read(family: &str, changes: &Value) -> lopper::Result<DecoderSpec> {
         "model_type": family, "hidden_act": "silu", "hidden_size": 32, "intermediate_size": 80, "num_attention_heads": 4,
         "num_hidden_layers": 3, "num_key_value_heads": 2, "vocab_size": 96, "rms_norm_eps": 1e-5, "max_position_embeddings": 64
     });
+    match family {
+        "opt" => (config["activation_function"], config["ffn_dim"]) = ("relu".into(), 80.into()),
+        "gpt_neox" => config["hidden_act"] = "gelu".into(),
+        _ => (),
+    }
     for (key, value) in changes.as_object().unwrap() {
         config[key] = value.clone();
     }
@@ -30,6 +34,14 @@ fn refused(family: &str, changes: &Value, expected: &str) {
     let message = error.to_string();
     assert!(message.starts_with("dir/config.json: ") && message.contains(expected), "{changes}: {message}");
     assert!(message.len() < 400 && !error.is_machine(), "{message}");
+}
+
+#[test]
+fn what_the_others_change_is_accepted_as_it_is() {
+    for family in FAMILIES {
+        let spec = read(family.name, &json!({})).unwrap();
+        assert_eq!((spec.family, spec.blocks.len(), spec.hidden), (family.name, 3, 32));
+    }
 }
 
 #[test]
@@ -158,7 +170,7 @@ fn a_file_that_holds_no_configuration_is_refused() {
     ];
     for (contents, expected) in cases {
         fs::write(dir.path().join("config.json"), contents).unwrap();
-        let error = Decoder::open(Checkpoint::open(dir.path()).unwrap(), Device::Cpu).err().unwrap();
+        let error = Decoder::open(Checkpoint::open(dir.path()).unwrap()).err().unwrap();
         let message = error.to_string();
         assert!(message.contains("config.json: ") && message.contains(expected), "{message}");
     }
@@ -174,6 +186,12 @@ const KEYS: &[&str] = &[
     "rms_norm_eps",
     "rope_theta",
     "partial_rotary_factor",
+    "rotary_pct",
+    "rotary_emb_base",
+    "use_parallel_residual",
+    "ffn_dim",
+    "word_embed_proj_dim",
+    "do_layer_norm_before",
     "layer_types",
     "sliding_window",
     "use_sliding_window",
@@ -222,10 +240,19 @@ proptest! {
         scaling.insert("rope_type".into(), kind.into());
         changes.insert("rope_scaling".into(), scaling.into());
         if let Ok(spec) = read(FAMILIES[family].name, &changes.into()) {
-            prop_assert!(spec.rotary.dim <= spec.attention.head_dim && spec.attention.windows.len() == spec.blocks);
-            for length in [1, spec.max_positions] {
-                let (frequencies, scale) = spec.rotary.frequencies(length);
-                prop_assert!(scale.is_finite() && frequencies.iter().all(|f| f.is_finite()), "{:?}", spec.rotary);
+            let branches = spec.blocks.iter().flat_map(|block| &block.stages).flat_map(|stage| &stage.branches);
+            for one in branches.flat_map(|branch| branch.program.instructions()) {
+                match &one.operation {
+                    &Operation::Rotary { head_dim, table } => prop_assert!(spec.rotary[table].dim <= head_dim),
+                    Operation::Attention(layout) => prop_assert!(layout.heads.is_multiple_of(layout.kv_heads)),
+                    _ => (),
+                }
+            }
+            for rotary in &spec.rotary {
+                for length in [1, spec.max_positions] {
+                    let (frequencies, scale) = rotary.frequencies(length);
+                    prop_assert!(scale.is_finite() && frequencies.iter().all(|f| f.is_finite()), "{rotary:?}");
+                }
             }
         }
     }

@@ -5,12 +5,11 @@
 
 mod golden;
 
-use candle_core::Device;
 use golden::{fixtures, path};
 use lopper::autograd::Tape;
 use lopper::checkpoint::Checkpoint;
 use lopper::evaluation::{Windows, perplexity};
-use lopper::model::{Decoder, NoTap, Sequences};
+use lopper::model::{Context, Decoder, NoTap, Sequences};
 use lopper::text::{Tokenizer, read_wikitext};
 use lopper_kernels::Precision;
 use serde_json::Value;
@@ -30,16 +29,17 @@ fn check(variable: &str, golden: &str) {
     let sentence = golden["sentence"].as_str().expect("text");
     assert_eq!(tokenizer.encode(sentence, false).expect("encodes"), ids(&golden["sentence_ids"]));
     assert_eq!(tokenizer.encode(sentence, true).expect("encodes"), ids(&golden["sentence_ids_with_special_tokens"]));
-    let decoder = Decoder::open(Checkpoint::open(&directory).expect("opens"), Device::Cpu).expect("a decoder");
+    let decoder = Decoder::open(Checkpoint::open(&directory).expect("opens")).expect("a decoder");
     let prompt = ids(&golden["prompt_ids"]);
-    let mut x = decoder.embed(&prompt).expect("embeds").into();
-    let rotary = decoder.rotary(prompt.len()).expect("table");
-    for index in 0..decoder.spec().blocks {
+    let (sequences, rotary) = (Sequences::new([prompt.len()]), decoder.rotary(prompt.len()));
+    let mut x = decoder.embed(&prompt, &sequences.positions()).expect("embeds").into();
+    for index in 0..decoder.spec().blocks.len() {
         let block = decoder.load_block(index).expect("block");
-        let sequences = Sequences::new([prompt.len()]);
-        x = block.forward(&mut Tape::inference(Precision::F32), &x, &sequences, &rotary, &mut NoTap).expect("forward");
+        let context = Context { sequences: &sequences, rotary: &rotary };
+        x = block.forward(&mut Tape::new(Precision::F32), &x, context, &mut NoTap).expect("forward");
     }
-    let logits = decoder.head().expect("head").logits(x.tensor()).expect("logits").to_vec2::<f32>().expect("numbers");
+    let logits = decoder.head().expect("head").logits(x.tensor()).expect("logits");
+    let logits: Vec<&[f32]> = logits.host().chunks(logits.width()).collect();
     let want: Vec<Vec<f32>> = serde_json::from_value(golden["logits"].clone()).expect("numbers");
     for (got, want) in logits[prompt.len() - 2..].iter().zip(&want) {
         let got: Vec<f32> = ids(&golden["vocabulary_ids"]).iter().map(|&id| got[id as usize]).collect();
@@ -67,7 +67,7 @@ fn perplexity_of_smollm2_on_wikitext2() {
     assert_eq!(Some(tokens.len() as u64), golden["tokens"].as_u64());
     assert_eq!(tokens[..8], ids(&golden["first_ids"]));
     assert_eq!(tokens[tokens.len() - 8..], ids(&golden["last_ids"]));
-    let decoder = Decoder::open(Checkpoint::open(&directory).expect("opens"), Device::Cpu).expect("a decoder");
+    let decoder = Decoder::open(Checkpoint::open(&directory).expect("opens")).expect("a decoder");
     let windows = Windows { length: 2048, count: Some(20) };
     let score = perplexity(&decoder, &tokens, windows, Precision::F32, &mut |_| {}).expect("scores");
     let want: Vec<f64> = serde_json::from_value(golden["window_nll"].clone()).expect("numbers");

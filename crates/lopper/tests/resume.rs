@@ -153,7 +153,7 @@ fn large(demo: &Demo, spec: &DecoderSpec) -> (Plan, ByteSize) {
 fn states_that_wait_on_the_disk_change_nothing() {
     let demo = Demo::new();
     let checkpoint = Checkpoint::open(&demo.path("model")).expect("a checkpoint");
-    let decoder = Decoder::open(checkpoint, candle_core::Device::Cpu).expect("a model");
+    let decoder = Decoder::open(checkpoint).expect("a model");
     let (mut plan, budget) = large(&demo, decoder.spec());
     for granularity in [Granularity::Submodule, Granularity::Blocks(2)] {
         plan.reconstruction.granularity = granularity;
