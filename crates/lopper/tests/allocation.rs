@@ -3,8 +3,8 @@
 mod demo;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
 use lopper::autograd::Tape;
 use lopper::calibration::{
     HiddenDtype, HiddenStates, InputStatistics, Needs, Sampling, Storage, batches, draw_windows,
@@ -14,15 +14,13 @@ use lopper::evaluation::{open_tokenizer, tokenize};
 use lopper::method::compensation::COMPENSATIONS;
 use lopper::method::criterion::CRITERIA;
 use lopper::method::{LayerProblem, Method, SolverSettings};
-use lopper::model::{
-    AttentionSpec, Decoder, DecoderSpec, LinearId, LinearRole, MlpSpec, NoTap, Part, RotaryScaling, RotarySpec,
-    Sequences, Tap,
-};
+use lopper::model::{Context, Decoder, DecoderSpec, LinearId, NoTap, Sequences, Tap, describe};
 use lopper::plan::{Allocation, Granularity, Measured, Plan, PruningPlan, Ratios, ReconstructionPlan, Rule};
 use lopper::reconstruction::{Layers, Matching, Segment, Window, WindowData, reconstruct};
 use lopper::report::Report;
 use lopper::sparsity::allocation::Histogram;
 use lopper::sparsity::{Extent, Mask, Pattern, Scope};
+use lopper::tensor::Tensor;
 use lopper::text::read_text;
 use lopper_kernels::Precision;
 use proptest::prelude::*;
@@ -31,25 +29,12 @@ use demo::{Demo, weights};
 
 /// A model that is only shapes.
 fn spec(blocks: usize, hidden: usize, intermediate: usize) -> DecoderSpec {
-    DecoderSpec {
-        family: "llama",
-        vocabulary: 64,
-        hidden,
-        blocks,
-        attention: AttentionSpec {
-            heads: 4,
-            kv_heads: 2,
-            head_dim: hidden / 4,
-            windows: vec![None; blocks],
-            input_bias: false,
-            output_bias: false,
-        },
-        mlp: MlpSpec { intermediate, bias: false },
-        norm_epsilon: 1e-5,
-        rotary: RotarySpec { theta: 1e4, dim: hidden / 4, scaling: RotaryScaling::Default },
-        tied_embeddings: true,
-        max_positions: 4096,
-    }
+    let config = serde_json::json!({
+        "model_type": "llama", "vocab_size": 64, "hidden_size": hidden, "intermediate_size": intermediate,
+        "num_hidden_layers": blocks, "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 4096,
+        "tie_word_embeddings": true,
+    });
+    describe(Path::new("config.json"), &config).expect("valid")
 }
 
 fn rules(texts: &[&str]) -> Vec<Rule> {
@@ -57,7 +42,7 @@ fn rules(texts: &[&str]) -> Vec<Rule> {
 }
 
 /// How many weights of a matrix [d_out, d_in] a pattern prunes.
-fn pruned(pattern: Option<&Pattern>, (d_out, d_in): (usize, usize)) -> usize {
+fn pruned(pattern: Option<&Pattern>, [d_out, d_in]: [usize; 2]) -> usize {
     match pattern {
         None => 0,
         Some(&Pattern::NofM { keep, of }) => d_out * d_in / of * (of - keep),
@@ -69,8 +54,8 @@ fn pruned(pattern: Option<&Pattern>, (d_out, d_in): (usize, usize)) -> usize {
 /// Zeros and weights of the matrices that `counts` says.
 fn total(allocation: &Allocation, spec: &DecoderSpec, counts: impl Fn(LinearId) -> bool) -> (usize, usize) {
     let counted = allocation.iter().filter(|(id, _)| counts(*id));
-    let each = counted.map(|(id, pattern)| (pruned(pattern, spec.shape(id.role)), spec.shape(id.role)));
-    each.fold((0, 0), |(zeros, weights), (pruned, (d_out, d_in))| (zeros + pruned, weights + d_out * d_in))
+    let each = counted.map(|(id, pattern)| (pruned(pattern, spec.linear(id).shape), spec.linear(id).weights()));
+    each.fold((0, 0), |(zeros, all), (pruned, weights)| (zeros + pruned, all + weights))
 }
 
 fn allocate(spec: &DecoderSpec, change: impl Fn(&mut PruningPlan)) -> Allocation {
@@ -86,11 +71,11 @@ fn the_first_rule_that_matches_decides() {
     let allocation = allocate(&spec, |pruning| pruning.rules = rules(&asked));
     for (id, pattern) in allocation.iter() {
         let told = pattern.map_or_else(|| "dense".into(), Pattern::to_string);
-        let expected = match (id.block, id.role) {
+        let expected = match (id.block, spec.linear(id).role) {
             (1, _) => "dense",
-            (_, LinearRole::Down) => "2:4",
-            (0 | 11, role) if role.part() == Part::Mlp => "25%",
-            (_, role) if role.part() == Part::Mlp => "4:8",
+            (_, "down") => "2:4",
+            (0 | 11, "gate" | "up") => "25%",
+            (_, "gate" | "up") => "4:8",
             _ => "50%",
         };
         assert_eq!(told, expected, "{id:?}");
@@ -196,23 +181,24 @@ proptest! {
         let measured = Measured { outliers: shares.iter().copied().enumerate().collect(), ..Measured::default() };
         let targets = plan.targets(&spec).expect("valid");
         let allocation = targets.allocate(&measured).expect("measured");
-        let up = |id: LinearId| id.role == LinearRole::Up;
-        let shared = |id: LinearId| !matches!(id.role, LinearRole::Up | LinearRole::Query);
+        let role = |id: LinearId| spec.linear(id).role;
+        let up = |id: LinearId| role(id) == "up";
+        let shared = |id: LinearId| !matches!(role(id), "up" | "query");
         let mut sum = 0;
         for (zeros, weights, share) in [(total(&allocation, &spec, up), ruled), (total(&allocation, &spec, shared), sparsity)].map(|((z, w), s)| (z, w, s)) {
             let target = Pattern::pruned_of(share, weights);
             sum += target;
             if by_row {
-                let largest = LinearRole::ALL.into_iter().map(|role| spec.shape(role).0).max().expect("roles");
+                let largest = spec.linear_ids().map(|id| spec.linear(id).shape[0]).max().expect("matrices");
                 prop_assert!(zeros <= target && target - zeros < largest, "{zeros} of {target}");
             } else {
                 prop_assert_eq!(zeros, target);
             }
         }
         prop_assert_eq!(targets.zeros().0, sum);
-        prop_assert!(allocation.iter().all(|(id, pattern)| (id.role == LinearRole::Query) == pattern.is_none()));
+        prop_assert!(allocation.iter().all(|(id, pattern)| (role(id) == "query") == pattern.is_none()));
         for (id, pattern) in allocation.iter().filter(|(id, _)| shared(*id)) {
-            let unit = if by_row { 1.0 / spec.shape(id.role).1 as f64 } else { 1.0 / total(&allocation, &spec, |other| other == id).1 as f64 };
+            let unit = if by_row { 1.0 / spec.linear(id).shape[1] as f64 } else { 1.0 / total(&allocation, &spec, |other| other == id).1 as f64 };
             let far = (pattern.expect("pruned").sparsity() - sparsity).abs();
             prop_assert!(far <= if owl { 0.08 } else { 0.0 } + unit + 1e-9, "{far} from {sparsity}");
         }
@@ -230,10 +216,11 @@ proptest! {
         let targets = plan.targets(&spec).expect("valid");
         prop_assert!(targets.allocate(&Measured::default()).is_err(), "what was not measured is not made up");
         let mut measured = Measured::default();
-        for (block, role) in (0..3).flat_map(|block| LinearRole::ALL.map(|role| (block, role))) {
-            let ((d_out, d_in), scale) = (spec.shape(role), scale[block * 7 + role as usize]);
-            let scores: Vec<f32> = (0..d_out * d_in).map(|place| scale * ((place * 7919 + block) % 101) as f32).collect();
-            measured.scores.insert(LinearId { block, role }, Histogram::new(&scores));
+        for id in spec.linear_ids() {
+            let scale = scale[spec.linear_number(id)];
+            let score = |place: usize| scale * ((place * 7919 + id.block) % 101) as f32;
+            let scores: Vec<f32> = (0..spec.linear(id).weights()).map(score).collect();
+            measured.scores.insert(id, Histogram::new(&scores));
         }
         let allocation = targets.allocate(&measured).expect("measured");
         let (zeros, weights) = total(&allocation, &spec, |_| true);
@@ -251,39 +238,35 @@ fn a_layer_without_a_mask_does_not_train() {
     let decoder = open(&demo, "model");
     let dense = decoder.load_block(1).expect("a block");
     let mut block = dense.clone();
-    let up = LinearRole::Up;
-    let (d_out, d_in) = decoder.spec().shape(up);
-    let kept: Vec<u8> = (0..d_out * d_in).map(|place| u8::from(place % 2 == 0)).collect();
-    let masked = (&block.linear(up).weight
-        * Tensor::from_slice(&kept, (d_out, d_in), &Device::Cpu)
-            .and_then(|mask| mask.to_dtype(DType::F32))
-            .expect("mask"))
-    .expect("product");
-    block.linear_mut(up).weight = masked.clone();
-    let masks = BTreeMap::from([(up, Mask::new(d_in, kept))]);
+    let up = block.spec.linears.iter().position(|linear| linear.role == "up").expect("an mlp");
+    let [d_out, d_in] = block.spec.linears[up].shape;
+    let mask = Mask::new(d_in, (0..d_out * d_in).map(|place| u8::from(place % 2 == 0)).collect());
+    let weight = block.spec.linears[up].weight;
+    lopper_kernels::apply_mask(block.tensors[weight].host_mut(), mask.as_slice());
+    let (masked, masks) = (block.weight(up).clone(), BTreeMap::from([(up, mask)]));
     let windows: Vec<Vec<u32>> =
         (0..6).map(|window| (0..64).map(|token| (token * 37 + window) % 500).collect()).collect();
     let inputs = HiddenStates::embed(&decoder, &windows, HiddenDtype::F32, &Storage::Memory).expect("embedded");
-    let rotary = decoder.rotary(64).expect("angles");
+    let rotary = decoder.rotary(64);
     let mut targets = inputs.clone();
     let forward = |x: &Tensor, sequences: &Sequences| {
-        let mut tape = Tape::inference(Precision::F32);
-        let y = dense.forward_part(Part::Mlp, &mut tape, &x.into(), sequences, &rotary, &mut NoTap)?;
+        let (mut tape, context) = (Tape::new(Precision::F32), Context { sequences, rotary: &rotary });
+        let y = dense.stage(1, &dense.constants(), &mut tape, &x.into(), context, &mut NoTap)?;
         Ok((y.tensor().clone(), ()))
     };
-    targets.advance(2, forward, |_, ()| Ok(())).expect("forward");
+    targets.advance(2, forward, |_, _, ()| Ok(())).expect("forward");
     let plan = ReconstructionPlan { learning_rate: 0.01, ..ReconstructionPlan::default() };
     let settings = plan.settings(Precision::F32, 0);
-    let segments = vec![Segment { layers: Layers::Halves(&mut block, &[Part::Mlp]), masks: &masks }];
+    let mlp = block.spec.branch_ids(0).filter(|branch| branch.at.stage == 1).collect();
+    let segments = vec![Segment { block: &mut block, layers: Layers::Stages(1..2, mlp), masks: &masks }];
     let mut window = Window { segments, rotary: &rotary };
     let objective = Matching { targets: &targets, loss: plan.loss };
     let data = WindowData { inputs: &inputs, objective: &objective, train: 4 };
     let outcome = reconstruct(&mut window, &data, &settings, &mut |_| ()).expect("trained");
     assert!(outcome.restored == 0 && outcome.held_out_after < outcome.held_out_before, "{outcome:?}");
-    let numbers = |tensor: &Tensor| tensor.flatten_all().and_then(|tensor| tensor.to_vec1::<f32>()).expect("numbers");
-    for role in LinearRole::ALL {
-        let before = if role == up { &masked } else { &dense.linear(role).weight };
-        assert_eq!(numbers(before) == numbers(&block.linear(role).weight), role != up, "{role:?}");
+    for linear in 0..block.spec.linears.len() {
+        let before = if linear == up { &masked } else { dense.weight(linear) };
+        assert_eq!(before == block.weight(linear), linear != up, "{linear}");
     }
 }
 
@@ -291,7 +274,7 @@ fn a_layer_without_a_mask_does_not_train() {
 fn a_matrix_may_lose_everything() {
     let columns = 8;
     let weight = (0..32).map(|place| (place as f32 - 15.5) / 16.0).collect();
-    let weight = lopper::tensor::Tensor::new([4, columns], weight);
+    let weight = Tensor::new([4, columns], weight);
     let mut inputs = InputStatistics::new(columns, Needs::InverseHessian);
     inputs.add(&(0..10 * columns).map(|place| ((place * place) % 17) as f32 / 17.0).collect::<Vec<_>>());
     inputs.finish(0.01);
@@ -320,16 +303,11 @@ fn masks_only(demo: &Demo, change: impl Fn(&mut PruningPlan)) -> Plan {
 }
 
 fn open(demo: &Demo, name: &str) -> Decoder {
-    Decoder::open(Checkpoint::open(&demo.path(name)).expect("opens"), Device::Cpu).expect("a decoder")
+    Decoder::open(Checkpoint::open(&demo.path(name)).expect("opens")).expect("a decoder")
 }
 
 fn matrix(decoder: &Decoder, id: LinearId) -> Vec<f32> {
-    let weight = decoder.checkpoint().tensor_f32(&Decoder::weight_name(id)).expect("weight");
-    weight.flatten_all().and_then(|weight| weight.to_vec1()).expect("numbers")
-}
-
-fn ids(decoder: &Decoder) -> Vec<LinearId> {
-    (0..decoder.spec().blocks).flat_map(|block| LinearRole::ALL.map(|role| LinearId { block, role })).collect()
+    decoder.load_weight(id).expect("weight").into_vec()
 }
 
 #[test]
@@ -343,31 +321,36 @@ fn matrices_left_dense_are_the_same_to_the_byte() {
     let same =
         |name: &str| before.checkpoint().bytes(name).expect("there") == after.checkpoint().bytes(name).expect("there");
     let mut zeros = 0;
-    for (id, facts) in ids(&before).into_iter().zip(&report.matrices) {
-        let dense = id.block == 2 || id.role == LinearRole::Output;
-        let name = Decoder::weight_name(id);
+    let spec = before.spec();
+    for (id, facts) in spec.linear_ids().zip(&report.matrices) {
+        let dense = id.block == 2 || spec.linear(id).role == "output";
+        let name = spec.weight_name(id);
         assert_eq!((name.as_str(), same(&name)), (facts.name.as_str(), dense));
         let (told, expected) = (
             serde_json::to_value(facts).expect("JSON"),
-            match id.role {
+            match spec.linear(id).role {
                 _ if dense => "dense",
-                LinearRole::Down => "2:4",
-                LinearRole::Gate => "25%",
+                "down" => "2:4",
+                "gate" => "25%",
                 _ => "50%",
             },
         );
         assert_eq!(told["pattern"], expected, "{name}");
         assert_eq!(told["error_pruned"].is_null(), dense, "{name}");
-        zeros += pruned(facts.pattern.as_ref(), before.spec().shape(id.role));
+        zeros += pruned(facts.pattern.as_ref(), spec.linear(id).shape);
     }
     assert!(report.windows.iter().all(|window| window.block != 2) && report.windows.len() == 6, "{:?}", report.windows);
     // the norms of a block that is left alone do not train either; the others do
-    for block in 0..before.spec().blocks {
-        for part in [Part::Attention, Part::Mlp] {
-            assert_eq!(same(&Decoder::norm_name(block, part)), block == 2, "norm of {part} in block {block}");
+    for (index, block) in spec.blocks.iter().enumerate() {
+        for tensor in block.branch_ids(index).flat_map(|branch| &block.branch(branch).others) {
+            let name = spec.tensor_name(index, *tensor);
+            assert_eq!(same(&name), index == 2, "{name}");
         }
     }
-    assert_eq!((report.model.target, report.model.prunable), (zeros, total_weights(&before)));
+    assert_eq!(
+        (report.model.target, report.model.prunable),
+        (zeros, spec.blocks.iter().map(|block| block.weights()).sum())
+    );
     assert!(
         report.model.zeros >= zeros && report.model.zeros < zeros + zeros / 100,
         "{} for {zeros}",
@@ -375,22 +358,15 @@ fn matrices_left_dense_are_the_same_to_the_byte() {
     );
 }
 
-fn total_weights(decoder: &Decoder) -> usize {
-    ids(decoder).into_iter().map(|id| decoder.spec().shape(id.role)).map(|(d_out, d_in)| d_out * d_in).sum()
-}
-
-/// `Σ x_j²` of the inputs of a block's matrices, in f64, one number at a time.
+/// `Σ x_j²` of the inputs of a block's matrices, by the first that reads each, in f64, one number at a time.
 #[derive(Default)]
-struct Squares(BTreeMap<LinearRole, Vec<f64>>);
+struct Squares(BTreeMap<usize, Vec<f64>>);
 
 impl Tap for Squares {
-    fn linear_input(&mut self, roles: &[LinearRole], input: &Tensor) -> candle_core::Result<()> {
-        let rows = input.to_vec2::<f32>()?;
-        for &role in roles {
-            let squares = self.0.entry(role).or_insert_with(|| vec![0.0; rows[0].len()]);
-            for row in &rows {
-                row.iter().zip(squares.iter_mut()).for_each(|(&x, square)| *square += f64::from(x) * f64::from(x));
-            }
+    fn linear_input(&mut self, first: usize, input: &Tensor) -> lopper::Result<()> {
+        let squares = self.0.entry(first).or_insert_with(|| vec![0.0; input.width()]);
+        for row in input.host().chunks(input.width()) {
+            row.iter().zip(squares.iter_mut()).for_each(|(&x, square)| *square += f64::from(x) * f64::from(x));
         }
         Ok(())
     }
@@ -407,19 +383,18 @@ fn naive_scores(demo: &Demo, plan: &Plan) -> BTreeMap<LinearId, Vec<f64>> {
     let windows = draw_windows(&tokens, length, count, Sampling::Random, calibration.seed).expect("enough");
     let mut states = HiddenStates::embed(&decoder, &windows[..calibration.samples], HiddenDtype::F32, &Storage::Memory)
         .expect("embedded");
-    let (rotary, precision) = (decoder.rotary(length).expect("angles"), plan.compute.dtype.precision());
+    let (rotary, precision) = (decoder.rotary(length), plan.compute.dtype.precision());
     let mut scores = BTreeMap::new();
-    for index in 0..decoder.spec().blocks {
+    for index in 0..decoder.spec().blocks.len() {
         let (block, mut tap) = (decoder.load_block(index).expect("a block"), Squares::default());
         for indices in batches(states.len(), 4) {
             let (x, sequences) = states.batch(&indices).expect("states");
-            let y = block
-                .forward(&mut Tape::inference(precision), &x.into(), &sequences, &rotary, &mut tap)
-                .expect("forward");
+            let context = Context { sequences: &sequences, rotary: &rotary };
+            let y = block.forward(&mut Tape::new(precision), &x.into(), context, &mut tap).expect("forward");
             states.set(&indices, &sequences, y.tensor()).expect("as many rows");
         }
-        for (role, squares) in tap.0 {
-            let id = LinearId { block: index, role };
+        for (linear, spec) in block.spec.linears.iter().enumerate() {
+            let (id, squares) = (LinearId { block: index, index: linear }, &tap.0[&spec.first_reader]);
             let weight = matrix(&decoder, id);
             let score = |(place, w): (usize, &f32)| f64::from(w.abs()) * squares[place % squares.len()].sqrt();
             scores.insert(id, weight.iter().enumerate().map(score).collect());
@@ -492,14 +467,11 @@ fn by_sorting(scores: &BTreeMap<LinearId, Vec<f64>>, target: usize) -> (BTreeMap
 }
 
 /// Compares a run with the sorting of all `scores`: counts may differ by what lies within a bin of the threshold.
-fn check_sorted(report: &Report, scores: &BTreeMap<LinearId, Vec<f64>>) {
+fn check_sorted(report: &Report, spec: &DecoderSpec, scores: &BTreeMap<LinearId, Vec<f64>>) {
     let target = Pattern::pruned_of(0.6, scores.values().map(Vec::len).sum());
     let (counts, threshold) = by_sorting(scores, target);
     assert!(counts.values().collect::<std::collections::BTreeSet<_>>().len() > 1, "matrices differ");
-    for facts in
-        report.matrices.iter().filter(|facts| scores.contains_key(&LinearId { block: facts.block, role: facts.role }))
-    {
-        let id = LinearId { block: facts.block, role: facts.role };
+    for (id, facts) in spec.linear_ids().zip(&report.matrices).filter(|(id, _)| scores.contains_key(id)) {
         let pruned = (facts.sparsity * scores[&id].len() as f64).round() as usize;
         let width = 1.0 + 1.0 / 127.0;
         let near = scores[&id].iter().filter(|&&score| score > threshold / width && score < threshold * width).count();
@@ -523,17 +495,18 @@ fn scores_compared_over_the_model_or_a_block_are_the_sorting_of_all() {
         let out = format!("{criterion}-{extent:?}");
         let report = demo.prune(&plan, &out).expect("a valid run");
         assert_eq!(zeros(&report), Pattern::pruned_of(0.6, report.model.prunable), "{out}: to the weight");
+        let decoder = open(&demo, "model");
         let scores = if criterion == "wanda" {
             naive_scores(&demo, &plan)
         } else {
-            let decoder = open(&demo, "model");
             let absolute = |id| matrix(&decoder, id).iter().map(|w| f64::from(w.abs())).collect();
-            ids(&decoder).into_iter().map(|id| (id, absolute(id))).collect()
+            decoder.spec().linear_ids().map(|id| (id, absolute(id))).collect()
         };
         for block in 0..4 {
             let of_block = |id: &LinearId| extent == Extent::Model || id.block == block;
             check_sorted(
                 &report,
+                decoder.spec(),
                 &scores.iter().filter(|(id, _)| of_block(id)).map(|(&id, s)| (id, s.clone())).collect(),
             );
         }
