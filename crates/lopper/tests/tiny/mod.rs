@@ -1,0 +1,134 @@
+//! The tiny checkpoint of a family with a tokenizer and a text, and quick plans for it.
+#![allow(dead_code, reason = "every test file uses its own part")]
+
+use std::fmt::Write;
+use std::fs;
+use std::path::PathBuf;
+
+use lopper::checkpoint::Checkpoint;
+use lopper::error::Result;
+use lopper::model::{Decoder, DecoderSpec};
+use lopper::plan::{Allocation, Measured, Plan};
+use lopper::progress::Silent;
+use lopper::prune::prune;
+use lopper::report::Report;
+use serde_json::{Map, json};
+use tempfile::TempDir;
+
+use crate::golden;
+
+/// Words of a text, unless said otherwise.
+pub const WORDS: usize = 3_000;
+
+/// `model/`, `text.txt`, and whatever runs write beside them.
+pub struct Tiny {
+    folder: String,
+    directory: TempDir,
+    pub spec: DecoderSpec,
+}
+
+impl Tiny {
+    /// The fixture of this folder.
+    pub fn new(folder: &str) -> Self {
+        Self::with_words(folder, WORDS)
+    }
+
+    /// The same with a text of so many words.
+    pub fn with_words(folder: &str, words: usize) -> Self {
+        let (files, decoder) = golden::tiny(folder);
+        let spec = decoder.spec().clone();
+        fs::remove_file(files.path().join("golden.safetensors")).expect("not part of the model");
+        fs::write(files.path().join("tokenizer.json"), tokenizer(spec.vocabulary)).expect("written");
+        let directory = tempfile::tempdir().expect("temporary directory");
+        fs::write(directory.path().join("text.txt"), text(spec.vocabulary, words)).expect("written");
+        fs::rename(files.path(), directory.path().join("model")).expect("moved");
+        Self { folder: folder.into(), directory, spec }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A run of a moment: half of the weights, no training.
+    pub fn plan(&self) -> Plan {
+        let mut plan = Plan { model: self.folder.clone(), ..Plan::default() };
+        plan.calibration.files = vec![self.path("text.txt")];
+        (plan.calibration.samples, plan.calibration.held_out, plan.calibration.seqlen) = (6, 2, Some(24));
+        plan.evaluation.texts = vec![self.path("text.txt")];
+        (plan.evaluation.seqlen, plan.evaluation.windows) = (Some(24), Some(2));
+        (plan.reconstruction.epochs, plan.reconstruction.batch) = (1, 2);
+        (plan.retraining.epochs, plan.retraining.batch) = (1, 2);
+        plan.reconstruction.granularity = lopper::plan::Granularity::None;
+        plan
+    }
+
+    /// Runs a plan whose patterns depend on nothing that is measured, and checks what it wrote.
+    pub fn prune(&self, plan: &Plan, out: &str) -> Report {
+        let report = self.try_prune(plan, out).unwrap_or_else(|error| panic!("{} {out}: {error}", self.folder));
+        let allocation = plan.targets(&self.spec).and_then(|targets| targets.allocate(&Measured::default()));
+        self.check(&report, &allocation.expect("known beforehand"), out);
+        report
+    }
+
+    pub fn try_prune(&self, plan: &Plan, out: &str) -> Result<Report> {
+        prune(plan, &self.path("model"), &self.path(out), &mut Silent)
+    }
+
+    /// Zeros, and scores before and after.
+    fn check(&self, report: &Report, allocation: &Allocation, out: &str) {
+        let what = format!("{} {out}", self.folder);
+        let written = self.open(out);
+        assert_eq!(report.matrices.len(), self.spec.linear_ids().count(), "{what}");
+        for (id, facts) in self.spec.linear_ids().zip(&report.matrices) {
+            let weight = written.load_weight(id).expect("weight");
+            let pattern = allocation.get(id).expect("nothing is left dense");
+            assert_eq!(pattern.violation(weight.host(), weight.width()), None, "{what} {}", facts.name);
+            assert_eq!(facts.name, self.spec.weight_name(id), "{what}");
+            assert_eq!(facts.pattern, Some(*pattern), "{what}");
+        }
+        let names: Vec<&str> = report.evaluation.iter().map(|rung| rung.name.as_str()).collect();
+        assert_eq!((names[0], names.len()), ("dense", 2), "{what}");
+        for rung in &report.evaluation {
+            assert!(rung.scores.texts[0].score.perplexity.is_finite(), "{what} {}", rung.name);
+        }
+        assert_eq!(report.model.family, self.spec.family);
+    }
+
+    pub fn open(&self, name: &str) -> Decoder {
+        Decoder::open(Checkpoint::open(&self.path(name)).expect("opens")).expect("a decoder")
+    }
+
+    /// Name and bytes of every file of weights.
+    pub fn weights(&self, name: &str) -> Vec<(String, Vec<u8>)> {
+        let files = fs::read_dir(self.path(name)).expect("directory").flatten();
+        let weights = files.filter(|entry| entry.file_name().to_string_lossy().ends_with(".safetensors"));
+        let mut weights: Vec<_> = weights
+            .map(|entry| (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).expect("file")))
+            .collect();
+        weights.sort();
+        assert!(!weights.is_empty());
+        weights
+    }
+}
+
+/// A word per token.
+fn tokenizer(vocabulary: usize) -> String {
+    let words: Map<_, _> = (0..vocabulary).map(|id| (format!("w{id}"), json!(id))).collect();
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": { "type": "Whitespace" }, "post_processor": null, "decoder": null,
+        "model": { "type": "WordLevel", "vocab": words, "unk_token": "w0" },
+    });
+    tokenizer.to_string()
+}
+
+/// Words in an order that is not quite random.
+fn text(vocabulary: usize, words: usize) -> String {
+    let mut text = String::new();
+    let mut state = 1_usize;
+    for _ in 0..words {
+        state = (state * 1103 + 12345) % 65536;
+        write!(text, "w{} ", (state >> 4) % vocabulary).expect("a string grows");
+    }
+    text
+}
