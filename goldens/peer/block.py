@@ -45,16 +45,17 @@ class OneDnnLinear(torch.autograd.Function):
 
 
 class Linear(nn.Linear):
-    """A linear layer without bias; `onednn` chooses the f32 kernels of all of them."""
+    """A linear layer, without bias unless asked for; `onednn` chooses the f32 kernels of all of them."""
 
     onednn = False
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, bias=False)
+    def __init__(self, inputs: int, outputs: int, bias: bool = False) -> None:
+        super().__init__(inputs, outputs, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.onednn and not torch.is_autocast_enabled("cpu"):
-            return OneDnnLinear.apply(x, self.weight)
+            y = OneDnnLinear.apply(x, self.weight)
+            return y if self.bias is None else y + self.bias
         return super().forward(x)
 
 

@@ -1,6 +1,6 @@
-"""Time one decoder block of the shape of SmolLM2-135M in PyTorch eager: forward, and a train step.
+"""Time one decoder block in PyTorch eager: forward, and a train step. The block is that of SmolLM2-135M, OPT-125M or Pythia-160M.
 
-    python goldens/peer/train_step.py --threads 2
+    python goldens/peer/train_step.py --threads 2 [--block opt-125m]
 
 A train step is forward + mean squared error + backward + masking of the gradients + AdamW (fused), with half of the weights
 pruned. Prints a JSON line per setting: f32 with the linear layers of stock PyTorch, f32 with those of oneDNN, and bf16 autocast.
@@ -18,27 +18,35 @@ import torch
 from torch.nn import functional
 
 from block import Block, Linear, Shape, freeze_pruned, precision, rotary_table
+from other_blocks import NeoxBlock, OptBlock
 
-SHAPE = Shape(hidden=576, heads=9, kv_heads=3, head_dim=64, intermediate=1536, eps=1e-5)
+SMOLLM2 = Shape(hidden=576, heads=9, kv_heads=3, head_dim=64, intermediate=1536, eps=1e-5)
+SIZES = dict(hidden=768, heads=12, intermediate=3072)
+BLOCKS = {
+    "smollm2-135m": (lambda: Block(SMOLLM2), 576, (64, 100000.0)),
+    "opt-125m": (lambda: OptBlock(**SIZES), 768, (64, 10000.0)),
+    "pythia-160m": (lambda: NeoxBlock(**SIZES), 768, (16, 10000.0)),
+}
+"""A block, its width, and the width and base of its rotary table, which OPT does not read."""
 BATCH = 2
 KERNELS = ("f32", "f32 onednn", "bf16")
 
 
-def masked_block(seed: int) -> Block:
+def masked_block(name: str, seed: int) -> torch.nn.Module:
     torch.manual_seed(seed)
-    block = Block(SHAPE)
+    block = BLOCKS[name][0]()
     for module in block.modules():
         if isinstance(module, Linear):
             freeze_pruned(module, torch.rand_like(module.weight) < 0.5)
     return block
 
 
-def steps(length: int) -> dict[str, Callable[[bool], None]]:
+def steps(name: str, length: int) -> dict[str, Callable[[bool], None]]:
     """The two things that are timed, for sequences of this length."""
-    block = masked_block(seed=0)
+    block, (_, hidden, (rotated, theta)) = masked_block(name, seed=0), BLOCKS[name]
     optimizer = torch.optim.AdamW(block.parameters(), lr=1e-3, weight_decay=0.0, fused=True)
-    rotary = rotary_table(length, SHAPE.head_dim, theta=100000.0)
-    x, target = torch.randn(2, BATCH, length, SHAPE.hidden).unbind()
+    rotary = rotary_table(length, rotated, theta)
+    x, target = torch.randn(2, BATCH, length, hidden).unbind()
 
     def forward(bf16: bool) -> None:
         with torch.inference_mode(), precision(bf16):
@@ -62,9 +70,9 @@ def timed(step: Callable[[bool], None], kernels: str) -> float:
     return 1e3 * (time.perf_counter() - start)
 
 
-def measure(length: int, warm_up: int, repeats: int) -> Iterator[dict]:
+def measure(name: str, length: int, warm_up: int, repeats: int) -> Iterator[dict]:
     times: dict[tuple[str, str], list[float]] = {}
-    for what, step in steps(length).items():
+    for what, step in steps(name, length).items():
         for _ in range(warm_up + repeats):
             for kernels in KERNELS:
                 times.setdefault((what, kernels), []).append(timed(step, kernels))
@@ -78,6 +86,7 @@ def measure(length: int, warm_up: int, repeats: int) -> Iterator[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--block", choices=BLOCKS, default="smollm2-135m")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--lengths", type=int, nargs="+", default=[512, 1024])
     parser.add_argument("--repeats", type=int, default=15)
@@ -85,7 +94,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     for length in arguments.lengths:
-        for line in measure(length, arguments.warm_up, arguments.repeats):
+        for line in measure(arguments.block, length, arguments.warm_up, arguments.repeats):
             print(json.dumps(line), flush=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(json.dumps({"torch": torch.__version__, "threads": arguments.threads, "peak_rss_mb": peak}))

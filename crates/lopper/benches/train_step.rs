@@ -1,31 +1,44 @@
-//! A train step and a forward pass of a decoder block of SmolLM2's shape, with the ratio to PyTorch measured in the same run.
+//! A train step and a forward pass of one decoder block, with the ratio to PyTorch measured in the same run.
 //!
-//! `LOPPER_PYTHON=~/goldens/bin/python cargo bench -p lopper --bench train_step`
+//! `LOPPER_PYTHON=~/goldens/bin/python cargo bench -p lopper --bench train_step [-- BLOCK …]`
 //!
-//! Without `LOPPER_PYTHON` (a Python that has torch) only our own times are printed. Rounds of both take turns, so that a
-//! machine that slows down slows both.
+//! The block is that of SmolLM2-135M, unless others are named: OPT-125M, Pythia-160M. Without `LOPPER_PYTHON` (a Python that has
+//! torch) only our own times are printed. Rounds of both take turns, so that a machine that slows down slows both.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use lopper::Result;
 use lopper::autograd::optimizer::{Optimizer, OptimizerKind};
-use lopper::autograd::{AttentionLayout, Gradients, Tape, Value};
-use lopper::model::{Attention, Block, Linear, Mlp, NoTap, Norm, RotaryScaling, RotarySpec, Sequences};
+use lopper::autograd::{Gradients, RotaryTable, Tape, Value};
+use lopper::model::{Block, Context, Kind, NoTap, Sequences, TensorSpec, describe};
 use lopper::sparsity::{Mask, Pattern, Scope};
+use lopper::tensor::Tensor;
 use lopper_kernels::Precision;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::json;
 
-const HIDDEN: usize = 576;
-const INTERMEDIATE: usize = 1536;
-const HEADS: usize = 9;
-const KV_HEADS: usize = 3;
-const HEAD_DIM: usize = 64;
 const BATCH: usize = 2;
 const LENGTHS: [usize; 2] = [512, 1024];
 const ROUNDS: usize = 3;
 const REPEATS: usize = 8;
+
+/// Blocks by the names of their models: what is in config.json beside the keys that do not matter here.
+fn blocks() -> [(&'static str, serde_json::Value); 3] {
+    let llama = json!({
+        "model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_attention_heads": 9,
+        "num_key_value_heads": 3, "rms_norm_eps": 1e-5, "rope_theta": 1e5,
+    });
+    let opt = json!({ "model_type": "opt", "hidden_size": 768, "ffn_dim": 3072, "num_attention_heads": 12 });
+    let neox = json!({
+        "model_type": "gpt_neox", "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12,
+        "hidden_act": "gelu",
+    });
+    [("SmolLM2-135M", llama), ("OPT-125M", opt), ("Pythia-160M", neox)]
+}
 
 /// What was timed: `forward` or `train`, precision, sequence length.
 type Setting = (String, String, usize);
@@ -33,16 +46,34 @@ type Times = BTreeMap<Setting, Vec<f64>>;
 
 fn main() -> Result<()> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let (mut ours, mut peer) = (Times::new(), Times::new());
-    for _ in 0..ROUNDS {
-        measure(&mut ours)?;
-        if let Some(python) = std::env::var_os("LOPPER_PYTHON") {
-            measure_peer(Path::new(&python), threads, &mut peer);
-        }
+    // cargo adds an option of its own
+    let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let known = blocks();
+    if let Some(unknown) = asked.iter().find(|name| !known.iter().any(|(known, _)| name.eq_ignore_ascii_case(known))) {
+        eprintln!("no block {unknown}; known: {}", known.map(|(name, _)| name).join(", "));
+        std::process::exit(2);
     }
-    println!("block of SmolLM2-135M, batch {BATCH}, {threads} threads, best of {ROUNDS} medians in ms");
+    for (place, (name, config)) in known.iter().enumerate() {
+        let is_asked = asked.iter().any(|asked| asked.eq_ignore_ascii_case(name));
+        if !is_asked && !(asked.is_empty() && place == 0) {
+            continue;
+        }
+        let (mut ours, mut peer) = (Times::new(), Times::new());
+        for _ in 0..ROUNDS {
+            measure(config, &mut ours)?;
+            if let Some(python) = std::env::var_os("LOPPER_PYTHON") {
+                measure_peer(Path::new(&python), &name.to_lowercase(), threads, &mut peer);
+            }
+        }
+        print(name, threads, &ours, &peer);
+    }
+    Ok(())
+}
+
+fn print(name: &str, threads: usize, ours: &Times, peer: &Times) {
+    println!("block of {name}, batch {BATCH}, {threads} threads, best of {ROUNDS} medians in ms");
     println!("{:8} {:5} {:>6} {:>9}   PyTorch (ratio of ours to it)", "what", "dtype", "tokens", "ours");
-    for ((what, dtype, length), times) in &ours {
+    for ((what, dtype, length), times) in ours {
         let best = minimum(times);
         print!("{what:8} {dtype:5} {:>6} {best:>9.1} ", BATCH * length);
         for ((_, name, _), times) in peer.iter().filter(|((w, _, l), _)| w == what && l == length) {
@@ -50,7 +81,6 @@ fn main() -> Result<()> {
         }
         println!();
     }
-    Ok(())
 }
 
 fn minimum(times: &[f64]) -> f64 {
@@ -58,10 +88,10 @@ fn minimum(times: &[f64]) -> f64 {
 }
 
 /// Our medians of one round.
-fn measure(times: &mut Times) -> Result<()> {
+fn measure(config: &serde_json::Value, times: &mut Times) -> Result<()> {
     for length in LENGTHS {
         for (name, precision) in [("f32", Precision::F32), ("bf16", Precision::Bf16)] {
-            let mut case = Case::new(length, precision)?;
+            let mut case = Case::new(config.clone(), length, precision)?;
             for (what, train) in [("forward", false), ("train", true)] {
                 let median = median(|| if train { case.train() } else { case.forward() })?;
                 times.entry((what.into(), name.into(), length)).or_default().push(median);
@@ -84,10 +114,10 @@ fn median(mut step: impl FnMut() -> Result<()>) -> Result<f64> {
 }
 
 /// One round of the PyTorch program.
-fn measure_peer(python: &Path, threads: usize, times: &mut Times) {
+fn measure_peer(python: &Path, block: &str, threads: usize, times: &mut Times) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens/peer/train_step.py");
-    let output = Command::new(python).arg(script).args(["--threads", &threads.to_string()]).output();
-    let output = output.expect("LOPPER_PYTHON runs");
+    let arguments = ["--block", block, "--threads", &threads.to_string()];
+    let output = Command::new(python).arg(script).args(arguments).output().expect("LOPPER_PYTHON runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let Ok(row) = serde_json::from_str::<serde_json::Value>(line) else { continue };
@@ -98,78 +128,85 @@ fn measure_peer(python: &Path, threads: usize, times: &mut Times) {
 }
 
 struct Case {
+    /// Without tensors: those are the optimiser's, each key the place of one in the block.
     block: Block,
     optimizer: Optimizer,
     gradients: Gradients,
     x: Tensor,
     target: Tensor,
     sequences: Sequences,
-    rotary: lopper::autograd::RotaryTable,
+    rotary: Vec<RotaryTable>,
     precision: Precision,
 }
 
 impl Case {
-    fn new(length: usize, precision: Precision) -> Result<Self> {
+    fn new(mut config: serde_json::Value, length: usize, precision: Precision) -> Result<Self> {
+        for (key, value) in [("vocab_size", 1), ("num_hidden_layers", 1), ("max_position_embeddings", 2048)] {
+            config[key] = value.into();
+        }
+        let spec = describe(Path::new("config.json"), &config)?;
+        let mut generator = ChaCha8Rng::seed_from_u64(0);
+        let block = Block { spec: spec.blocks[0].clone(), prefix: spec.prefix(0), tensors: Vec::new() };
         let mut optimizer = Optimizer::new(OptimizerKind::AdamW, 0.0);
-        let block = block(&mut optimizer)?;
-        let shape = (BATCH * length, HIDDEN);
-        let rotary =
-            RotarySpec { theta: 1e5, dim: HEAD_DIM, scaling: RotaryScaling::Default }.table(length, &Device::Cpu)?;
-        let [x, target] = [(); 2].map(|()| Tensor::randn(0f32, 1.0, shape, &Device::Cpu));
-        let sequences = Sequences::new([length; BATCH]);
+        for tensor in &block.spec.tensors {
+            let (tensor, mask) = random_tensor(tensor, &mut generator);
+            optimizer.add(tensor, mask, 1.0);
+        }
+        let [x, target] = [(); 2].map(|()| random(&[BATCH * length, spec.hidden], 1.0, &mut generator));
         Ok(Self {
             block,
             optimizer,
             gradients: Gradients::default(),
-            x: x?,
-            target: target?,
-            sequences,
-            rotary,
+            x,
+            target,
+            sequences: Sequences::new([length; BATCH]),
+            rotary: spec.rotary.iter().map(|rotary| rotary.table(length)).collect(),
             precision,
         })
     }
 
-    fn run(&self, tape: &mut Tape) -> Result<Value> {
-        self.block.forward(tape, &(&self.x).into(), &self.sequences, &self.rotary, &mut NoTap)
+    fn run(&self, tape: &mut Tape, tensors: &[Value]) -> Result<Value> {
+        let context = Context { sequences: &self.sequences, rotary: &self.rotary };
+        (0..self.block.spec.stages.len())
+            .try_fold(Value::from(&self.x), |x, stage| self.block.stage(stage, tensors, tape, &x, context, &mut NoTap))
     }
 
     fn forward(&mut self) -> Result<()> {
-        self.run(&mut Tape::inference(self.precision)).map(drop)
+        let tensors: Vec<Value> = self.optimizer.tensors().map(Value::from).collect();
+        self.run(&mut Tape::new(self.precision), &tensors).map(drop)
     }
 
     fn train(&mut self) -> Result<()> {
-        let mut tape = Tape::new(self.precision, self.optimizer.tensors());
-        let y = self.run(&mut tape)?;
-        let loss = tape.squared_error(&y, &self.target, 1.0 / self.target.elem_count() as f32)?;
+        let mut tape = Tape::new(self.precision);
+        let tensors: Vec<Value> =
+            self.optimizer.tensors().enumerate().map(|(key, tensor)| tape.leaf(key, tensor)).collect();
+        let y = self.run(&mut tape, &tensors)?;
+        let loss = tape.squared_error(&y, &self.target, 1.0 / self.target.len() as f32)?;
         self.gradients.clear();
         tape.backward(&loss, &mut self.gradients)?;
+        // what shares the optimiser's numbers would make it copy them
+        drop(tensors);
         self.optimizer.step(&self.gradients, 1e-3)
     }
 }
 
-/// Random weights, half of them pruned, all of them variables of the optimiser.
-fn block(optimizer: &mut Optimizer) -> Result<Block> {
-    let half = Pattern::Unstructured { sparsity: 0.5, scope: Scope::Row };
-    let mut linear = |d_out: usize, d_in: usize| {
-        let weight = Tensor::randn(0f32, 0.05, d_out * d_in, &Device::Cpu)?.to_vec1::<f32>()?;
-        let scores = weight.iter().map(|w| w.abs()).collect();
-        let mask = Mask::from_scores(&lopper::tensor::Tensor::new([d_out, d_in], scores), &half);
-        let weight = mask.apply(lopper::tensor::Tensor::new([d_out, d_in], weight)).into_vec();
-        let variable = Var::from_tensor(&Tensor::from_vec(weight, (d_out, d_in), &Device::Cpu)?)?;
-        optimizer.add(&variable, Some(mask), 1.0)?;
-        Ok::<_, candle_core::Error>(Linear { weight: variable.as_tensor().clone(), bias: None })
-    };
-    let (wide, narrow) = (HEADS * HEAD_DIM, KV_HEADS * HEAD_DIM);
-    let [query, key, value] = [linear(wide, HIDDEN)?, linear(narrow, HIDDEN)?, linear(narrow, HIDDEN)?];
-    let [output, gate, up] = [linear(HIDDEN, wide)?, linear(INTERMEDIATE, HIDDEN)?, linear(INTERMEDIATE, HIDDEN)?];
-    let down = linear(HIDDEN, INTERMEDIATE)?;
-    let mut norm = || {
-        let variable = Var::ones(HIDDEN, DType::F32, &Device::Cpu)?;
-        optimizer.add(&variable, None, 1.0)?;
-        Ok::<_, candle_core::Error>(Norm { weight: variable.as_tensor().clone(), epsilon: 1e-5 })
-    };
-    let scale = (HEAD_DIM as f32).sqrt().recip();
-    let layout = AttentionLayout { heads: HEADS, kv_heads: KV_HEADS, head_dim: HEAD_DIM, scale, window: None };
-    let attention = Attention { norm: norm()?, query, key, value, output, layout };
-    Ok(Block { attention, mlp: Mlp { norm: norm()?, gate, up, down } })
+/// Numbers with this deviation.
+fn random(shape: &[usize], deviation: f32, generator: &mut ChaCha8Rng) -> Tensor {
+    let width = deviation * 3f32.sqrt();
+    Tensor::filled(shape, |numbers| numbers.iter_mut().for_each(|x| *x = generator.random_range(-width..width)))
+}
+
+/// A weight, half of it pruned, with its mask; a bias; or ones, for a norm.
+fn random_tensor(spec: &TensorSpec, generator: &mut ChaCha8Rng) -> (Tensor, Option<Mask>) {
+    match spec.kind {
+        Kind::Norm => (Tensor::filled(spec.shape.as_slice(), |numbers| numbers.fill(1.0)), None),
+        Kind::Bias => (random(&spec.shape, 0.05, generator), None),
+        Kind::Weight => {
+            let weight = random(&spec.shape, 0.05, generator);
+            let scores = Tensor::new(weight.shape(), weight.host().iter().map(|w| w.abs()).collect());
+            let half = Pattern::Unstructured { sparsity: 0.5, scope: Scope::Row };
+            let mask = Mask::from_scores(&scores, &half);
+            (mask.apply(weight), Some(mask))
+        }
+    }
 }
