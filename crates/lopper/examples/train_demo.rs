@@ -4,20 +4,21 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::{DType, Device, Tensor, Var};
 use lopper::autograd::optimizer::{Decay, Optimizer, OptimizerKind, RateSchedule};
-use lopper::autograd::{AttentionLayout, Gradients, RotaryTable, Tape};
+use lopper::autograd::{Gradients, RotaryTable, Tape, Value};
+use lopper::checkpoint::{Dtype, StorageDtype};
 use lopper::error::{Error, Result};
 use lopper::evaluation::tokenize;
-use lopper::model::{
-    Attention, Block, Decoder, DecoderSpec, Linear, LinearId, LinearRole, Mlp, NoTap, Norm, Part, Sequences, describe,
-};
+use lopper::model::{Block, BlockSpec, Context, DecoderSpec, NoTap, Sequences, describe};
+use lopper::tensor::Tensor;
 use lopper::text::Tokenizer;
 use lopper_kernels::Precision;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use safetensors::tensor::TensorView;
 
 /// Sequences per step.
 const BATCH: usize = 16;
@@ -35,13 +36,15 @@ fn main() -> Result<()> {
     let directory = Path::new(&out).parent().unwrap_or(Path::new("."));
     let config =
         std::fs::read(directory.join("config.json")).map_err(Error::io("read", directory.join("config.json")))?;
-    let json =
-        serde_json::from_slice(&config).map_err(|error| Error::Model { problem: error.to_string(), hint: None })?;
-    let spec = describe(directory, &json)?;
+    let json = serde_json::from_slice(&config).map_err(|error| wrong(error.to_string()))?;
     let tokenizer = Tokenizer::open(directory)?;
-    let mut model = Model::random(&spec)?;
+    let mut model = Model::random(describe(directory, &json)?);
     model.train(&text(&tokenizer, steps)?, steps)?;
     model.save(Path::new(&out))
+}
+
+fn wrong(problem: String) -> Error {
+    Error::Model { problem, hint: None }
 }
 
 /// Enough tokens that none is read twice.
@@ -50,108 +53,71 @@ fn text(tokenizer: &Tokenizer, steps: usize) -> Result<Vec<u32>> {
     tokenize(&[lopper_demo::training_text(documents)], tokenizer)
 }
 
-/// The whole model in memory, its weights variables by name.
+/// The whole model in memory.
 struct Model {
-    embedding: Tensor,
-    blocks: Vec<Block>,
-    norm: Norm,
-    rotary: RotaryTable,
-    variables: BTreeMap<String, Var>,
+    spec: DecoderSpec,
+    /// Of the optimiser, by the names of the tensors.
+    keys: BTreeMap<String, usize>,
+    optimizer: Optimizer,
+    rotary: Vec<RotaryTable>,
 }
 
-/// Draws and registers weights.
-struct Initialiser {
-    generator: ChaCha8Rng,
-    variables: BTreeMap<String, Var>,
-}
+/// Draws weights.
+struct Initialiser(ChaCha8Rng);
 
 impl Initialiser {
     /// Approximately normal: the sum of twelve uniforms has variance one.
-    fn normal(&mut self, name: String, shape: (usize, usize), deviation: f32) -> Result<Tensor> {
-        let mut uniform = || (self.generator.next_u32() >> 8) as f32 / 16_777_216.0 - 0.5;
-        let data: Vec<f32> =
-            (0..shape.0 * shape.1).map(|_| (0..12).map(|_| uniform()).sum::<f32>() * deviation).collect();
-        self.register(name, &Tensor::from_vec(data, shape, &Device::Cpu)?)
-    }
-
-    fn norm(&mut self, name: String, spec: &DecoderSpec) -> Result<Norm> {
-        let weight = self.register(name, &Tensor::ones(spec.hidden, DType::F32, &Device::Cpu)?)?;
-        Ok(Norm { weight, epsilon: spec.norm_epsilon })
-    }
-
-    fn register(&mut self, name: String, tensor: &Tensor) -> Result<Tensor> {
-        let variable = Var::from_tensor(tensor)?;
-        let tensor = variable.as_tensor().clone();
-        self.variables.insert(name, variable);
-        Ok(tensor)
-    }
-
-    fn linear(&mut self, block: usize, role: LinearRole, spec: &DecoderSpec) -> Result<Linear> {
-        let shape = spec.shape(role);
-        let depth =
-            if matches!(role, LinearRole::Output | LinearRole::Down) { (2.0 * spec.blocks as f32).sqrt() } else { 1.0 };
-        let deviation = 0.6 / (shape.1 as f32).sqrt() / depth;
-        Ok(Linear {
-            weight: self.normal(Decoder::weight_name(LinearId { block, role }), shape, deviation)?,
-            bias: None,
+    fn normal(&mut self, shape: &[usize], deviation: f32) -> Tensor {
+        let mut uniform = || (self.0.next_u32() >> 8) as f32 / 16_777_216.0 - 0.5;
+        Tensor::filled(shape, |numbers| {
+            numbers.iter_mut().for_each(|x| *x = (0..12).map(|_| uniform()).sum::<f32>() * deviation);
         })
     }
 
-    fn block(&mut self, index: usize, spec: &DecoderSpec) -> Result<Block> {
-        let attention = &spec.attention;
-        let layout = AttentionLayout {
-            heads: attention.heads,
-            kv_heads: attention.kv_heads,
-            head_dim: attention.head_dim,
-            scale: (attention.head_dim as f32).sqrt().recip(),
-            window: None,
-        };
-        let norms = [Part::Attention, Part::Mlp].map(|part| Decoder::norm_name(index, part));
-        let [first, second] = norms.map(|name| self.norm(name, spec));
-        let mut linear = |role| self.linear(index, role, spec);
-        Ok(Block {
-            attention: Attention {
-                norm: first?,
-                query: linear(LinearRole::Query)?,
-                key: linear(LinearRole::Key)?,
-                value: linear(LinearRole::Value)?,
-                output: linear(LinearRole::Output)?,
-                layout,
-            },
-            mlp: Mlp {
-                norm: second?,
-                gate: linear(LinearRole::Gate)?,
-                up: linear(LinearRole::Up)?,
-                down: linear(LinearRole::Down)?,
-            },
-        })
+    /// The tensors of a block of so many.
+    fn block(&mut self, spec: &BlockSpec, blocks: usize) -> Vec<Tensor> {
+        let ones = |shape: &[usize]| Tensor::filled(shape, |numbers| numbers.fill(1.0));
+        let mut tensors: Vec<Tensor> = spec.tensors.iter().map(|tensor| ones(&tensor.shape)).collect();
+        for linear in &spec.linears {
+            // what adds to the states is the smaller the more of it there is
+            let depth = if ["output", "down"].contains(&linear.role) { (2.0 * blocks as f32).sqrt() } else { 1.0 };
+            tensors[linear.weight] = self.normal(&linear.shape, 0.6 / (linear.shape[1] as f32).sqrt() / depth);
+        }
+        tensors
     }
 }
 
 impl Model {
-    fn random(spec: &DecoderSpec) -> Result<Self> {
-        let mut initialiser = Initialiser { generator: ChaCha8Rng::seed_from_u64(1), variables: BTreeMap::new() };
-        let embedding = initialiser.normal("model.embed_tokens.weight".into(), (spec.vocabulary, spec.hidden), 0.05)?;
-        let blocks = (0..spec.blocks).map(|index| initialiser.block(index, spec)).collect::<Result<_>>()?;
-        let norm = initialiser.norm("model.norm.weight".into(), spec)?;
-        let rotary = spec.rotary.table(LENGTH, &Device::Cpu)?;
-        Ok(Self { embedding, blocks, norm, rotary, variables: initialiser.variables })
+    fn random(spec: DecoderSpec) -> Self {
+        let mut initialiser = Initialiser(ChaCha8Rng::seed_from_u64(1));
+        let embedding = initialiser.normal(&[spec.vocabulary, spec.hidden], 0.05);
+        let mut tensors = vec![(spec.stem.embedding.to_owned(), embedding)];
+        for (prefix, block) in Self::parts(&spec) {
+            let drawn = initialiser.block(&block, spec.blocks.len());
+            tensors.extend(block.tensors.iter().map(|tensor| format!("{prefix}{}", tensor.name)).zip(drawn));
+        }
+        let mut optimizer = Optimizer::new(OptimizerKind::AdamW, 0.01);
+        let keys = tensors.into_iter().map(|(name, tensor)| (name, optimizer.add(tensor, None, 1.0))).collect();
+        let rotary = spec.rotary.iter().map(|rotary| rotary.table(LENGTH)).collect();
+        Self { spec, keys, optimizer, rotary }
+    }
+
+    /// The blocks and what follows them, with what stands before the names of their tensors.
+    fn parts(spec: &DecoderSpec) -> Vec<(String, Arc<BlockSpec>)> {
+        let blocks = spec.blocks.iter().enumerate().map(|(index, block)| (spec.prefix(index), block.clone()));
+        blocks.chain(spec.head.finish.clone().map(|finish| (String::new(), finish))).collect()
     }
 
     fn train(&mut self, tokens: &[u32], steps: usize) -> Result<()> {
-        let mut optimizer = Optimizer::new(OptimizerKind::AdamW, 0.01);
-        for variable in self.variables.values() {
-            optimizer.add(variable, None, 1.0)?;
-        }
         let schedule = RateSchedule { decay: Decay::Linear, peak: LEARNING_RATE, warm_up: 0.05, steps };
         let (mut gradients, started, mut mean) = (Gradients::default(), Instant::now(), 0.0);
         for (step, batch) in tokens.chunks_exact(BATCH * LENGTH + 1).take(steps).enumerate() {
-            let mut tape = Tape::new(Precision::F32, optimizer.tensors());
+            let mut tape = Tape::new(Precision::F32);
             let loss = self.loss(&mut tape, batch)?;
-            mean += loss.tensor().to_scalar::<f32>()? / 100.0;
+            mean += loss.tensor().item()? / 100.0;
             gradients.clear();
             tape.backward(&loss, &mut gradients)?;
-            optimizer.step(&gradients, schedule.rate(step))?;
+            self.optimizer.step(&gradients, schedule.rate(step))?;
             if step % 100 == 99 {
                 let rate = ((step + 1) * BATCH * LENGTH) as f64 / started.elapsed().as_secs_f64();
                 println!("step {:5}  loss {mean:.4}  perplexity {:.3}  {rate:.0} tokens/s", step + 1, mean.exp());
@@ -161,30 +127,47 @@ impl Model {
         Ok(())
     }
 
+    fn leaf(&self, tape: &mut Tape, name: &str) -> Value {
+        let key = self.keys[name];
+        tape.leaf(key, self.optimizer.tensor(key))
+    }
+
     /// Mean cross-entropy of the next token; batch has one token more than is read.
-    fn loss(&self, tape: &mut Tape, batch: &[u32]) -> Result<lopper::autograd::Value> {
+    fn loss(&self, tape: &mut Tape, batch: &[u32]) -> Result<Value> {
         let (ids, targets) = (&batch[..batch.len() - 1], &batch[1..]);
         let sequences = Sequences::new(std::iter::repeat_n(LENGTH, ids.len() / LENGTH));
-        let table = tape.value(&self.embedding);
-        let mut x = tape.embedding(&table, ids)?;
-        for block in &self.blocks {
-            x = block.forward(tape, &x, &sequences, &self.rotary, &mut NoTap)?;
+        let context = Context { sequences: &sequences, rotary: &self.rotary };
+        let table = self.leaf(tape, self.spec.stem.embedding);
+        let mut x = tape.select_rows(&table, ids)?;
+        for (prefix, spec) in Self::parts(&self.spec) {
+            let names = spec.tensors.iter().map(|tensor| format!("{prefix}{}", tensor.name));
+            let tensors: Vec<Value> = names.map(|name| self.leaf(tape, &name)).collect();
+            let stages = spec.stages.len();
+            // its tensors are given at every stage
+            let block = Block { spec, prefix, tensors: Vec::new() };
+            for stage in 0..stages {
+                x = block.stage(stage, &tensors, tape, &x, context, &mut NoTap)?;
+            }
         }
-        let weight = tape.value(&self.norm.weight);
-        let x = tape.rms_norm(&x, &weight, self.norm.epsilon)?;
         let logits = tape.linear(&x, &table, None, None)?;
-        Ok(tape.cross_entropy(&logits, targets)?)
+        tape.cross_entropy(&logits, targets)
     }
 
     /// As bf16, tensors in the order of their names.
     fn save(&self, path: &Path) -> Result<()> {
-        let stored = self
-            .variables
-            .iter()
-            .map(|(name, variable)| Ok((name.as_str(), variable.as_tensor().to_dtype(DType::BF16)?)));
-        let stored = stored.collect::<Result<Vec<_>>>()?;
+        let stored = self.keys.iter().map(|(name, &key)| {
+            let tensor = self.optimizer.tensor(key);
+            let mut bytes = vec![0; 2 * tensor.len()];
+            StorageDtype::BF16.encode(tensor.host(), &mut bytes);
+            (name.as_str(), tensor.shape().to_vec(), bytes)
+        });
+        let stored: Vec<_> = stored.collect();
+        let views = stored.iter().map(|(name, shape, bytes)| {
+            let view = TensorView::new(Dtype::BF16, shape.clone(), bytes).map_err(|error| wrong(error.to_string()))?;
+            Ok((*name, view))
+        });
         let metadata = Some([("format".to_owned(), "pt".to_owned())].into());
-        safetensors::serialize_to_file(stored, metadata, path)
-            .map_err(|error| Error::Model { problem: format!("{}: {error}", path.display()), hint: None })
+        safetensors::serialize_to_file(views.collect::<Result<Vec<_>>>()?, metadata, path)
+            .map_err(|error| wrong(format!("{}: {error}", path.display())))
     }
 }
