@@ -9,7 +9,6 @@ use lopper::autograd::Tape;
 use lopper::calibration::{
     HiddenDtype, HiddenStates, InputStatistics, Needs, Sampling, Storage, batches, draw_windows,
 };
-use lopper::checkpoint::Checkpoint;
 use lopper::evaluation::{open_tokenizer, tokenize};
 use lopper::method::compensation::COMPENSATIONS;
 use lopper::method::criterion::CRITERIA;
@@ -219,7 +218,7 @@ proptest! {
         for id in spec.linear_ids() {
             let scale = scale[spec.linear_number(id)];
             let score = |place: usize| scale * ((place * 7919 + id.block) % 101) as f32;
-            let scores: Vec<f32> = (0..spec.linear(id).weights()).map(score).collect();
+            let scores = Tensor::new(spec.linear(id).shape, (0..spec.linear(id).weights()).map(score).collect());
             measured.scores.insert(id, Histogram::new(&scores));
         }
         let allocation = targets.allocate(&measured).expect("measured");
@@ -235,7 +234,7 @@ proptest! {
 #[test]
 fn a_layer_without_a_mask_does_not_train() {
     let demo = Demo::new();
-    let decoder = open(&demo, "model");
+    let decoder = demo.open("model").expect("a decoder");
     let dense = decoder.load_block(1).expect("a block");
     let mut block = dense.clone();
     let up = block.spec.linears.iter().position(|linear| linear.role == "up").expect("an mlp");
@@ -302,10 +301,6 @@ fn masks_only(demo: &Demo, change: impl Fn(&mut PruningPlan)) -> Plan {
     plan
 }
 
-fn open(demo: &Demo, name: &str) -> Decoder {
-    Decoder::open(Checkpoint::open(&demo.path(name)).expect("opens")).expect("a decoder")
-}
-
 fn matrix(decoder: &Decoder, id: LinearId) -> Vec<f32> {
     decoder.load_weight(id).expect("weight").into_vec()
 }
@@ -317,7 +312,7 @@ fn matrices_left_dense_are_the_same_to_the_byte() {
     plan.reconstruction.epochs = 1;
     plan.pruning.rules = rules(&["layers.2=dense", "o_proj=dense", "down_proj=2:4", "gate_proj=0.25"]);
     let report = demo.prune(&plan, "out").expect("a valid run");
-    let (before, after) = (open(&demo, "model"), open(&demo, "out"));
+    let (before, after) = (demo.open("model").expect("a decoder"), demo.open("out").expect("a decoder"));
     let same =
         |name: &str| before.checkpoint().bytes(name).expect("there") == after.checkpoint().bytes(name).expect("there");
     let mut zeros = 0;
@@ -374,7 +369,7 @@ impl Tap for Squares {
 
 /// `|W_ij|·‖X_j‖` of every matrix of the dense model, by the definition, in f64.
 fn naive_scores(demo: &Demo, plan: &Plan) -> BTreeMap<LinearId, Vec<f64>> {
-    let decoder = open(demo, "model");
+    let decoder = demo.open("model").expect("a decoder");
     let tokenizer = open_tokenizer(&demo.path("model"), decoder.spec()).expect("tokenizer");
     let text = read_text(&plan.calibration.files[0]).expect("text");
     let tokens = tokenize(&text, &tokenizer).expect("tokens");
@@ -495,7 +490,7 @@ fn scores_compared_over_the_model_or_a_block_are_the_sorting_of_all() {
         let out = format!("{criterion}-{extent:?}");
         let report = demo.prune(&plan, &out).expect("a valid run");
         assert_eq!(zeros(&report), Pattern::pruned_of(0.6, report.model.prunable), "{out}: to the weight");
-        let decoder = open(&demo, "model");
+        let decoder = demo.open("model").expect("a decoder");
         let scores = if criterion == "wanda" {
             naive_scores(&demo, &plan)
         } else {

@@ -4,8 +4,6 @@ mod demo;
 
 use std::fs;
 
-use lopper::checkpoint::Checkpoint;
-use lopper::model::Decoder;
 use lopper::plan::{ComputeDtype, Granularity, Inputs, Plan, PruningGranularity};
 
 use demo::{Demo, files, weights};
@@ -84,7 +82,7 @@ fn every_setting_gives_exactly_the_zeros_asked_for() {
     for (index, plan) in plans.iter().enumerate() {
         let out = format!("out-{index}");
         demo.prune(plan, &out).expect("a valid run");
-        let decoder = Decoder::open(Checkpoint::open(&demo.path(&out)).expect("opens")).expect("a decoder");
+        let decoder = demo.open(&out).expect("a decoder");
         let pattern = plan.pattern().expect("valid");
         for id in decoder.spec().linear_ids() {
             let weight = decoder.load_weight(id).expect("weight");

@@ -15,6 +15,7 @@ use lopper::plan::{ByteSize, Granularity, Inputs, Plan, Ratios, RetrainingObject
 use lopper::progress::Event;
 use lopper::prune::{prune, unfinished};
 use lopper::report::{Report, WindowFacts};
+use lopper::schedule::Run;
 use lopper::sparsity::Extent;
 use tiny::{Tiny, WORDS};
 
@@ -198,7 +199,7 @@ fn interrupted_runs_go_on() {
     for tiny in everything() {
         let plan = with(&tiny, busy);
         let whole = tiny.prune(&plan, "whole");
-        let out = tiny.path("out");
+        let (model, out) = (tiny.open("model"), tiny.path("out"));
         let mut stops = 0;
         let resumed = loop {
             let (mut steps, mut working) = (0, false);
@@ -211,7 +212,7 @@ fn interrupted_runs_go_on() {
                 }
                 _ => (),
             };
-            let run = AssertUnwindSafe(|| prune(&plan, &tiny.path("model"), &out, &mut stop));
+            let run = AssertUnwindSafe(|| prune(&plan, &model, &out, &mut stop));
             match catch_unwind(run) {
                 Ok(finished) => break finished.unwrap_or_else(|error| panic!("{}: {error}", plan.model)),
                 Err(_) => stops += 1,
@@ -233,7 +234,8 @@ fn states_that_wait_on_the_disk_change_nothing() {
         (plan.calibration.samples, plan.compute.hidden_states) = (300, HiddenDtype::F32);
         (plan.reconstruction.batch, plan.retraining.batch) = (32, 32);
         let texts = Texts::of(&plan, &tiny.spec, &[8_000]);
-        let estimate = |memory| Estimate::new(&plan, &tiny.spec, texts, memory).expect("a valid plan");
+        let run = Run::new(&plan, &tiny.spec).expect("a valid plan");
+        let estimate = |memory| Estimate::new(&run, texts, memory);
         let budget = estimate(None).peak() - 1;
         let streamed = estimate(Some(budget));
         assert!(streamed.scratch > 0 && streamed.peak() <= budget, "{}: {streamed:?}", plan.model);
@@ -255,7 +257,7 @@ fn what_a_run_takes_is_known_before() {
             });
             let texts = Texts::of(&plan, &tiny.spec, &[WORDS]);
             assert_eq!(texts.scored_tokens, 48);
-            let estimate = Estimate::new(&plan, &tiny.spec, texts, None).expect("a valid plan");
+            let estimate = Estimate::new(&Run::new(&plan, &tiny.spec).expect("a valid plan"), texts, None);
             assert!(estimate.peak() > 0 && estimate.phases.iter().all(|phase| phase.bytes() > 0), "{}", plan.model);
             assert!(estimate.flops() > 0.0 && estimate.work.iter().all(|work| work.flops.is_finite()));
             let trains = estimate.phases.iter().any(|phase| phase.name == "training a window");

@@ -13,9 +13,9 @@ use lopper::prune::{prune, unfinished};
 #[test]
 fn a_model_that_can_no_longer_be_read_ends_the_run_and_loses_nothing() {
     let demo = Demo::new();
-    let (plan, model, out) = (demo.short(), demo.path("model"), demo.path("out"));
+    let (plan, out) = (demo.short(), demo.path("out"));
     demo.prune(&plan, "whole").unwrap();
-    let file = model.join("model.safetensors");
+    let file = demo.path("model/model.safetensors");
     let whole = fs::read(&file).unwrap();
     let (mut pruning, mut done) = (false, 0);
     let mut cut = |event: Event| match event {
@@ -28,10 +28,10 @@ fn a_model_that_can_no_longer_be_read_ends_the_run_and_loses_nothing() {
         }
         _ => (),
     };
-    let error = prune(&plan, &model, &out, &mut cut).unwrap_err();
+    let error = prune(&plan, &demo.open("model").unwrap(), &out, &mut cut).unwrap_err();
     assert!(matches!(&error, Error::Io { action: "read", path, .. } if *path == file), "{error:?}");
     assert!(unfinished(&out).is_some() && !out.exists());
     fs::write(&file, &whole).unwrap();
-    let report = prune(&plan, &model, &out, &mut Silent).unwrap();
+    let report = prune(&plan, &demo.open("model").unwrap(), &out, &mut Silent).unwrap();
     assert!(report.windows.len() == 8 && weights(&demo.path("whole")) == weights(&out));
 }

@@ -17,7 +17,7 @@ use lopper::prune::{check_journal, prune, unfinished};
 fn refused(demo: &Demo, plan: &Plan, file: &Path, contents: &[u8]) -> String {
     let whole = fs::read(file).unwrap();
     fs::write(file, contents).unwrap();
-    let error = prune(plan, &demo.path("model"), &demo.path("out"), &mut Silent).unwrap_err();
+    let error = prune(plan, &demo.open("model").unwrap(), &demo.path("out"), &mut Silent).unwrap_err();
     fs::write(file, whole).unwrap();
     assert!(matches!(error, Error::Checkpoint { .. }), "{error:?}");
     assert!(error.hint().unwrap().contains("remove"), "{error:?}");
@@ -71,6 +71,6 @@ fn what_was_left_is_taken_up_whole_or_not_at_all() {
     let weights = left.join("model/model.safetensors");
     let whole = fs::read(&weights).unwrap();
     assert!(refused(&demo, &plan, &weights, &whole[..whole.len() - 1]).contains("bytes instead of"));
-    prune(&plan, &demo.path("model"), &demo.path("out"), &mut Silent).unwrap();
+    prune(&plan, &demo.open("model").unwrap(), &demo.path("out"), &mut Silent).unwrap();
     assert!(unfinished(&demo.path("out")).is_none());
 }

@@ -3,8 +3,6 @@
 mod demo;
 
 use lopper::autograd::optimizer::OptimizerKind;
-use lopper::checkpoint::Checkpoint;
-use lopper::model::Decoder;
 use lopper::plan::{Granularity, Inputs, Plan, PruningGranularity, RetrainingObjective, WindowTargets};
 use lopper::reconstruction::Loss;
 use lopper::report::{Report, WindowFacts};
@@ -141,10 +139,14 @@ fn a_model_pruned_before_keeps_its_zeros() {
     plan.reconstruction.granularity = Granularity::None;
     demo.prune(&plan, "pruned").expect("a valid run");
     plan.retraining.objective = RetrainingObjective::Ce;
-    lopper::prune::prune(&plan, &demo.path("pruned"), &demo.path("repaired"), &mut lopper::progress::Silent)
-        .expect("a valid run");
-    let [pruned, repaired] = ["pruned", "repaired"]
-        .map(|name| Decoder::open(Checkpoint::open(&demo.path(name)).expect("opens")).expect("a decoder"));
+    lopper::prune::prune(
+        &plan,
+        &demo.open("pruned").expect("a decoder"),
+        &demo.path("repaired"),
+        &mut lopper::progress::Silent,
+    )
+    .expect("a valid run");
+    let [pruned, repaired] = ["pruned", "repaired"].map(|name| demo.open(name).expect("a decoder"));
     let mut moved = 0;
     for id in pruned.spec().linear_ids() {
         let [before, after] = [&pruned, &repaired].map(|decoder| decoder.load_weight(id).expect("weight"));

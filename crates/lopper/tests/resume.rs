@@ -6,10 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use lopper::checkpoint::Checkpoint;
 use lopper::explain::{Estimate, Texts};
-use lopper::model::{Decoder, DecoderSpec};
+use lopper::model::DecoderSpec;
 use lopper::plan::{ByteSize, Granularity, Inputs, Plan, Ratios, RetrainingObjective, WindowTargets};
 use lopper::progress::{Event, Silent};
 use lopper::prune::{prune, redo_from, unfinished};
+use lopper::schedule::Run;
 
 use demo::{Demo, weights};
 
@@ -48,6 +49,7 @@ fn plans(demo: &Demo) -> Vec<(&'static str, Plan)> {
 #[test]
 fn every_kind_of_run_goes_on() {
     let demo = Demo::new();
+    let model = demo.open("model").expect("a decoder");
     for (place, (what, mut plan)) in plans(&demo).into_iter().enumerate() {
         let whole = format!("whole-{place}");
         let report = demo.prune(&plan, &whole).expect("a valid run");
@@ -67,7 +69,7 @@ fn every_kind_of_run_goes_on() {
                     assert!(steps < 2 || stops >= 12, "interrupted");
                 }
             };
-            let run = AssertUnwindSafe(|| prune(&plan, &demo.path("model"), &out, &mut stop));
+            let run = AssertUnwindSafe(|| prune(&plan, &model, &out, &mut stop));
             match catch_unwind(run) {
                 Ok(finished) => break finished.unwrap_or_else(|error| panic!("{what}: {error}")),
                 Err(_) => stops += 1,
@@ -94,7 +96,7 @@ fn block(demo: &Demo, out: &str, index: usize) -> Vec<u8> {
 #[test]
 fn blocks_are_done_again_with_other_settings() {
     let demo = Demo::new();
-    let model = demo.path("model");
+    let model = demo.open("model").expect("a decoder");
     for (place, (what, plan)) in plans(&demo).into_iter().enumerate().filter(|(_, (what, _))| *what != "retrained") {
         let [whole, again, other] = ["whole", "again", "other"].map(|name| format!("{name}-{place}"));
         demo.prune(&plan, &whole).expect("a valid run");
@@ -122,7 +124,7 @@ fn blocks_are_done_again_with_other_settings() {
 #[test]
 fn what_cannot_be_done_again_is_refused() {
     let demo = Demo::new();
-    let (model, plan) = (demo.path("model"), demo.short());
+    let (model, plan) = (demo.open("model").expect("a decoder"), demo.short());
     let refusal = |blocks: usize, plan: &Plan| {
         redo_from(blocks, plan, &model, &demo.path("out"), &mut Silent).expect_err("refused").to_string()
     };
@@ -142,7 +144,8 @@ fn large(demo: &Demo, spec: &DecoderSpec) -> (Plan, ByteSize) {
     plan.retraining.objective = RetrainingObjective::Kl;
     (plan.retraining.epochs, plan.reconstruction.epochs) = (1, 2);
     let texts = Texts::of(&plan, spec, &[100_000]);
-    let estimate = |memory| Estimate::new(&plan, spec, texts, memory).expect("a valid plan");
+    let run = Run::new(&plan, spec).expect("a valid plan");
+    let estimate = |memory| Estimate::new(&run, texts, memory);
     let budget = estimate(None).peak() - 1;
     assert!(estimate(Some(budget)).scratch > 0 && estimate(Some(budget)).peak() < budget);
     // a margin of a sixteenth is taken off
@@ -152,8 +155,7 @@ fn large(demo: &Demo, spec: &DecoderSpec) -> (Plan, ByteSize) {
 #[test]
 fn states_that_wait_on_the_disk_change_nothing() {
     let demo = Demo::new();
-    let checkpoint = Checkpoint::open(&demo.path("model")).expect("a checkpoint");
-    let decoder = Decoder::open(checkpoint).expect("a model");
+    let decoder = demo.open("model").expect("a decoder");
     let (mut plan, budget) = large(&demo, decoder.spec());
     for granularity in [Granularity::Submodule, Granularity::Blocks(2)] {
         plan.reconstruction.granularity = granularity;

@@ -6,7 +6,9 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use lopper::checkpoint::Checkpoint;
 use lopper::error::Result;
+use lopper::model::Decoder;
 use lopper::plan::Plan;
 use lopper::progress::{Event, Silent};
 use lopper::prune::prune;
@@ -29,6 +31,11 @@ impl Demo {
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// The model, or what a run has made.
+    pub fn open(&self, name: &str) -> Result<Decoder> {
+        Decoder::open(Checkpoint::open(&self.path(name))?)
     }
 
     /// A quick run: 32 windows of 128 tokens.
@@ -62,12 +69,13 @@ impl Demo {
             }
             _ => (),
         };
-        let run = AssertUnwindSafe(|| prune(plan, &self.path("model"), &self.path(out), &mut stop));
+        let model = self.open("model").expect("a decoder");
+        let run = AssertUnwindSafe(|| prune(plan, &model, &self.path(out), &mut stop));
         assert!(catch_unwind(run).is_err(), "it ended by itself");
     }
 
     pub fn prune(&self, plan: &Plan, out: &str) -> Result<Report> {
-        prune(plan, &self.path("model"), &self.path(out), &mut Silent)
+        prune(plan, &self.open("model")?, &self.path(out), &mut Silent)
     }
 }
 

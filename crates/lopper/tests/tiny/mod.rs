@@ -71,7 +71,7 @@ impl Tiny {
     }
 
     pub fn try_prune(&self, plan: &Plan, out: &str) -> Result<Report> {
-        prune(plan, &self.path("model"), &self.path(out), &mut Silent)
+        prune(plan, &self.open("model"), &self.path(out), &mut Silent)
     }
 
     /// Zeros, and scores before and after.
