@@ -38,8 +38,7 @@ pub(super) fn compress(
     let mut compression = Compression { job, run, allocation, decoder, passage, states, blocks: Vec::new(), record };
     let stage = format!("pruning {blocks} blocks");
     compression.job.observer.event(Event::Stage { name: &stage });
-    let finished = journal.blocks();
-    for window in schedule.windows().filter(|window| window.start >= finished) {
+    for window in schedule.windows_from(journal.blocks()) {
         let done = window.end;
         for step in schedule.steps(window) {
             compression.step(&step)?;

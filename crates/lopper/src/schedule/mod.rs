@@ -75,9 +75,14 @@ impl<'a> Schedule<'a> {
 
     /// The blocks of each window.
     pub fn windows(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        self.windows_from(0)
+    }
+
+    /// The same where so many blocks are finished already, by whatever windows.
+    pub fn windows_from(&self, finished: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let blocks = self.spec.blocks.len();
         let span = self.granularity.span().min(blocks).max(1);
-        (0..blocks).step_by(span).map(move |first| first..blocks.min(first + span))
+        (finished..blocks).step_by(span).map(move |first| first..blocks.min(first + span))
     }
 
     /// The steps of a window, in order.
