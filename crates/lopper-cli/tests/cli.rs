@@ -143,7 +143,7 @@ fn matrices_may_differ_and_the_result_says_how() {
     for line in [
         "50 % of each row where no rule says otherwise, chosen by wanda",
         "left dense: 8 matrices (query, key, value, output)",
-        "50 % of each row: 10 matrices (query, key, value, output, gate, up)",
+        "50 % of each row: 10 matrices (gate, up, query, key, value, output)",
         "2:4: 3 matrices (down)",
     ] {
         assert!(table.contains(line), "{line} is missing in\n{table}");

@@ -121,6 +121,7 @@ impl<T: Element> Tensor<T> {
     }
 
     /// The numbers to be written to. No clone sees the change: shared ones are copied first.
+    #[expect(clippy::missing_panics_doc, reason = "numbers that were just copied are not shared")]
     pub fn host_mut(&mut self) -> &mut [T] {
         let Place::Host(numbers) = &mut self.place;
         if Arc::get_mut(numbers).is_none() {

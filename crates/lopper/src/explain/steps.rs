@@ -49,7 +49,9 @@ impl Alive {
             }
             Step::Calibrate { branches, writes, .. } => {
                 self.each(branches, |held| held.statistics = sizes.schedule.needs >= Needs::Gram);
-                writes.iter().for_each(|&state| self.write(state, hidden));
+                if let Some(state) = *writes {
+                    self.write(state, hidden);
+                }
             }
             Step::Prune(branches) => self.each(branches, |held| held.pruned = true),
             Step::Copy { from, to } => {

@@ -61,7 +61,9 @@ impl BlockBuilder {
         let mut branches = branches.into();
         let width = branches.first().map_or(0, |branch| branch.program.width(0));
         let (operation, tensors) = add_norm(&mut self.spec, norm, name, width);
-        branches.iter_mut().for_each(|branch| branch.others.extend_from_slice(&tensors));
+        for branch in &mut branches {
+            branch.others.extend_from_slice(&tensors);
+        }
         let after = Some(Instruction { operation, reads: vec![0] });
         self.spec.stages.push(Stage { branches, residual: true, after });
     }

@@ -160,7 +160,10 @@ impl Plan {
     /// Naming the key and the value.
     pub fn validate(&self, spec: &DecoderSpec) -> Result<()> {
         if self.compute.device != "cpu" {
-            return Err(conflict(&format!("there is no device {:?}", self.compute.device), "cpu is the only one so far"));
+            return Err(conflict(
+                &format!("there is no device {:?}", self.compute.device),
+                "cpu is the only one so far",
+            ));
         }
         self.method()?;
         self.targets(spec)?;

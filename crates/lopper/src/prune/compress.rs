@@ -133,11 +133,15 @@ impl Compression<'_, '_> {
             &Step::Capture { linear, weights, from, to } => self.capture(linear, weights, (from, to)),
             &Step::Apply { linear, from, to } => self.apply(linear, (from, to)),
             Step::Release(branches) => {
-                branches.iter().for_each(|&branch| self.block(branch.at.block).release(branch));
+                for &branch in branches {
+                    self.block(branch.at.block).release(branch);
+                }
                 Ok(())
             }
             Step::ForgetStatistics(branches) => {
-                branches.iter().for_each(|&branch| self.block(branch.at.block).forget_inputs(branch));
+                for &branch in branches {
+                    self.block(branch.at.block).forget_inputs(branch);
+                }
                 Ok(())
             }
             Step::Train { window, reads, targets } => self.train(window, (*reads, *targets)),
@@ -147,8 +151,9 @@ impl Compression<'_, '_> {
                 Ok(())
             }
             &Step::Rename { from, to } => {
-                let states = self.states.forget(from);
-                states.into_iter().for_each(|states| self.states.set(to, states));
+                if let Some(states) = self.states.forget(from) {
+                    self.states.set(to, states);
+                }
                 Ok(())
             }
             &Step::Forget(state) => {

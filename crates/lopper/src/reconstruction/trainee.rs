@@ -46,15 +46,15 @@ impl Trainee {
         let mut trainee = Self::none(window, settings);
         for (index, segment) in window.segments.iter_mut().enumerate() {
             for place in segment.places() {
-                trainee.add(index, segment.block, place)?;
+                trainee.add(index, segment.block, &place)?;
             }
         }
         Ok(trainee)
     }
 
-    fn add(&mut self, segment: usize, block: &mut Block, place: Place) -> Result<()> {
+    fn add(&mut self, segment: usize, block: &mut Block, place: &Place) -> Result<()> {
         let parameters = self.settings.parameters;
-        let Place { tensor, kind, mask } = place;
+        let &Place { tensor, kind, mask } = place;
         let trains = match kind {
             Kind::Weight => parameters.weights,
             Kind::Bias => parameters.biases,

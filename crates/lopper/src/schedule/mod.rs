@@ -24,6 +24,7 @@ pub(crate) fn batch(seqlen: usize) -> usize {
 }
 
 /// What happens to every window.
+#[expect(clippy::struct_excessive_bools, reason = "each is one answer about the plan")]
 #[derive(Clone, Debug)]
 pub struct Schedule<'a> {
     spec: &'a DecoderSpec,

@@ -62,7 +62,10 @@ mod tests {
                     study.settle(&Plan::default(), |plan| plan.evaluation.texts = vec!["demo".into()]).expect("a plan");
                     let home = tempfile::tempdir().expect("directory");
                     lopper_demo::write_model(&home.path().join("demo")).expect("written");
-                    let cases = study.plans(&home.path().join("demo")).expect("plans for the demo");
+                    let checkpoint =
+                        crate::checkpoint::Checkpoint::open(&home.path().join("demo")).expect("a checkpoint");
+                    let model = crate::model::Decoder::open(checkpoint).expect("a model");
+                    let cases = study.plans(&model).expect("plans for the demo");
                     assert!(cases.len() > 3, "{}", known.name);
                 }
             }

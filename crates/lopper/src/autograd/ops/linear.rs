@@ -115,6 +115,9 @@ impl Tape {
 
     /// Adds `bias` `[n]`, if there is one, to every row of `x` [tokens, n].
     pub(super) fn biased(&mut self, x: Value, bias: Option<&Value>) -> Result<Value> {
-        bias.map_or(Ok(x.clone()), |bias| self.apply(Bias, [&x, bias]))
+        match bias {
+            Some(bias) => self.apply(Bias, [&x, bias]),
+            None => Ok(x),
+        }
     }
 }

@@ -47,6 +47,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
     };
     let max_positions = config.size_or("max_position_embeddings", 2048)?;
     let block = neox.block(config.flag_or("use_parallel_residual", true)?);
+    let block = Arc::new(block);
     Ok(DecoderSpec {
         family: "gpt_neox",
         vocabulary: config.size("vocab_size")?,
@@ -54,7 +55,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         max_positions,
         stem: Stem { embedding: EMBEDDING, width: hidden, projection: None, positions: None },
         block_prefix: "gpt_neox.layers.",
-        blocks: vec![Arc::new(block); config.blocks()?],
+        blocks: vec![block; config.blocks()?],
         head: HeadSpec {
             finish: Some(Arc::new(neox.finish())),
             weight: if config.flag_or("tie_word_embeddings", false)? { EMBEDDING } else { "embed_out.weight" },

@@ -17,6 +17,7 @@ const EMBEDDING: &str = "model.embed_tokens.weight";
 const ACTIVATIONS: [(&str, Activation); 2] = [("silu", Activation::Silu), ("swish", Activation::Silu)];
 
 /// A decoder of this form.
+#[expect(clippy::struct_excessive_bools, reason = "each says whether one tensor is there")]
 pub struct LlamaForm {
     family: &'static str,
     vocabulary: usize,

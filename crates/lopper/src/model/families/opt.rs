@@ -44,6 +44,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         activation: config.one_of("activation_function", &ACTIVATIONS)?,
     };
     let final_norm = opt.norm_first && !config.flag_or("_remove_final_layer_norm", false)?;
+    let block = Arc::new(opt.block());
     Ok(DecoderSpec {
         family: "opt",
         vocabulary: config.size("vocab_size")?,
@@ -60,7 +61,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
             }),
         },
         block_prefix: "model.decoder.layers.",
-        blocks: vec![Arc::new(opt.block()); config.blocks()?],
+        blocks: vec![block; config.blocks()?],
         head: HeadSpec {
             finish: opt.finish(final_norm, width),
             weight: if config.flag_or("tie_word_embeddings", true)? { EMBEDDING } else { "lm_head.weight" },
