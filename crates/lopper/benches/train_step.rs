@@ -55,7 +55,8 @@ fn main() -> Result<()> {
     }
     for (place, (name, config)) in known.iter().enumerate() {
         let is_asked = asked.iter().any(|asked| asked.eq_ignore_ascii_case(name));
-        if !is_asked && !(asked.is_empty() && place == 0) {
+        let is_first = asked.is_empty() && place == 0;
+        if !(is_asked || is_first) {
             continue;
         }
         let (mut ours, mut peer) = (Times::new(), Times::new());
