@@ -69,6 +69,9 @@ fn sizes_that_would_take_memory_before_tensors_are_seen_are_refused() {
         &json!({"hidden_size": u32::MAX - 3, "num_attention_heads": 1, "num_key_value_heads": 1}),
         "\"head_dim\"",
     );
+    let many = json!({"hidden_size": u32::MAX - 7, "num_attention_heads": (1 << 29) - 1});
+    refused("llama", &many, "\"num_attention_heads\" is 536870911, above");
+    refused("gpt_neox", &many, "\"num_attention_heads\" is 536870911, above");
     // what the other sizes claim is compared with the tensors
     assert!(read("llama", &json!({"vocab_size": u32::MAX, "intermediate_size": u32::MAX})).is_ok());
 }

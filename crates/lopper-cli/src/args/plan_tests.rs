@@ -139,8 +139,8 @@ fn a_method_of_the_literature_is_what_can_be_chosen_and_repaired() {
     for method in METHODS {
         let plan = planned(&["--method".into(), method.name.into(), "--pattern".into(), "2:4".into()]);
         let chosen = plan.method().expect("its criterion and its compensation exist");
-        assert_eq!((chosen.criterion.name, chosen.compensation.name), (method.criterion, method.compensation));
-        chosen.criterion.check(&plan.pattern().expect("2:4"), chosen.order).expect("it can choose this way");
+        assert_eq!((chosen.selection.name(), chosen.compensation.name), (method.criterion, method.compensation));
+        chosen.selection.check(&plan.pattern().expect("2:4")).expect("it can choose this way");
     }
 }
 

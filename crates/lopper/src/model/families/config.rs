@@ -9,6 +9,8 @@ use crate::model::rotary::{RotaryScaling, RotarySpec};
 
 /// More blocks than any model has.
 const MOST_BLOCKS: usize = 1 << 14;
+/// More heads than any model has.
+const MOST_HEADS: usize = 1 << 16;
 /// Wider heads than any model has.
 const WIDEST_HEAD: usize = 1 << 16;
 /// Letters of a value that a message shows.
@@ -108,6 +110,11 @@ impl<'a> Config<'a> {
     /// Number of blocks.
     pub fn blocks(&self) -> Result<usize> {
         self.at_most("num_hidden_layers", MOST_BLOCKS, self.size("num_hidden_layers")?)
+    }
+
+    /// Attention heads of each block.
+    pub fn heads(&self) -> Result<usize> {
+        self.at_most("num_attention_heads", MOST_HEADS, self.size("num_attention_heads")?)
     }
 
     /// Width of a head; `default` without a key of its own.

@@ -46,14 +46,14 @@ pub struct LlamaForm {
 impl LlamaForm {
     /// As far as the families agree.
     pub fn read(config: &Config, family: &'static str) -> Result<Self> {
-        let (hidden, heads) = (config.size("hidden_size")?, config.size("num_attention_heads")?);
+        let (hidden, heads) = (config.size("hidden_size")?, config.heads()?);
         Self::with_head_dim(config, family, config.head_dim(hidden / heads)?)
     }
 
     /// The same where heads have a width of their own.
     pub fn with_head_dim(config: &Config, family: &'static str, head_dim: usize) -> Result<Self> {
         let activation = config.one_of("hidden_act", &ACTIVATIONS)?;
-        let (hidden, heads) = (config.size("hidden_size")?, config.size("num_attention_heads")?);
+        let (hidden, heads) = (config.size("hidden_size")?, config.heads()?);
         let kv_heads = config.size_or("num_key_value_heads", heads)?;
         if !heads.is_multiple_of(kv_heads) {
             return Err(config.wrong(format!("{heads} attention heads cannot share {kv_heads} key-value heads")));

@@ -27,7 +27,7 @@ struct Opt {
 }
 
 pub fn spec(config: &Config) -> Result<DecoderSpec> {
-    let (hidden, heads) = (config.size("hidden_size")?, config.size("num_attention_heads")?);
+    let (hidden, heads) = (config.size("hidden_size")?, config.heads()?);
     if !hidden.is_multiple_of(heads) {
         return Err(config.wrong(format!("{heads} attention heads do not divide a width of {hidden}")));
     }
