@@ -16,7 +16,8 @@ pub struct MaskedSolution {
 }
 
 /// Minimises `½ (w' − w) H (w' − w)ᵀ` for every row w of `weight` [rows, n], over w' with zeros where `kept` is 0.
-/// `h` [n, n] is symmetric positive definite. Starts from `start` [rows, n], of which only what is kept counts; from `weight`
+/// `h` [n, n] is symmetric positive definite, but that inputs without variance, whose row and column are zero, may be among the
+/// others: their weights stay as they start. Starts from `start` [rows, n], of which only what is kept counts; from `weight`
 /// without one. Stops after `iterations`, or when the preconditioned residual of every row has fallen by `tolerance`².
 pub fn masked_least_squares(
     weight: &[f32],
@@ -28,7 +29,7 @@ pub fn masked_least_squares(
 ) -> MaskedSolution {
     let n = h.len().isqrt();
     let rows = weight.len() / n.max(1);
-    let inverse_diagonal: Vec<f32> = (0..n).map(|j| 1.0 / h[j * n + j]).collect();
+    let inverse_diagonal: Vec<f32> = (0..n).map(|j| inverse(h[j * n + j])).collect();
     let mut solution: Vec<f32> =
         start.unwrap_or(weight).iter().zip(kept).map(|(&w, &k)| if k == 1 { w } else { 0.0 }).collect();
     // residual = −gradient = (w − w')H on the mask
@@ -50,4 +51,10 @@ pub fn masked_least_squares(
         taken += 1;
     }
     MaskedSolution { weight: solution, iterations: taken }
+}
+
+/// The inverse of a diagonal entry; 0, which moves nothing, where there is none.
+fn inverse(diagonal: f32) -> f32 {
+    let inverse = diagonal.recip();
+    if inverse > 0.0 && inverse.is_finite() { inverse } else { 0.0 }
 }

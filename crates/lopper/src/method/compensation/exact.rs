@@ -23,9 +23,11 @@ pub(super) fn repair(problem: &LayerProblem, mask: &Mask, facts: &mut SolutionFa
     Some(weight)
 }
 
-/// Moves the kept weights of a row to the optimum and sets the others to zero. False if its matrix is not positive definite.
-pub fn solve_row(row: &mut [f32], kept: &[u8], gram: &Gram, damping: f64) -> bool {
+/// Moves the kept weights of a row to the optimum and sets the others to zero. A kept weight of an input without variance stays where
+/// it is if nothing is added to the diagonal. False if the matrix of the others is not positive definite.
+fn solve_row(row: &mut [f32], kept: &[u8], gram: &Gram, damping: f64) -> bool {
     let (keep, prune): (Vec<usize>, Vec<usize>) = (0..row.len()).partition(|&j| kept[j] == 1);
+    let keep: Vec<usize> = keep.into_iter().filter(|&j| gram.get(j, j) + damping > 0.0).collect();
     // only the lower triangle is read
     let mut h = Mat::<f64>::zeros(keep.len(), keep.len());
     for (b, &j) in keep.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! Compensations: given a mask, move the kept weights. One file per solver; this table is all that names them.
 
-pub mod exact;
+mod exact;
 mod joint;
 mod none;
 mod sweep;
