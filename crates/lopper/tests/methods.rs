@@ -178,6 +178,22 @@ fn without_damping_a_dead_input_stays_and_the_others_are_solved() {
     }
 }
 
+#[test]
+fn a_factorisation_that_fails_adds_to_what_was_said_before() {
+    // four inputs that say the same: the Gram matrix is exactly singular
+    let weight = matrix(4, vec![1.0, 2.0, 3.0, 4.0]);
+    let mut inputs = InputStatistics::new(4, Needs::Gram);
+    inputs.add(&[2.0; 4]);
+    inputs.finish(0.0);
+    let (pattern, settings) = (half(Scope::Row), SolverSettings { damping: 0.0, ..SolverSettings::default() });
+    let problem = LayerProblem { settings, ..problem(&weight, &inputs, &pattern) };
+    let mut facts = SolutionFacts { warning: Some("said before".into()), ..SolutionFacts::default() };
+    let exact = Compensation::by_name("exact").expect("known");
+    assert!(exact.repair(&problem, &Mask::new(4, vec![0, 0, 1, 1]), &mut facts).is_none());
+    let warning = facts.warning.expect("it failed");
+    assert!(warning.contains("said before") && warning.contains("no Cholesky factor"), "{warning}");
+}
+
 /// A criterion of one's own: what `give` gives.
 struct Own<F>(Needs, F);
 

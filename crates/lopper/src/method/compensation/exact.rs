@@ -16,8 +16,8 @@ pub(super) fn repair(problem: &LayerProblem, mask: &Mask, facts: &mut SolutionFa
     let rows = weight.host_mut().par_chunks_exact_mut(n).zip(mask.as_slice().par_chunks_exact(n));
     let solved = rows.map(|(row, kept)| solve_row(row, kept, gram, damping)).all(|solved| solved);
     if !solved {
-        facts.warning =
-            Some(format!("a row has no Cholesky factor at γ = {damping:e}; kept weights stay as they were"));
+        let damping = 2.0 * damping;
+        facts.warn(format!("a row has no Cholesky factor at γ = {damping:e}; kept weights stay as they were"));
         return None;
     }
     Some(weight)
