@@ -27,6 +27,12 @@ mod tests {
     use super::Uniform;
 
     #[test]
+    fn a_seed_gives_what_it_gave_before() {
+        let steps: Vec<f32> = Uniform::new(1).take(3).map(|x| x * 8_388_608.0).collect();
+        assert_eq!(steps, [828_429.0, -1_636_020.0, 8_130_190.0]);
+    }
+
+    #[test]
     fn fills_the_interval_and_repeats_with_its_seed() {
         let numbers: Vec<f32> = Uniform::new(1).take(10_000).collect();
         assert!(numbers.iter().all(|x| (-1.0..1.0).contains(x)));
