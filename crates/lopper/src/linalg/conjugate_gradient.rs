@@ -29,7 +29,7 @@ pub fn masked_least_squares(
 ) -> MaskedSolution {
     let n = h.len().isqrt();
     let rows = weight.len() / n.max(1);
-    let inverse_diagonal: Vec<f32> = (0..n).map(|j| inverse(h[j * n + j])).collect();
+    let inverse_diagonal: Vec<f32> = (0..n).map(|j| 1.0 / h[j * n + j]).collect();
     let mut solution: Vec<f32> =
         start.unwrap_or(weight).iter().zip(kept).map(|(&w, &k)| if k == 1 { w } else { 0.0 }).collect();
     // residual = −gradient = (w − w')H on the mask
@@ -51,10 +51,4 @@ pub fn masked_least_squares(
         taken += 1;
     }
     MaskedSolution { weight: solution, iterations: taken }
-}
-
-/// The inverse of a diagonal entry; 0, which moves nothing, where there is none.
-fn inverse(diagonal: f32) -> f32 {
-    let inverse = diagonal.recip();
-    if inverse > 0.0 && inverse.is_finite() { inverse } else { 0.0 }
 }
