@@ -70,7 +70,7 @@ impl Initialiser {
     fn normal(&mut self, shape: &[usize], deviation: f32) -> Tensor {
         let mut uniform = || (self.0.next_u32() >> 8) as f32 / 16_777_216.0 - 0.5;
         Tensor::filled(shape, |numbers| {
-            for x in &mut numbers {
+            for x in numbers {
                 *x = (0..12).map(|_| uniform()).sum::<f32>() * deviation;
             }
         })

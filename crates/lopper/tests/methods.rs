@@ -271,7 +271,6 @@ fn what_does_not_fit_is_refused() {
 }
 
 #[test]
-#[expect(clippy::float_cmp, reason = "counts of operations are whole numbers, exact in f64")]
 fn the_cost_of_a_compensation_is_its_products_with_the_gram_matrix() {
     let settings = SolverSettings { iterations: 20, ..SolverSettings::default() };
     let costs = ["joint", "exact", "sweep", "none"]
