@@ -27,7 +27,7 @@ pub enum Needs {
 pub struct InputStatistics {
     /// How many rows X has.
     pub tokens: usize,
-    /// `Σ x_j²` [d_in]; zeros where nothing was asked for.
+    /// `Σ x_j²` `[d_in]`; zeros where nothing was asked for.
     pub squares: Tensor<f64>,
     /// `XᵀX`, where asked for.
     pub gram: Option<Gram>,

@@ -66,7 +66,7 @@ impl Gram {
         self.packed.host()[high * (high + 1) / 2 + low]
     }
 
-    /// `Σ x_j²` of each input, [n].
+    /// `Σ x_j²` of each input, `[n]`.
     pub fn diagonal(&self) -> Tensor<f64> {
         let packed = self.packed.host();
         Tensor::new([self.n], (0..self.n).map(|i| packed[i * (i + 1) / 2 + i]).collect())

@@ -71,7 +71,7 @@ impl InverseHessian {
         self.attempts
     }
 
-    /// `[H⁻¹]_jj` of each input, [n]: `Σ_{i ≤ j} U_ij²`.
+    /// `[H⁻¹]_jj` of each input, `[n]`: `Σ_{i ≤ j} U_ij²`.
     pub fn diagonal(&self) -> &Tensor<f64> {
         &self.diagonal
     }
