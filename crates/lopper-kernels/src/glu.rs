@@ -72,21 +72,3 @@ pub fn gated_backward(kind: Activation, gate: &[f32], up: &[f32], d_out: &[f32],
         .zip(inputs)
         .for_each(|((d_gate, d_up), ((gate, up), d_out))| backward_chunk(tier, kind, gate, up, d_out, d_gate, d_up));
 }
-
-/// [`gated`] with [`Activation::Silu`].
-///
-/// # Panics
-///
-/// If the lengths differ.
-pub fn gated_silu(gate: &[f32], up: &[f32], out: &mut [f32]) {
-    gated(Activation::Silu, gate, up, out);
-}
-
-/// [`gated_backward`] with [`Activation::Silu`].
-///
-/// # Panics
-///
-/// If the lengths differ.
-pub fn gated_silu_backward(gate: &[f32], up: &[f32], d_out: &[f32], d_gate: &mut [f32], d_up: &mut [f32]) {
-    gated_backward(Activation::Silu, gate, up, d_out, d_gate, d_up);
-}

@@ -50,7 +50,7 @@ pub use elementwise::{
 };
 pub use gemm::{Precision, View, matmul, product};
 pub use gemm_bf16::bf16_is_native;
-pub use glu::{gated, gated_backward, gated_silu, gated_silu_backward};
+pub use glu::{gated, gated_backward};
 pub use half_precision::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 pub use layer_norm::{layer_norm, layer_norm_backward};
 pub use loss::{cross_entropy, cross_entropy_backward, squared_error, squared_error_backward};
