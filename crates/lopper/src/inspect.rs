@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::model::{Decoder, LinearId};
+use crate::tensor::Tensor;
 
 /// Group sizes M for which the tightest N:M is looked for.
 const GROUPS: [usize; 5] = [2, 4, 8, 16, 32];
@@ -113,23 +114,20 @@ pub fn inspect(model: &Path, progress: &mut dyn FnMut(f64)) -> Result<Inspection
 fn inspect_matrix(decoder: &Decoder, id: LinearId) -> Result<MatrixInspection> {
     let (name, linear) = (decoder.spec().weight_name(id), decoder.spec().linear(id));
     let weight = decoder.checkpoint().tensor_f32(&name)?;
-    let (zeros, patterns) = (count_zeros(weight.host()), patterns(weight.host(), linear.shape[1]));
+    let zeros = weight.count_zeros();
+    let patterns = patterns(&weight, zeros);
     let dtype = decoder.checkpoint().info(&name).map(|info| format!("{:?}", info.dtype)).unwrap_or_default();
     Ok(MatrixInspection { name, block: id.block, role: linear.role, shape: linear.shape, dtype, zeros, patterns })
 }
 
-fn count_zeros(weight: &[f32]) -> usize {
-    weight.par_chunks(1 << 16).map(|part| part.iter().filter(|&&w| w == 0.0).count()).sum()
-}
-
-/// The N:M patterns that `weight` [rows, columns] obeys, smallest M first. For each M only the smallest N counts, and a
+/// The N:M patterns that `weight` [rows, columns] with so many zeros obeys, smallest M first. For each M only the smallest N counts, and a
 /// pattern is left out when one of a smaller M that divides it already says as much, or when it holds only because no
 /// group of a sparse matrix happens to be full.
-fn patterns(weight: &[f32], columns: usize) -> Vec<String> {
+fn patterns(weight: &Tensor, zeros: usize) -> Vec<String> {
     let mut found: Vec<(usize, usize)> = Vec::new();
-    let density = 1.0 - count_zeros(weight) as f64 / weight.len().max(1) as f64;
-    for of in GROUPS.into_iter().filter(|of| columns.is_multiple_of(*of)) {
-        let keep = weight.par_chunks(of << 12).map(|part| most_kept(part, of)).max().unwrap_or(0);
+    let density = 1.0 - zeros as f64 / weight.len().max(1) as f64;
+    for of in GROUPS.into_iter().filter(|of| weight.width().is_multiple_of(*of)) {
+        let keep = weight.host().par_chunks(of << 12).map(|part| most_kept(part, of)).max().unwrap_or(0);
         let implied = found.iter().any(|&(n, m)| of.is_multiple_of(m) && n * of <= keep * m);
         let telling = 2 * keep <= of || keep as f64 / of as f64 <= density + BY_CHANCE;
         if keep > 0 && keep < of && telling && !implied {
@@ -146,7 +144,12 @@ fn most_kept(weight: &[f32], of: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{count_zeros, patterns};
+    use super::Tensor;
+
+    fn patterns(numbers: &[f32], columns: usize) -> Vec<String> {
+        let weight = Tensor::new([numbers.len() / columns, columns], numbers.to_vec());
+        super::patterns(&weight, weight.count_zeros())
+    }
 
     #[test]
     fn finds_the_tightest_pattern_and_nothing_that_follows_from_it() {
@@ -181,6 +184,6 @@ mod tests {
         let mut weight = [1.0, 2.0, 0.0, 0.0].repeat(4096);
         weight[4 * 4000..4 * 4000 + 4].fill(1.0);
         assert!(!patterns(&weight, 16).iter().any(|pattern| pattern == "2:4"));
-        assert_eq!(count_zeros(&weight), 2 * 4095);
+        assert_eq!(Tensor::new([weight.len()], weight).count_zeros(), 2 * 4095);
     }
 }
