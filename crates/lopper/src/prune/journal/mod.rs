@@ -4,12 +4,13 @@
 //! and the files written so far. A window that was under way is made again: it reads nothing that it writes, so the end is the same
 //! to the byte. What the run depends on (plan, weights, texts, program, processor) has a fingerprint; another run is refused.
 
+mod kept;
 mod pace;
 mod sealed;
 mod state;
 
-use std::fs::{self, File};
-use std::io::{BufReader, Write};
+use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
@@ -39,8 +40,6 @@ const PLAN: &str = "plan.toml";
 pub(super) const MODEL: &str = "model";
 /// Those of a model of the ladder, or of the retrained model.
 pub(super) const SECOND: &str = "second";
-/// What the files of hidden states are called.
-const STATES: [(schedule::State, &str); 2] = [(schedule::State::Inputs, "inputs"), (schedule::State::Dense, "dense")];
 
 /// Remembers a run; or only its scores, where nothing is kept.
 pub(super) struct Journal<'a> {
@@ -107,7 +106,7 @@ impl<'a> Journal<'a> {
         )));
         // what was taken back must never be taken up again
         self.save(job)?;
-        let current = STATES.map(|(_, name)| states_name(name, self.state.states));
+        let current = kept::names(self.state.states);
         let known = [LOCK, JOURNAL, PLAN, MODEL, SECOND];
         unfinished.clear_but(|name| known.contains(&name) || current.iter().any(|file| file == name))
     }
@@ -214,23 +213,7 @@ impl<'a> Journal<'a> {
         job: &Job,
     ) -> Result<Option<(usize, States)>> {
         let Some(unfinished) = self.unfinished.filter(|_| self.state.states > 0) else { return Ok(None) };
-        let read = |name: &str| {
-            let path = unfinished.path(&states_name(name, self.state.states));
-            let read = |file| HiddenStates::read(BufReader::new(file), &job.storage);
-            match File::open(&path).and_then(read) {
-                Ok(states) if states.fits(&job.samples, decoder.spec().hidden) => Ok(states),
-                Ok(_) => {
-                    Err(unfinished.damaged(path, "these are not the hidden states of the calibration windows".into()))
-                }
-                Err(error) => Err(unfinished.damaged(path, format!("the hidden states cannot be read: {error}"))),
-            }
-        };
-        let mut states = States::default();
-        for state in wanted {
-            for (_, name) in STATES.into_iter().filter(|(known, _)| *known == state) {
-                states.set(state, read(name)?);
-            }
-        }
+        let states = kept::read(unfinished, self.state.states, wanted, decoder, job)?;
         Ok(Some((self.state.states, states)))
     }
 
@@ -249,21 +232,15 @@ impl<'a> Journal<'a> {
         rewrite.flush()?;
         self.state.blocks = blocks;
         if self.pace.is_due() {
-            for (state, name) in STATES {
-                for (_, states) in states.iter().filter(|(known, _)| *known == state) {
-                    // in pieces of a megabyte: no buffer
-                    unfinished.write(&states_name(name, blocks), |file| states.write(file))?;
-                }
-            }
+            kept::write(unfinished, blocks, states)?;
             self.state.states = if states.is_empty() { 0 } else { blocks };
             self.pace.kept(started);
         }
         self.keep(record);
         job.timings.note(Stage::Write, started);
         self.save(job)?;
-        for (_, name) in STATES.into_iter().filter(|_| before != self.state.states) {
-            // the journal no longer names it; where it cannot be removed, or never was, it does no harm
-            let _ = fs::remove_file(unfinished.path(&states_name(name, before)));
+        if before != self.state.states {
+            kept::remove(unfinished, before);
         }
         Ok(())
     }
@@ -300,8 +277,4 @@ impl<'a> Journal<'a> {
         self.state.seconds = self.before + self.started.elapsed().as_secs_f64();
         unfinished.write(JOURNAL, |file| file.write_all(&seal(&self.state)?))
     }
-}
-
-fn states_name(name: &str, blocks: usize) -> String {
-    format!("{name}-{blocks}")
 }
