@@ -97,7 +97,7 @@ impl Block {
         }
         let sum = sum.ok_or_else(|| misfit("a stage without a branch".into()))?;
         match &stage.after {
-            Some(Instruction { operation, .. }) => pass.norm(operation, &sum, false)?.into_value(),
+            Some(norm) => pass.norm(norm, &sum, false)?.into_value(),
             None => Ok(sum),
         }
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use lopper_kernels::Activation;
 
-use super::program::{Instruction, NormKind, Operation, Program};
+use super::program::{NormKind, Operation, Program};
 use super::spec::{BlockSpec, Branch, Kind, LinearSpec, Stage, TensorSpec};
 use crate::autograd::AttentionLayout;
 
@@ -64,14 +64,22 @@ impl BlockBuilder {
         for branch in &mut branches {
             branch.others.extend_from_slice(&tensors);
         }
-        let after = Some(Instruction { operation, reads: vec![0] });
-        self.spec.stages.push(Stage { branches, residual: true, after });
+        self.spec.stages.push(Stage { branches, residual: true, after: Some(operation) });
     }
 
     /// One branch that replaces the states: what stands before the blocks, or after them.
     pub fn replacing(mut self, branch: Branch) -> BlockSpec {
         self.spec.stages.push(Stage { branches: vec![branch], residual: false, after: None });
         self.spec
+    }
+
+    /// A norm that replaces the states: what stands between the last block and the head.
+    pub fn final_norm(width: usize, norm: Norm, name: &str) -> BlockSpec {
+        let mut block = Self::default();
+        let mut branch = block.branch("final norm", width);
+        branch.norm(BranchBuilder::INPUT, norm, name);
+        let branch = branch.finish();
+        block.replacing(branch)
     }
 
     /// The block.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::program::{Instruction, Program};
+use super::program::{Operation, Program};
 use super::rotary::RotarySpec;
 
 /// A decoder-only language model.
@@ -129,7 +129,7 @@ pub struct Stage {
     /// Whether the states that it reads are added to what the branches give.
     pub residual: bool,
     /// A norm of the sum.
-    pub after: Option<Instruction>,
+    pub after: Option<Operation>,
 }
 
 /// What trains together by default: attention, or a feed-forward layer, with the norm before it.

@@ -24,6 +24,11 @@ pub struct AttentionLayout {
 }
 
 impl AttentionLayout {
+    /// Every head has its own keys and values and sees all before it; scores are divided by √head_dim.
+    pub fn new(heads: usize, head_dim: usize) -> Self {
+        Self { heads, kv_heads: heads, head_dim, scale: (head_dim as f32).sqrt().recip(), window: None }
+    }
+
     /// Widths of queries, keys and values.
     pub fn widths(&self) -> [usize; 3] {
         [self.heads, self.kv_heads, self.kv_heads].map(|heads| heads * self.head_dim)

@@ -117,6 +117,15 @@ impl<'a> Config<'a> {
         self.at_most("num_attention_heads", MOST_HEADS, self.size("num_attention_heads")?)
     }
 
+    /// The same, where they share a width out among them.
+    pub fn heads_of(&self, width: usize) -> Result<usize> {
+        let heads = self.heads()?;
+        if width.is_multiple_of(heads) {
+            return Ok(heads);
+        }
+        Err(self.wrong(format!("{heads} attention heads do not divide a width of {width}")))
+    }
+
     /// Width of a head; `default` without a key of its own.
     pub fn head_dim(&self, default: usize) -> Result<usize> {
         self.at_most("head_dim", WIDEST_HEAD, self.size_or("head_dim", default)?)

@@ -33,10 +33,8 @@ struct GptNeox {
 }
 
 pub fn spec(config: &Config) -> Result<DecoderSpec> {
-    let (hidden, heads) = (config.size("hidden_size")?, config.heads()?);
-    if !hidden.is_multiple_of(heads) {
-        return Err(config.wrong(format!("{heads} attention heads do not divide a width of {hidden}")));
-    }
+    let hidden = config.size("hidden_size")?;
+    let heads = config.heads_of(hidden)?;
     let neox = GptNeox {
         hidden,
         intermediate: config.size("intermediate_size")?,
@@ -46,8 +44,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         activation: config.one_of("hidden_act", &ACTIVATIONS)?,
     };
     let max_positions = config.size_or("max_position_embeddings", 2048)?;
-    let block = neox.block(config.flag_or("use_parallel_residual", true)?);
-    let block = Arc::new(block);
+    let block = Arc::new(neox.block(config.flag_or("use_parallel_residual", true)?));
     Ok(DecoderSpec {
         family: "gpt_neox",
         vocabulary: config.size("vocab_size")?,
@@ -57,7 +54,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         block_prefix: "gpt_neox.layers.",
         blocks: vec![block; config.blocks()?],
         head: HeadSpec {
-            finish: Some(Arc::new(neox.finish())),
+            finish: Some(Arc::new(BlockBuilder::final_norm(hidden, neox.norm, "gpt_neox.final_layer_norm"))),
             weight: if config.flag_or("tie_word_embeddings", false)? { EMBEDDING } else { "embed_out.weight" },
             width: hidden,
         },
@@ -88,8 +85,7 @@ impl GptNeox {
     fn attention(&self, block: &mut BlockBuilder) -> Branch {
         let &Self { hidden, heads, attention_bias: bias, .. } = self;
         let head_dim = hidden / heads;
-        let scale = (head_dim as f32).sqrt().recip();
-        let layout = AttentionLayout { heads, kv_heads: heads, head_dim, scale, window: None };
+        let layout = AttentionLayout::new(heads, head_dim);
         // each head has its query, its key and its value side by side
         let part = |which: usize| -> Vec<Range<usize>> {
             (0..heads).map(|head| (3 * head + which) * head_dim..(3 * head + which + 1) * head_dim).collect()
@@ -112,13 +108,5 @@ impl GptNeox {
         let activated = branch.activate(up, self.activation);
         branch.linear(activated, "down", "mlp.dense_4h_to_h", self.hidden, true);
         branch.finish()
-    }
-
-    fn finish(&self) -> BlockSpec {
-        let mut block = BlockBuilder::default();
-        let mut branch = block.branch("final norm", self.hidden);
-        branch.norm(BranchBuilder::INPUT, self.norm, "gpt_neox.final_layer_norm");
-        let branch = branch.finish();
-        block.replacing(branch)
     }
 }

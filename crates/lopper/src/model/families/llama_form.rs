@@ -100,10 +100,6 @@ impl LlamaForm {
         let mut block =
             |&window: &Option<usize>| kinds.entry(window).or_insert_with(|| Arc::new(self.block(window))).clone();
         let blocks = self.windows.iter().map(&mut block).collect();
-        let mut finish = BlockBuilder::default();
-        let mut last = finish.branch("final norm", self.hidden);
-        last.norm(BranchBuilder::INPUT, self.norm, "model.norm");
-        let last = last.finish();
         DecoderSpec {
             family: self.family,
             vocabulary: self.vocabulary,
@@ -113,7 +109,7 @@ impl LlamaForm {
             block_prefix: "model.layers.",
             blocks,
             head: HeadSpec {
-                finish: Some(Arc::new(finish.replacing(last))),
+                finish: Some(Arc::new(BlockBuilder::final_norm(self.hidden, self.norm, "model.norm"))),
                 weight: if self.tied { EMBEDDING } else { "lm_head.weight" },
                 width: self.hidden,
             },
@@ -132,7 +128,7 @@ impl LlamaForm {
 
     fn attention(&self, block: &mut BlockBuilder, window: Option<usize>) -> Branch {
         let &Self { heads, kv_heads, head_dim, hidden, .. } = self;
-        let layout = AttentionLayout { heads, kv_heads, head_dim, scale: (head_dim as f32).sqrt().recip(), window };
+        let layout = AttentionLayout { kv_heads, window, ..AttentionLayout::new(heads, head_dim) };
         let [of_queries, of_keys, of_values] = layout.widths();
         let mut branch = block.branch("attention", hidden);
         let x = branch.norm(BranchBuilder::INPUT, self.norm, "input_layernorm");

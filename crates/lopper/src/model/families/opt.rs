@@ -27,10 +27,8 @@ struct Opt {
 }
 
 pub fn spec(config: &Config) -> Result<DecoderSpec> {
-    let (hidden, heads) = (config.size("hidden_size")?, config.heads()?);
-    if !hidden.is_multiple_of(heads) {
-        return Err(config.wrong(format!("{heads} attention heads do not divide a width of {hidden}")));
-    }
+    let hidden = config.size("hidden_size")?;
+    let heads = config.heads_of(hidden)?;
     let (width, max_positions) =
         (config.size_or("word_embed_proj_dim", hidden)?, config.size("max_position_embeddings")?);
     let affine = config.flag_or("layer_norm_elementwise_affine", true)?;
@@ -97,8 +95,7 @@ impl Opt {
     fn attention(&self, block: &mut BlockBuilder) -> Branch {
         let &Self { hidden, heads, bias, .. } = self;
         let head_dim = hidden / heads;
-        let scale = (head_dim as f32).sqrt().recip();
-        let layout = AttentionLayout { heads, kv_heads: heads, head_dim, scale, window: None };
+        let layout = AttentionLayout::new(heads, head_dim);
         let mut branch = block.branch("attention", hidden);
         let x = self.before(&mut branch, "self_attn_layer_norm");
         let query = branch.linear(x, "query", "self_attn.q_proj", hidden, bias);
