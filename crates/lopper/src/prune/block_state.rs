@@ -71,24 +71,24 @@ impl BlockState {
 
     /// Rounds a stage to the dtypes of the file.
     pub fn round(&mut self, stage: StageId, checkpoint: &Checkpoint) {
-        for place in stage_tensors(&self.pruned, stage) {
-            let dtype = stored_as(checkpoint, &self.pruned.name(place));
-            if dtype != StorageDtype::F32 {
-                dtype.round(self.pruned.tensors[place].host_mut());
-            }
-        }
+        round(&mut self.pruned, stage, checkpoint);
     }
 
     /// The block as the files would hold a stage that has still to be trained.
     pub fn rounded(&self, stage: StageId, checkpoint: &Checkpoint) -> Block {
         let mut block = self.pruned.clone();
-        for place in stage_tensors(&block, stage) {
-            let dtype = stored_as(checkpoint, &block.name(place));
-            if dtype != StorageDtype::F32 {
-                dtype.round(block.tensors[place].host_mut());
-            }
-        }
+        round(&mut block, stage, checkpoint);
         block
+    }
+}
+
+/// Rounds a stage to the dtypes of the file.
+fn round(block: &mut Block, stage: StageId, checkpoint: &Checkpoint) {
+    for place in stage_tensors(block, stage) {
+        let dtype = stored_as(checkpoint, &block.name(place));
+        if dtype != StorageDtype::F32 {
+            dtype.round(block.tensors[place].host_mut());
+        }
     }
 }
 

@@ -150,12 +150,7 @@ impl Compression<'_, '_> {
                 self.block(stage.block).round(stage, checkpoint);
                 Ok(())
             }
-            &Step::Rename { from, to } => {
-                if let Some(states) = self.states.forget(from) {
-                    self.states.set(to, states);
-                }
-                Ok(())
-            }
+            &Step::Rename { from, to } => self.states.rename(from, to),
             &Step::Forget(state) => {
                 self.states.forget(state);
                 Ok(())

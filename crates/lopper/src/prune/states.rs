@@ -133,6 +133,13 @@ impl States {
         self.0.insert(state, states);
     }
 
+    /// Lets `to` be what `from` is, and forgets `from`.
+    pub fn rename(&mut self, from: State, to: State) -> Result<()> {
+        let states = self.forget(from).ok_or_else(|| missing(from))?;
+        self.set(to, states);
+        Ok(())
+    }
+
     pub fn forget(&mut self, state: State) -> Option<HiddenStates> {
         self.0.remove(&state)
     }

@@ -134,7 +134,7 @@ impl<'a> Schedule<'a> {
                     Granularity::Matrix => steps.extend(self.matrices(branch)),
                     _ => steps.extend(self.submodule(branch)),
                 }
-                if branch.branch + 1 == self.block(block).stages[branch.at.stage].branches.len() {
+                if self.is_last_of_stage(branch) {
                     steps.extend(self.leave(branch.at));
                 }
             }
@@ -215,7 +215,7 @@ impl<'a> Schedule<'a> {
             steps.push(Step::Load(block));
             let groups = self.groups(block);
             for (place, group) in groups.iter().enumerate() {
-                let arrives = self.dense_inputs && self.is_last_of_stage(group);
+                let arrives = self.dense_inputs && group.last().is_some_and(|&last| self.is_last_of_stage(last));
                 steps.extend(self.calibrate(group, reads, arrives.then_some(State::Ahead)));
                 reads = if arrives { State::Ahead } else { reads };
                 steps.push(Step::Prune(group.clone()));
@@ -257,16 +257,13 @@ impl<'a> Schedule<'a> {
         steps
     }
 
-    /// Whether a group ends with the last branch of a stage.
-    fn is_last_of_stage(&self, group: &[BranchId]) -> bool {
-        group
-            .last()
-            .is_some_and(|last| last.branch + 1 == self.block(last.at.block).stages[last.at.stage].branches.len())
+    fn is_last_of_stage(&self, BranchId { at, branch }: BranchId) -> bool {
+        branch + 1 == self.block(at.block).stages[at.stage].branches.len()
     }
 
     /// The stages all of whose branches are pruned after a group.
     fn finished_stages(&self, group: &[BranchId]) -> Vec<StageId> {
-        group.iter().filter(|branch| self.is_last_of_stage(&[**branch])).map(|branch| branch.at).collect()
+        group.iter().filter(|&&branch| self.is_last_of_stage(branch)).map(|branch| branch.at).collect()
     }
 
     fn calibrate(&self, group: &[BranchId], reads: State, writes: Option<State>) -> Option<Step> {
