@@ -67,7 +67,7 @@ fn settle(study: &mut Study, args: &StudyArgs, interrupt: &Interrupt, progress: 
         Some(file) => Plan::read(file)?,
         None => model.demo().map(|_| Demo::plan()).unwrap_or_default(),
     };
-    // each rung would take another run, and no measure reads it
+    // each model of it would take another run, and no measure reads it
     start.evaluation.ladder = false;
     study.settle(&start, |plan| {
         plan.model.clone_from(&model.name);

@@ -127,7 +127,7 @@ fn prunes_measures_and_tells_a_stranger() {
         serde_json::from_slice(&std::fs::read(format!("{out}/report.json")).expect("report")).expect("JSON");
     let text = tiny.path("text.txt");
     let scored = json(&["eval", &out, "--text", &text, "--seqlen", "32", "--windows", "4", "--json"]);
-    let last = &report["evaluation"].as_array().expect("rungs").last().expect("final")["texts"][0];
+    let last = &report["evaluation"].as_array().expect("models").last().expect("final")["texts"][0];
     assert_eq!(scored["texts"][0]["perplexity"], last["perplexity"]);
     assert_eq!(scored["model"], out.as_str());
     assert!(succeeds(&["eval", &out, "--text", &text, "--seqlen", "32"]).contains("perplexity"));
@@ -265,7 +265,7 @@ fn answers_tasks_and_tells_how_two_models_differ() {
     let found = eval(&[&out, "--against", &model, "--records", &records, "--harness-json", &results]);
     let report: Value =
         serde_json::from_str(&std::fs::read_to_string(tiny.path("out/report.json")).expect("report")).expect("JSON");
-    let last = &report["evaluation"].as_array().expect("rungs").last().expect("final")["tasks"];
+    let last = &report["evaluation"].as_array().expect("models").last().expect("final")["tasks"];
     assert_eq!(found["tasks"], *last, "what eval says of the files is what prune said");
     let (apart, answers) = (&found["against"]["text_differences"][0], &found["against"]["task_differences"]);
     assert!(apart["kl_divergence"].as_f64().is_some_and(|divergence| divergence > 0.0), "{apart}");

@@ -191,7 +191,7 @@ fn imports_that_point_up_are_seen_in_every_form() {
         "pub use crate::prune::job::Job as Other;",
         "use crate::{\n    error::{Error, Result},\n    prune::{self, job::Job},\n};",
         "pub(crate) use crate::{tensor::Tensor, study};",
-        "fn f() -> crate::plan::Plan { todo!() }",
+        "fn f(_: &crate::plan::Plan) {}",
         "#[cfg(test)]\nmod tests;\nuse crate::plan;",
     ] {
         assert_eq!(seen(code), 1, "{code}");
@@ -227,4 +227,12 @@ fn circles_are_seen_in_every_form() {
     assert!(of(&outside).is_empty());
     let straight = [folder, ("prune::a", "use super::LIMIT;\nuse super::b::B;"), ("prune::b", "use super::LIMIT;")];
     assert!(of(&straight).is_empty());
+}
+
+#[test]
+fn the_family_that_architecture_shows_is_the_file() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let [text, family] = ["../../ARCHITECTURE.md", "src/model/families/qwen3.rs"]
+        .map(|name| std::fs::read_to_string(root.join(name)).expect(name));
+    assert!(text.contains(&family), "ARCHITECTURE.md shows another families/qwen3.rs");
 }

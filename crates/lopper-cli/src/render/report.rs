@@ -12,10 +12,10 @@ use super::{patterns, units};
 /// Everything, ready to print.
 pub fn text(report: &Report, out: &Path) -> String {
     let mut text = String::new();
-    if report.evaluation.iter().any(|rung| !rung.scores.texts.is_empty()) {
+    if report.evaluation.iter().any(|model| !model.scores.texts.is_empty()) {
         text = format!("Perplexity (lower is better)\n\n{}\n", scores(report));
     }
-    if report.evaluation.iter().any(|rung| !rung.scores.tasks.is_empty()) {
+    if report.evaluation.iter().any(|model| !model.scores.tasks.is_empty()) {
         text = format!("{text}Tasks (± is one standard error)\n\n{}\n", answers(report));
     }
     for (name, value) in facts(report, out) {
@@ -24,23 +24,23 @@ pub fn text(report: &Report, out: &Path) -> String {
     text + &next(report, out)
 }
 
-/// A row per rung of the ladder, two columns per text.
+/// A row per model of the ladder, two columns per text.
 fn scores(report: &Report) -> Table {
     let Some(dense) = report.evaluation.first() else { return Table::new([("model", Align::Left)]) };
     let names = short_names(dense.scores.texts.iter().map(|text| text.text.as_str()));
     let columns = names.into_iter().flat_map(|name| [(name, Align::Right), ("vs dense".into(), Align::Right)]);
     let mut table = Table::new([("model".to_owned(), Align::Left)].into_iter().chain(columns));
-    for (place, rung) in report.evaluation.iter().enumerate() {
-        let cells = rung.scores.texts.iter().zip(&dense.scores.texts).flat_map(|(text, dense)| {
+    for (place, model) in report.evaluation.iter().enumerate() {
+        let cells = model.scores.texts.iter().zip(&dense.scores.texts).flat_map(|(text, dense)| {
             let (value, reference) = (text.score.perplexity, dense.score.perplexity);
             [units::perplexity(value), if place == 0 { String::new() } else { units::ratio(value, reference) }]
         });
-        table.row([rung.name.clone()].into_iter().chain(cells));
+        table.row([model.name.clone()].into_iter().chain(cells));
     }
     table
 }
 
-/// A row per rung of the ladder, a column per task and metric.
+/// A row per model of the ladder, a column per task and metric.
 fn answers(report: &Report) -> Table {
     let Some(dense) = report.evaluation.first() else { return Table::new([("model", Align::Left)]) };
     let measures = |score: &TaskScore| {
@@ -48,9 +48,9 @@ fn answers(report: &Report) -> Table {
     };
     let columns = dense.scores.tasks.iter().flat_map(measures).map(|name| (name, Align::Right));
     let mut table = Table::new([("model".to_owned(), Align::Left)].into_iter().chain(columns));
-    for rung in &report.evaluation {
-        let cells = rung.scores.tasks.iter().flat_map(|score| score.metrics.iter().map(units::measure));
-        table.row([rung.name.clone()].into_iter().chain(cells));
+    for model in &report.evaluation {
+        let cells = model.scores.tasks.iter().flat_map(|score| score.metrics.iter().map(units::measure));
+        table.row([model.name.clone()].into_iter().chain(cells));
     }
     table
 }
