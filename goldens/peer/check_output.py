@@ -3,7 +3,7 @@
     lopper eval OUT --text TEXT --seqlen 256 --windows 20 --json > eval.json
     python goldens/peer/check_output.py OUT TEXT eval.json
 
-Prints the largest difference of a window's mean negative log-likelihood, and the share of zeros in the linear layers.
+Prints the largest difference of a window's mean negative log-likelihood, and the share of zeros in the linear layers of the blocks.
 Exits with 1 when the difference exceeds 1e-4.
 """
 
@@ -32,7 +32,8 @@ def main() -> int:
         with torch.inference_mode():
             loss = model(window[None], labels=window[None]).loss.item()
         worst = max(worst, abs(loss - expected))
-    weights = [p for name, p in model.named_parameters() if "_proj.weight" in name]
+    blocks = (module for name, module in model.named_modules() if ".layers." in name)
+    weights = [module.weight for module in blocks if isinstance(module, torch.nn.Linear)]
     zeros = sum((w == 0).sum().item() for w in weights) / sum(w.numel() for w in weights)
     print(f"{score['windows']} windows, largest difference {worst:.1e} nats; {100 * zeros:.2f} % zeros")
     return int(worst > 1e-4)
