@@ -1,6 +1,6 @@
-//! Matrix products: f32 by [`crate::gemm_f32`] on AVX-512 and by the `gemm` crate elsewhere, bf16 by [`crate::gemm_bf16`].
+//! Matrix products: f32 by [`crate::gemm_f32`] on AVX-512 and by the crate of that name elsewhere, bf16 by [`crate::gemm_bf16`].
 //!
-//! `gemm` splits its work into tiles of the output, accumulates each element in one task along k in blocks whose size depends on the
+//! The crate splits its work into tiles of the output, accumulates each element in one task along k in blocks whose size depends on the
 //! shape only, and keeps skinny products on one thread, so its results do not depend on the number of threads (tested here).
 
 use crate::buffer::zeros;
@@ -144,28 +144,29 @@ unsafe fn multiply_f32(out: *mut f32, out_leading: usize, accumulate: bool, a: V
     let (b_row, b_col) = b.strides();
     let (a_row, a_col, b_row, b_col) =
         (a_row.cast_signed(), a_col.cast_signed(), b_row.cast_signed(), b_col.cast_signed());
+    // it works on columns: the transpose of the product is bᵀ·aᵀ
     // SAFETY: the caller's promise is what `gemm` asks for.
     unsafe {
-        gemm::gemm(
-            a.rows,
+        ::gemm_f32::gemm::f32::get_gemm_fn()(
             b.cols,
+            a.rows,
             a.cols,
             out,
-            1,
             out_leading.cast_signed(),
+            1,
             accumulate,
-            a.data.as_ptr(),
-            a_col,
-            a_row,
             b.data.as_ptr(),
-            b_col,
             b_row,
+            b_col,
+            a.data.as_ptr(),
+            a_row,
+            a_col,
             1.0,
             1.0,
             false,
             false,
             false,
-            gemm::Parallelism::Rayon(0),
+            gemm_common::Parallelism::Rayon(0),
         );
     }
 }

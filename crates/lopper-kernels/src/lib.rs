@@ -16,6 +16,7 @@ mod adamw;
 mod attention;
 mod attention_backward;
 mod buffer;
+mod cholesky;
 mod conjugate_gradient;
 pub mod dispatch;
 mod distillation;
@@ -43,6 +44,7 @@ pub use adamw::{AdamWStep, adamw};
 pub use attention::{AttentionShape, attention};
 pub use attention_backward::attention_backward;
 pub use buffer::{copied, zeros};
+pub use cholesky::cholesky;
 pub use conjugate_gradient::{conjugate_gradient_start, conjugate_gradient_step};
 pub use distillation::{distillation, distillation_backward};
 pub use elementwise::{

@@ -7,6 +7,12 @@ pub(crate) fn mul_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
+/// The same in f64.
+#[inline(always)]
+pub(crate) fn mul_add_f64<const FUSED: bool>(a: f64, b: f64, c: f64) -> f64 {
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
 /// eˣ to about 2 units in the last place on [−87, 88]; arguments outside are clamped to it, and NaN stays NaN.
 ///
 /// x = n·ln 2 + r with |r| ≤ ½ ln 2; eʳ by a polynomial of degree 7 (Moshier's Cephes coefficients), and n is added to the exponent.

@@ -1,18 +1,18 @@
 //! The upper triangular U with `H⁻¹ = UᵀU`, `H = XᵀX + γI`: what the sweep, the saliencies and the subset losses are made of.
 //!
-//! Frantar & Alistarh (2023, arXiv 2301.00774) invert H and factorise the inverse. Read from its last row and column on, H has a
-//! Cholesky factor whose inverse, read backwards again, is U: one factorisation and one triangular inverse, half the work and no
-//! inverse formed in between. The factorisation, which can fail, is in f64; the inverse of the factor, whose condition
-//! number is the root of that of H, in f32.
+//! Frantar & Alistarh (2023, arXiv 2301.00774) invert H and factorise the inverse. From the last row up, H has a Cholesky factor S,
+//! lower triangular with `H = SᵀS`, and `U = S⁻ᵀ`: one factorisation and one triangular inverse, half the work and no inverse formed in
+//! between. The factorisation, which can fail, is in f64; the inverse of the factor, whose condition number is the root of that of H,
+//! in f32.
 
-use faer::{MatMut, Par};
+use lopper_kernels::cholesky;
 use rayon::prelude::*;
 
+use super::Gram;
 use super::triangular_inverse::invert_upper;
-use super::{Gram, cholesky};
 use crate::tensor::Tensor;
 
-/// Side of the squares in which U is turned round: a cache line of f64, and few enough lines that do not push each other out.
+/// Side of the squares in which the factor is transposed: a cache line of f64, and few enough lines that do not push each other out.
 const TILE: usize = 8;
 /// Columns whose squares a task sums.
 const COLUMNS: usize = 256;
@@ -105,35 +105,29 @@ impl InverseHessian {
 /// U as f32 and the diagonal of UᵀU; `None` if the damped matrix is not positive definite.
 fn upper_factor(gram: &Gram, damping: f64) -> Option<(Tensor, Tensor<f64>)> {
     let n = gram.order();
-    let threads = rayon::current_num_threads();
-    let par = if threads > 1 { Par::rayon(threads) } else { Par::Seq };
-    // column-major; the system hands out zeros page by page, so the upper triangle costs nothing
+    // the system hands out zeros page by page, so what lies above the diagonal costs nothing
     let mut factor = vec![0.0; n * n];
-    // element (i, j) of the reversed matrix is (n−1−i, n−1−j) of H
-    factor.par_chunks_exact_mut(n).enumerate().for_each(|(j, column)| {
-        for (i, value) in column.iter_mut().enumerate().skip(j) {
-            *value = gram.get(n - 1 - j, n - 1 - i);
-        }
-        column[j] += damping;
+    factor.par_chunks_exact_mut(n).enumerate().for_each(|(i, row)| {
+        row.iter_mut().enumerate().take(i + 1).for_each(|(j, value)| *value = gram.get(i, j));
+        row[i] += damping;
     });
-    if !cholesky::factorise(MatMut::from_column_major_slice_mut(&mut factor, n, n), par) {
+    if !cholesky(&mut factor, n) {
         return None;
     }
-    let mut upper = reversed(&factor, n);
+    let mut upper = transposed(&factor, n);
     drop(factor);
     invert_upper(upper.host_mut(), n);
     let diagonal = column_squares(upper.host(), n);
     diagonal.host().iter().all(|d| d.is_finite() && *d > 0.0).then_some((upper, diagonal))
 }
 
-/// The factor read backwards, row-major, from the factor, column-major: `T_ij = L_(n−1−i, n−1−j)`. Tiles of rows and columns stay in
-/// the caches.
-fn reversed(factor: &[f64], n: usize) -> Tensor {
+/// The upper triangle of the transpose, in f32. Tiles of rows and columns stay in the caches.
+fn transposed(factor: &[f64], n: usize) -> Tensor {
     let turn = |(tile, rows): (usize, &mut [f32])| {
         for first in (tile * TILE..n).step_by(TILE) {
             for (i, row) in (tile * TILE..).zip(rows.chunks_exact_mut(n)) {
                 for j in first.max(i)..n.min(first + TILE) {
-                    row[j] = factor[(n - 1 - j) * n + n - 1 - i] as f32;
+                    row[j] = factor[j * n + i] as f32;
                 }
             }
         }

@@ -5,7 +5,6 @@
 //! whose coefficients are computed once per group, for all rows. Where there are too many, weights are removed one after another, each
 //! time the one that costs least given those before.
 
-use faer::Mat;
 use lopper_kernels::{SUBSET_LANES, SubsetForms};
 
 use crate::linalg::cholesky;
@@ -120,13 +119,16 @@ fn coefficients(inverse: &[f64], of: usize, subsets: &[u32]) -> Vec<f32> {
     let pair = |i: usize, j: usize| i * of - i * (i + 1) / 2 + j;
     for (s, bits) in subsets.iter().enumerate() {
         let members: Vec<usize> = (0..of).filter(|j| bits >> j & 1 == 1).collect();
-        let mut block = Mat::from_fn(members.len(), members.len(), |i, j| inverse[members[i] * of + members[j]]);
-        let mut inverse = Mat::identity(members.len(), members.len());
+        let entry = |at: usize| inverse[members[at / members.len()] * of + members[at % members.len()]];
+        let block: Vec<f64> = (0..members.len() * members.len()).map(entry).collect();
         // a group that is not positive definite costs very much, so that another subset is taken
-        let solved = cholesky::solve(&mut block, &mut inverse);
+        let solved = cholesky::inverse(block, members.len());
         for (a, &i) in members.iter().enumerate() {
             for (b, &j) in members.iter().enumerate().skip(a) {
-                let entry = if solved { inverse[(a, b)] } else { f64::from(u8::from(a == b)) * 1e30 };
+                let entry = match &solved {
+                    Some(inverse) => inverse[a * members.len() + b],
+                    None => f64::from(u8::from(a == b)) * 1e30,
+                };
                 table[pair(i, j) * count + s] = (if a == b { 0.5 * entry } else { entry }) as f32;
             }
         }

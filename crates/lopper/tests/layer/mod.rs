@@ -1,8 +1,6 @@
 //! Layer problems for the tests of methods: random ones, the golden one, and exact solutions.
 #![allow(dead_code, reason = "every test file uses its own part")]
 
-use faer::linalg::solvers::Solve;
-use faer::{Mat, Side};
 use lopper::calibration::{InputStatistics, Needs};
 use lopper::method::{LayerProblem, LayerSolution, Method, SolverSettings};
 use lopper::sparsity::{Pattern, Scope};
@@ -49,12 +47,24 @@ pub fn half(scope: Scope) -> Pattern {
     Pattern::unstructured(0.5, scope).expect("valid")
 }
 
-/// `A·x = b` for positive definite A [n, n], in f64, by Cholesky factorisation.
+/// `A·x = b` for positive definite A [n, n], in f64, by elimination.
 pub fn solve_exactly(a: &[f64], b: &[f64]) -> Vec<f64> {
     let n = b.len();
-    let factor = Mat::from_fn(n, n, |i, j| a[i * n + j]).llt(Side::Lower).expect("positive definite");
-    let x = factor.solve(Mat::from_fn(n, 1, |i, _| b[i]));
-    (0..n).map(|i| x[(i, 0)]).collect()
+    let mut rows: Vec<Vec<f64>> = a.chunks(n).zip(b).map(|(row, &b)| [row, &[b]].concat()).collect();
+    for pivot in 0..n {
+        let (above, below) = rows.split_at_mut(pivot + 1);
+        let above = &above[pivot];
+        for row in below {
+            let factor = row[pivot] / above[pivot];
+            row.iter_mut().zip(above).skip(pivot).for_each(|(x, above)| *x -= factor * above);
+        }
+    }
+    let mut x = vec![0.0; n];
+    for i in (0..n).rev() {
+        let known: f64 = (i + 1..n).map(|j| rows[i][j] * x[j]).sum();
+        x[i] = (rows[i][n] - known) / rows[i][i];
+    }
+    x
 }
 
 /// `w_K' = w_K + w_P·H_PK·H_KK⁻¹` row by row in f64.

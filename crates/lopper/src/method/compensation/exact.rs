@@ -2,7 +2,6 @@
 //! (Zhao et al. 2024, arXiv 2410.15567, eq. 11-13, in its least-squares form). O(d_out·k³) for k kept weights per row: the reference for
 //! the conjugate gradients of `joint`, and affordable for small layers.
 
-use faer::Mat;
 use rayon::prelude::*;
 
 use crate::linalg::{Gram, cholesky};
@@ -29,19 +28,19 @@ fn solve_row(row: &mut [f32], kept: &[u8], gram: &Gram, damping: f64) -> bool {
     let (keep, prune): (Vec<usize>, Vec<usize>) = (0..row.len()).partition(|&j| kept[j] == 1);
     let keep: Vec<usize> = keep.into_iter().filter(|&j| gram.get(j, j) + damping > 0.0).collect();
     // only the lower triangle is read
-    let mut h = Mat::<f64>::zeros(keep.len(), keep.len());
-    for (b, &j) in keep.iter().enumerate() {
-        let column = &mut h.col_as_slice_mut(b)[b..];
-        column.iter_mut().zip(&keep[b..]).for_each(|(entry, &i)| *entry = gram.get(i, j));
-        column[0] += damping;
+    let count = keep.len();
+    let mut h = vec![0.0; count * count];
+    for (at, (entries, &i)) in h.chunks_exact_mut(count.max(1)).zip(&keep).enumerate() {
+        entries.iter_mut().zip(&keep[..=at]).for_each(|(entry, &j)| *entry = gram.get(i, j));
+        entries[at] += damping;
     }
     let pull = |&i: &usize| prune.iter().map(|&p| gram.get(i, p) * f64::from(row[p])).sum::<f64>();
-    let mut shift = Mat::from_fn(keep.len(), 1, |b, _| pull(&keep[b]));
+    let mut shift: Vec<f64> = keep.iter().map(pull).collect();
     if !cholesky::solve(&mut h, &mut shift) {
         return false;
     }
-    for (b, &j) in keep.iter().enumerate() {
-        row[j] = (f64::from(row[j]) + shift[(b, 0)]) as f32;
+    for (j, shift) in keep.into_iter().zip(shift) {
+        row[j] = (f64::from(row[j]) + shift) as f32;
     }
     for p in prune {
         row[p] = 0.0;
