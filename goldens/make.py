@@ -7,12 +7,16 @@ from transformers.utils import logging
 
 import activations
 import adamw
+import bloom
 import compensation
 import criteria
 import elementwise
+import gemma
+import gpt2
 import gpt_neox
 import layer_problem
 import llama
+import llama_like
 import losses
 import mistral
 import opt
@@ -25,8 +29,8 @@ import sparsegpt
 import window
 
 GOLDENS = (
-    llama, mistral, qwen2, qwen3, opt, gpt_neox, window, adamw, optimizers, layer_problem, criteria, sparsegpt, compensation,
-    rotary, elementwise, activations, losses,
+    llama, mistral, qwen2, qwen3, gemma, llama_like, opt, gpt_neox, bloom, gpt2, window, adamw, optimizers, layer_problem,
+    criteria, sparsegpt, compensation, rotary, elementwise, activations, losses,
 )
 
 

@@ -31,7 +31,7 @@ def randomise(model: PreTrainedModel, seed: int) -> None:
         noise = torch.randn(parameter.shape, generator=source)
         if name.endswith("bias"):
             parameter.data = 0.3 * noise
-        elif "norm" in name:
+        elif "norm" in name or ".ln_" in name:
             parameter.data = 1.0 + 0.25 * noise
         elif "embed" in name:
             parameter.data = 0.7 * noise
@@ -113,8 +113,9 @@ def record_blocks(model: PreTrainedModel) -> list[torch.Tensor]:
 
 
 def blocks(model: PreTrainedModel) -> torch.nn.ModuleList:
-    """The decoder blocks; OPT keeps them one level deeper than the other families."""
-    return getattr(model.base_model, "decoder", model.base_model).layers
+    """The decoder blocks; OPT keeps them one level deeper than the other families, BLOOM and GPT-2 call them h."""
+    decoder = getattr(model.base_model, "decoder", model.base_model)
+    return decoder.layers if hasattr(decoder, "layers") else decoder.h
 
 
 def assert_differs(variant: Path, base: Path, by: float = 0.05) -> None:

@@ -68,7 +68,16 @@ fn peer(criterion: &mut Criterion) {
 fn attentions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("attention");
     for (offsets, window) in [(&[0, 512, 1024][..], None), (&[0, 4096], None), (&[0, 4096], Some(512))] {
-        let shape = AttentionShape { offsets, heads: 9, kv_heads: 3, head_dim: 64, scale: 0.125, window };
+        let shape = AttentionShape {
+            offsets,
+            heads: 9,
+            kv_heads: 3,
+            head_dim: 64,
+            scale: 0.125,
+            window,
+            soft_cap: None,
+            slopes: &[],
+        };
         let tokens = offsets[offsets.len() - 1];
         let (q, k, v, d_out) =
             (numbers(tokens * 576), numbers(tokens * 192), numbers(tokens * 192), numbers(tokens * 576));
@@ -128,7 +137,9 @@ fn activations(criterion: &mut Criterion) {
     for n in [1024 * 1536, 8192 * 2048] {
         let (a, b, c) = (numbers(n), numbers(n), numbers(n));
         let (mut d, mut e) = (vec![0f32; n], vec![0f32; n]);
-        for kind in [Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
+        for kind in
+            [Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::ReluSquared]
+        {
             group.throughput(Throughput::BytesDecimal(8 * n as u64));
             group.bench_function(format!("{kind:?} {n}"), |bencher| bencher.iter(|| activate(kind, &a, &mut d)));
             group.throughput(Throughput::BytesDecimal(12 * n as u64));

@@ -6,8 +6,10 @@
 //! | GELU | x·Φ(x) | Φ(x) + x·φ(x) with φ(x) = e^(−x²/2)/√(2π) and Φ(x) = ∫ φ = ½(1 + erf(x/√2)) |
 //! | GELU by tanh | x·½(1 + tanh u) = x·σ(2u) with u = √(2/π)·(x + 0.044715·x³) | σ(2u) + x·σ(2u)·(1 − σ(2u))·2u′ |
 //! | ReLU | max(x, 0) | 1 above 0, 0 elsewhere |
+//! | ReLU² | max(x, 0)² | 2·max(x, 0) |
 //!
-//! D. Hendrycks and K. Gimpel, "Gaussian Error Linear Units (GELUs)", 2016, arXiv:1606.08415, §2, for SiLU and both forms of GELU.
+//! D. Hendrycks and K. Gimpel, "Gaussian Error Linear Units (GELUs)", 2016, arXiv:1606.08415, §2, for SiLU and both forms of GELU;
+//! D. R. So et al., "Primer", 2021, arXiv:2109.08668, for ReLU².
 
 use crate::dispatch::{simd, tier};
 use crate::elementwise::CHUNK;
@@ -25,6 +27,8 @@ pub enum Activation {
     GeluTanh,
     /// max(x, 0).
     Relu,
+    /// max(x, 0)².
+    ReluSquared,
 }
 
 /// An activation at one point.
@@ -39,6 +43,7 @@ pub(crate) struct Silu;
 pub(crate) struct Gelu;
 pub(crate) struct GeluTanh;
 pub(crate) struct Relu;
+pub(crate) struct ReluSquared;
 
 #[allow(clippy::inline_always, reason = "it has to be compiled inside the caller's target features")]
 impl Curve for Silu {
@@ -107,6 +112,18 @@ impl Curve for Relu {
     }
 }
 
+#[allow(clippy::inline_always, reason = "it has to be compiled inside the caller's target features")]
+impl Curve for ReluSquared {
+    #[inline(always)]
+    fn value<const FUSED: bool>(x: f32) -> f32 {
+        if x <= 0.0 { 0.0 } else { x * x }
+    }
+    #[inline(always)]
+    fn value_and_slope<const FUSED: bool>(x: f32) -> (f32, f32) {
+        if x <= 0.0 { (0.0, 0.0) } else { (x * x, 2.0 * x) }
+    }
+}
+
 /// Calls `loop::<curve of the kind, FUSED>(arguments)`, so that the choice is made outside the loop.
 macro_rules! by_kind {
     ($kind:ident, $loop:ident($($argument:ident),*)) => {
@@ -115,6 +132,7 @@ macro_rules! by_kind {
             $crate::activation::Activation::Gelu => $loop::<$crate::activation::Gelu, FUSED>($($argument),*),
             $crate::activation::Activation::GeluTanh => $loop::<$crate::activation::GeluTanh, FUSED>($($argument),*),
             $crate::activation::Activation::Relu => $loop::<$crate::activation::Relu, FUSED>($($argument),*),
+            $crate::activation::Activation::ReluSquared => $loop::<$crate::activation::ReluSquared, FUSED>($($argument),*),
         }
     };
 }

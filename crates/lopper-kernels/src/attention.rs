@@ -6,7 +6,7 @@
 //! there), so scratch memory does not grow with the sequence.
 
 use crate::dispatch::{Tier, simd, tier};
-use crate::math::{self, exp, larger};
+use crate::math::{self, exp, larger, mul_add, tanh};
 use crate::packed::{ByHead, Panels, by_head, panels};
 use crate::rotary::check_offsets;
 use crate::scratch::{Shared, with_scratch};
@@ -36,6 +36,11 @@ pub struct AttentionShape<'a> {
     pub scale: f32,
     /// Sliding window: token t sees keys after t − window, at most `window` of them with itself, as Hugging Face's Mistral.
     pub window: Option<usize>,
+    /// Bounds scores softly: a score s, scaled, becomes `cap·tanh(s / cap)` (Gemma Team 2024, arXiv 2408.00118, §2).
+    pub soft_cap: Option<f32>,
+    /// How much less than itself a query sees of the key before, the same again for each further back, by head: linear biases (Press et
+    /// al. 2021, arXiv 2108.12409). Empty for none.
+    pub slopes: &'a [f32],
 }
 
 /// Some queries of one head of one sequence.
@@ -52,6 +57,28 @@ pub(crate) struct Tile {
 impl AttentionShape<'_> {
     pub(crate) fn tokens(&self) -> usize {
         self.offsets[self.offsets.len() - 1]
+    }
+
+    /// The scale that [`Self::adjust`] leaves to be applied.
+    pub(crate) fn remaining_scale(&self) -> f32 {
+        if self.soft_cap.is_some() || !self.slopes.is_empty() { 1.0 } else { self.scale }
+    }
+
+    /// Caps and inclines the products of a query of a head with keys, the first of which is `back` behind it; does nothing where scores
+    /// are scaled products and nothing else.
+    pub(crate) fn adjust(&self, tier: Tier, products: &mut [f32], head: usize, back: usize) {
+        if let Some(cap) = self.soft_cap {
+            cap_row(tier, products, self.scale, cap);
+        }
+        self.incline(tier, products, head, back);
+    }
+
+    /// The second half of it.
+    pub(crate) fn incline(&self, tier: Tier, scores: &mut [f32], head: usize, back: usize) {
+        if let Some(&slope) = self.slopes.get(head) {
+            let scale = if self.soft_cap.is_some() { 1.0 } else { self.scale };
+            incline_row(tier, scores, scale, slope, back as f32);
+        }
     }
 
     /// Query heads per key head.
@@ -92,6 +119,8 @@ impl AttentionShape<'_> {
         assert!(self.head_dim > 0, "{kernel}: heads of no entries");
         assert!(self.scale > 0.0 && self.scale.is_finite(), "{kernel}: scale must be positive");
         assert!(self.window != Some(0), "{kernel}: a window of no keys");
+        assert!(self.soft_cap.is_none_or(|cap| cap > 0.0), "{kernel}: a cap that is not positive");
+        assert!(self.slopes.is_empty() || self.slopes.len() == self.heads, "{kernel}: slopes are not [heads]");
         assert_eq!(q.len(), tokens * self.heads * self.head_dim, "{kernel}: q is not [tokens, heads·head_dim]");
         assert_eq!(k.len(), tokens * self.kv_heads * self.head_dim, "{kernel}: k is not [tokens, kv_heads·head_dim]");
         assert_eq!(v.len(), k.len(), "{kernel}: k and v differ in length");
@@ -99,6 +128,23 @@ impl AttentionShape<'_> {
 }
 
 simd! {
+    /// Scales a row of products and caps it.
+    pub(crate) fn cap_row(row: &mut [f32], scale: f32, cap: f32) {
+        let inverse = scale / cap;
+        for score in row {
+            *score = cap * tanh::<FUSED>(*score * inverse);
+        }
+    }
+    /// Scales a row of scores, the first of which is `back` keys behind the query, and takes `slope` off for each step back.
+    fn incline_row(row: &mut [f32], scale: f32, slope: f32, back: f32) {
+        let mut steps: [f32; 16] = std::array::from_fn(|i| i as f32 - back);
+        for scores in row.chunks_mut(16) {
+            for (score, step) in scores.iter_mut().zip(&mut steps) {
+                *score = mul_add::<FUSED>(*score, scale, slope * *step);
+                *step += 16.0;
+            }
+        }
+    }
     /// Replaces the scores in `columns` of a row by exp(scale·(s − m)), where m is the larger of `largest` and their maximum, and
     /// everything else by 0; returns (m, Σ). The row is whole vectors of 16: those at the ends of `columns` are padded with a score too
     /// small to count.
@@ -207,10 +253,13 @@ impl Forward<'_> {
         let queries = Left { data: &self.q[first * d..], row: shape.heads * d, depth: 1 };
         score(self.tier, d, rows, queries, self.keys.head(tile.sequence, key_head), block, scores);
         let rows_of_scores = scores.chunks_mut(leading).zip(mixed.chunks_mut(d)).zip(softmax);
-        for (columns, ((scores, mixed), softmax)) in shape.columns(&tile.queries, block).zip(rows_of_scores) {
-            let (largest, sum) = exponentiate_row(self.tier, scores, columns, shape.scale, softmax.largest);
+        let scale = shape.remaining_scale();
+        let rows_of_scores = tile.queries.clone().zip(shape.columns(&tile.queries, block).zip(rows_of_scores));
+        for (t, (columns, ((scores, mixed), softmax))) in rows_of_scores {
+            shape.adjust(self.tier, &mut scores[columns.clone()], tile.head, t - (block.start + columns.start).min(t));
+            let (largest, sum) = exponentiate_row(self.tier, scores, columns, scale, softmax.largest);
             if largest > softmax.largest && softmax.sum > 0.0 {
-                let factor = ((softmax.largest - largest) * shape.scale).exp();
+                let factor = ((softmax.largest - largest) * scale).exp();
                 scale_row(self.tier, mixed, factor);
                 softmax.sum *= factor;
             }
@@ -229,7 +278,7 @@ impl Forward<'_> {
             // SAFETY: no two tiles have a (row, head) in common.
             let (out, saved) = unsafe { (self.out.slice(entry * d, d), self.log_sum_exp.slice(entry, 1)) };
             store_scaled(self.tier, mixed, 1.0 / softmax.sum, out);
-            saved[0] = softmax.largest * shape.scale + softmax.sum.ln();
+            saved[0] = softmax.largest * shape.remaining_scale() + softmax.sum.ln();
         }
     }
 }

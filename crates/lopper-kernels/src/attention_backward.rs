@@ -5,7 +5,7 @@
 //! summed over the queries in order, and those of a group are summed in order at the end. Blocks of [`KEYS`] keys are the outer loop, so
 //! that their gradients stay in the cache.
 
-use crate::attention::{AttentionShape, PANEL, QUERIES, Tile, leading, score};
+use crate::attention::{AttentionShape, PANEL, QUERIES, Tile, cap_row, leading, score};
 use crate::dispatch::{Tier, simd, tier};
 use crate::math::{dot, exp, mul_add};
 use crate::packed::{ByHead, Panels, by_head, gather_rows, panels};
@@ -25,15 +25,27 @@ simd! {
             *out += x;
         }
     }
-    /// Turns a row of scores into probabilities and a row of dP into dS, both 0 outside `columns`.
-    fn differentiate_row(scores: &mut [f32], slopes: &mut [f32], columns: Range<usize>, scale: f32, log_sum_exp: f32, out: &[f32], d_out: &[f32]) {
-        let pull = dot::<FUSED>(out, d_out);
+    /// `Σ out·d_out`
+    fn pull_of(out: &[f32], d_out: &[f32]) -> f32 {
+        dot::<FUSED>(out, d_out)
+    }
+    /// Turns a row of dP into that of capped scores times what it is of products, less `pull`.
+    fn uncap_row(capped: &[f32], slopes: &mut [f32], cap: f32, pull: f32) {
+        let inverse = 1.0 / cap;
+        for (slope, capped) in slopes.iter_mut().zip(capped) {
+            let share = capped * inverse;
+            *slope = (*slope - pull) * (1.0 - share * share);
+        }
+    }
+    /// Turns a row of scores into probabilities and a row of dP into dS, both 0 outside `columns`; `scale` is still to be applied to the
+    /// scores, `factor` is what dS is multiplied by.
+    fn differentiate_row(scores: &mut [f32], slopes: &mut [f32], columns: Range<usize>, scale: f32, factor: f32, log_sum_exp: f32, pull: f32) {
         let aligned = columns.start / 16 * 16..columns.end.next_multiple_of(16);
         let pairs = scores[aligned.clone()].chunks_exact_mut(16).zip(slopes[aligned].chunks_exact_mut(16));
         for (scores, slopes) in pairs {
             for (score, slope) in scores.iter_mut().zip(slopes) {
                 *score = exp::<FUSED>(mul_add::<FUSED>(*score, scale, -log_sum_exp));
-                *slope = *score * (*slope - pull) * scale;
+                *slope = *score * (*slope - pull) * factor;
             }
         }
         for row in [scores, slopes] {
@@ -193,17 +205,17 @@ impl Backward<'_> {
         let pairs = scores.chunks_mut(leading).zip(slopes.chunks_mut(leading));
         for (i, (columns, (scores, slopes))) in shape.columns(&tile.queries, block).zip(pairs).enumerate() {
             let entry = (first + i) * shape.heads + tile.head;
-            let out = &self.out[entry * d..][..d];
-            differentiate_row(
-                tier,
-                scores,
-                slopes,
-                columns,
-                shape.scale,
-                self.log_sum_exp[entry],
-                out,
-                &d_out[i * d..][..d],
-            );
+            let mut pull = pull_of(tier, &self.out[entry * d..][..d], &d_out[i * d..][..d]);
+            let t = tile.queries.start + i;
+            let products = &mut scores[columns.clone()];
+            if let Some(cap) = shape.soft_cap {
+                cap_row(tier, products, shape.scale, cap);
+                uncap_row(tier, products, &mut slopes[columns.clone()], cap, pull);
+                pull = 0.0;
+            }
+            shape.incline(tier, products, tile.head, t - (block.start + columns.start).min(t));
+            let (scale, saved) = (shape.remaining_scale(), self.log_sum_exp[entry]);
+            differentiate_row(tier, scores, slopes, columns, scale, shape.scale, saved, pull);
         }
     }
 }

@@ -67,10 +67,10 @@ pub fn with_tier<R>(limit: Tier, call: impl FnOnce() -> R) -> R {
 ///
 /// Inside the body, `FUSED` is a constant: whether fused multiply-add is an instruction (see [`crate::math::mul_add`]).
 macro_rules! simd {
-    ($($(#[$attribute:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block)*) => { $(
+    ($($(#[$attribute:meta])* $visible:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block)*) => { $(
         $(#[$attribute])*
         #[allow(clippy::too_many_arguments, reason = "row kernels take their slices one by one")]
-        fn $name(tier: $crate::dispatch::Tier, $($argument: $type),*) $(-> $result)? {
+        $visible fn $name(tier: $crate::dispatch::Tier, $($argument: $type),*) $(-> $result)? {
             #[allow(clippy::inline_always, reason = "the body has to be compiled inside each tier's target features")]
             #[allow(clippy::extra_unused_type_parameters, clippy::too_many_arguments, reason = "the same signature for every body")]
             #[inline(always)]

@@ -1,7 +1,7 @@
 //! Rotary position embedding, in place.
 //!
-//! At position p, entries (i, i + d/2) of a head turn by the angle whose cosine and sine are given: (a, b) → (a·c − b·s, b·c + a·s).
-//! J. Su et al., `RoFormer`, 2021, arXiv:2104.09864, eq. 34, in Hugging Face's layout (halves rather than interleaved pairs).
+//! At position p, a pair of entries of a head turns by the angle whose cosine and sine are given: (a, b) → (a·c − b·s, b·c + a·s).
+//! J. Su et al., `RoFormer`, 2021, arXiv:2104.09864, eq. 34.
 
 use crate::dispatch::{simd, tier};
 use rayon::prelude::*;
@@ -9,8 +9,26 @@ use rayon::prelude::*;
 /// Rows per parallel task.
 const ROWS: usize = 16;
 
+/// Which entries of a head turn together, of the `d` that do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RotaryPairs {
+    /// Entries i and i + d/2, as in GPT-NeoX and Llama.
+    Halves,
+    /// Entries 2i and 2i + 1, as in the paper and GPT-J.
+    Neighbours,
+}
+
 simd! {
-    fn rotate_row(row: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32], sign: f32) {
+    fn rotate_neighbours(row: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32], sign: f32) {
+        for head in row.chunks_exact_mut(head_dim) {
+            for ((pair, cos), sin) in head.chunks_exact_mut(2).zip(cos).zip(sin) {
+                let (x, y, sin) = (pair[0], pair[1], sin * sign);
+                pair[0] = x * cos - y * sin;
+                pair[1] = y * cos + x * sin;
+            }
+        }
+    }
+    fn rotate_halves(row: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32], sign: f32) {
         let half = cos.len();
         for head in row.chunks_exact_mut(head_dim) {
             let (first, second) = head[..2 * half].split_at_mut(half);
@@ -41,6 +59,7 @@ pub fn rotate(
     cos: &[f32],
     sin: &[f32],
     rotary_dim: usize,
+    pairs: RotaryPairs,
     inverse: bool,
 ) {
     let tokens = check_offsets("rotate", offsets);
@@ -66,7 +85,11 @@ pub fn rotate(
     x.par_chunks_mut(width * ROWS).enumerate().for_each(|(chunk, rows)| {
         for (i, row) in rows.chunks_mut(width).enumerate() {
             let start = position(offsets, chunk * ROWS + i) * half;
-            rotate_row(tier, row, head_dim, &cos[start..start + half], &sin[start..start + half], sign);
+            let (cos, sin) = (&cos[start..start + half], &sin[start..start + half]);
+            match pairs {
+                RotaryPairs::Halves => rotate_halves(tier, row, head_dim, cos, sin, sign),
+                RotaryPairs::Neighbours => rotate_neighbours(tier, row, head_dim, cos, sin, sign),
+            }
         }
     });
 }

@@ -35,7 +35,11 @@ fn largest_error(scale: impl Fn(f64) -> f64, x: &[f32], actual: &[f32], expected
 
 /// The slope by a central difference, but for the step of ReLU.
 fn naive_slope(kind: Activation, x: f64) -> f64 {
-    if kind == Activation::Relu { f64::from(x > 0.0) } else { slope(&[x], 0, |x| activation(kind, x[0])) }
+    match kind {
+        Activation::Relu => f64::from(x > 0.0),
+        Activation::ReluSquared => 2.0 * x.max(0.0),
+        _ => slope(&[x], 0, |x| activation(kind, x[0])),
+    }
 }
 
 #[test]
@@ -51,10 +55,11 @@ fn the_normal_distribution_of_the_reference_is_right() {
 #[test]
 fn values_agree_with_f64() {
     let x = sweep();
-    for (kind, tolerance) in ACTIVATIONS.into_iter().zip([1.2e-7, 1.2e-7, 1.2e-7, 0.0]) {
+    for (kind, tolerance) in ACTIVATIONS.into_iter().zip([1.2e-7, 1.2e-7, 1.2e-7, 0.0, 6e-8]) {
         for tier in Tier::available() {
             let y = with_tier(tier, || forward(kind, &x));
-            let error = largest_error(f64::abs, &x, &y, |x| activation(kind, x));
+            let scale = |x: f64| if kind == Activation::ReluSquared { x * x } else { x.abs() };
+            let error = largest_error(scale, &x, &y, |x| activation(kind, x));
             println!("{kind:?} on {tier:?}: values off by {error:.3e}");
             assert!(error <= tolerance, "{kind:?} on {tier:?}: values off by {error:e}");
         }
@@ -65,7 +70,7 @@ fn values_agree_with_f64() {
 fn slopes_agree_with_differences_of_f64() {
     let x: Vec<f32> = sweep().into_iter().step_by(3).filter(|x| x.abs() < 100.0).collect();
     // SiLU takes 1 − σ by subtraction, which costs |x|·2⁻²⁴
-    for (kind, tolerance) in ACTIVATIONS.into_iter().zip([9e-7, 2e-7, 2e-7, 0.0]) {
+    for (kind, tolerance) in ACTIVATIONS.into_iter().zip([9e-7, 2e-7, 2e-7, 0.0, 0.0]) {
         for tier in Tier::available() {
             let dx = with_tier(tier, || backward(kind, &x, &vec![1.0; x.len()]));
             let error = largest_error(|_| 1.0, &x, &dx, |x| naive_slope(kind, x));
@@ -91,7 +96,7 @@ fn the_tail_of_the_gelu_is_right_relative_to_itself() {
 
 #[test]
 fn extremes_saturate_and_nan_stays() {
-    for kind in ACTIVATIONS {
+    for kind in ACTIVATIONS.into_iter().filter(|kind| *kind != Activation::ReluSquared) {
         let x = [0.0, 1e4, -1e4, f32::INFINITY, f32::MAX, f32::NAN];
         let (y, dx) = (forward(kind, &x), backward(kind, &x, &[3.0; 6]));
         let all = format!("{kind:?}: {y:?}, slopes {dx:?}");
@@ -100,6 +105,14 @@ fn extremes_saturate_and_nan_stays() {
         assert!(dx[0] == if kind == Activation::Relu { 0.0 } else { 1.5 }, "{all}");
         assert!(kind == Activation::Relu || dx[5].is_nan(), "{all}");
     }
+}
+
+#[test]
+fn the_square_saturates_and_nan_stays() {
+    let x = [0.0, 1e4, -1e4, f32::INFINITY, f32::NAN, -f32::INFINITY];
+    let (y, dx) = (forward(Activation::ReluSquared, &x), backward(Activation::ReluSquared, &x, &[0.5; 6]));
+    assert!(y[..4] == [0.0, 1e8, 0.0, f32::INFINITY] && y[4].is_nan() && y[5] == 0.0, "{y:?}");
+    assert!(dx[..4] == [0.0, 1e4, 0.0, f32::INFINITY] && dx[4].is_nan() && dx[5] == 0.0, "{dx:?}");
 }
 
 #[test]

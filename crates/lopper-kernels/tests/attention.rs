@@ -16,8 +16,13 @@ fn naive(shape: &AttentionShape, q: &[f64], k: &[f64], v: &[f64]) -> (Vec<f64>, 
                 let entry = t * shape.heads + head;
                 let key = |s: usize| (s * shape.kv_heads + head / group) * d;
                 let query = &q[entry * d..][..d];
-                let scores: Vec<f64> =
-                    (first..=t).map(|s| f64::from(shape.scale) * inner(query, &k[key(s)..][..d])).collect();
+                let slope = shape.slopes.get(head).map_or(0.0, |&slope| f64::from(slope));
+                let scores = (first..=t).map(|s| {
+                    let score = f64::from(shape.scale) * inner(query, &k[key(s)..][..d]);
+                    let capped = shape.soft_cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh());
+                    capped - slope * (t - s) as f64
+                });
+                let scores: Vec<f64> = scores.collect();
                 let largest = scores.iter().copied().fold(f64::MIN, f64::max);
                 let sum: f64 = scores.iter().map(|score| (score - largest).exp()).sum();
                 saved[entry] = largest + sum.ln();
@@ -57,6 +62,18 @@ fn backward(shape: &AttentionShape, x: &Inputs) -> [Vec<f32>; 3] {
     [dq, dk, dv]
 }
 
+/// One sequence of one token in heads of one number.
+const PLAIN: AttentionShape = AttentionShape {
+    offsets: &[0, 1],
+    heads: 1,
+    kv_heads: 1,
+    head_dim: 1,
+    scale: 1.0,
+    window: None,
+    soft_cap: None,
+    slopes: &[],
+};
+
 const RAGGED: &[usize] = &[0, 1, 1, 6, 55, 185];
 
 /// Ragged batches with every kind of head width, grouping and window.
@@ -68,6 +85,8 @@ fn shapes() -> Vec<AttentionShape<'static>> {
         head_dim,
         scale: 1.0 / (head_dim as f32).sqrt(),
         window,
+        soft_cap: None,
+        slopes: &[],
     };
     vec![
         shape(1, 1, 1, None, RAGGED),
@@ -84,6 +103,12 @@ fn shapes() -> Vec<AttentionShape<'static>> {
         shape(1, 1, 4, Some(3), &[0, 300]),
         shape(2, 1, 6, None, &[0, 10, 1100]),
         shape(1, 1, 16, Some(530), &[0, 1200]),
+        AttentionShape { slopes: &[0.7, 0.1, 0.02, 0.0], ..shape(4, 2, 12, None, RAGGED) },
+        AttentionShape { slopes: &[0.01], ..shape(1, 1, 8, None, &[0, 10, 1100]) },
+        AttentionShape { slopes: &[0.3, 0.1], ..shape(2, 2, 6, Some(70), &[0, 300]) },
+        AttentionShape { soft_cap: Some(0.5), ..shape(4, 2, 12, None, RAGGED) },
+        AttentionShape { soft_cap: Some(50.0), ..shape(2, 1, 33, Some(64), &[0, 700]) },
+        AttentionShape { soft_cap: Some(2.0), slopes: &[0.3, 0.1], ..shape(2, 1, 16, Some(600), &[0, 5, 905]) },
         shape(1, 1, 4, None, &[0]),
         shape(1, 1, 4, None, &[0, 0]),
     ]
@@ -125,7 +150,7 @@ fn backward_agrees_with_differences_of_f64() {
 
 #[test]
 fn large_scores_do_not_overflow() {
-    let shape = AttentionShape { offsets: &[0, 70], heads: 1, kv_heads: 1, head_dim: 16, scale: 30.0, window: None };
+    let shape = AttentionShape { offsets: &[0, 70], head_dim: 16, scale: 30.0, ..PLAIN };
     let x = inputs(&shape);
     let (out, saved) = forward(&shape, &x);
     let (expected, expected_saved) = naive(&shape, &to_f64(&x.q), &to_f64(&x.k), &to_f64(&x.v));
@@ -160,6 +185,6 @@ fn results_do_not_depend_on_the_number_of_threads() {
 #[test]
 #[should_panic(expected = "kv_heads must divide heads")]
 fn heads_that_do_not_group_panic() {
-    let shape = AttentionShape { offsets: &[0, 1], heads: 3, kv_heads: 2, head_dim: 1, scale: 1.0, window: None };
+    let shape = AttentionShape { heads: 3, kv_heads: 2, ..PLAIN };
     attention(&shape, &[0.0; 3], &[0.0; 2], &[0.0; 2], &mut [0.0; 3], &mut [0.0; 3]);
 }

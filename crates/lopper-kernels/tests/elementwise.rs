@@ -5,9 +5,9 @@ mod reference;
 
 use lopper_kernels::{
     add_assign, add_bias, apply_mask, bf16_to_f32, column_products, column_squares, column_sums, f16_to_f32,
-    f32_to_bf16, f32_to_f16, multiply_assign,
+    f32_to_bf16, f32_to_f16, multiply_assign, soft_cap, soft_cap_backward,
 };
-use reference::{assert_close, assert_threads_agree, assert_tiers_agree, random, to_f64};
+use reference::{assert_close, assert_threads_agree, assert_tiers_agree, random, slope, to_f64};
 
 #[test]
 fn sums_products_and_masks_are_exact() {
@@ -153,4 +153,36 @@ fn tiers_and_threads_agree() {
 #[should_panic(expected = "add_assign: the slices differ in length")]
 fn lengths_that_differ_panic() {
     add_assign(&mut [0.0; 2], &[0.0; 3]);
+}
+
+#[test]
+fn soft_caps_agree_with_f64() {
+    for (cap, spread) in [(30.0, 200.0), (50.0, 1.0), (1.0, 0.3), (2.0, 1e-3)] {
+        let x: Vec<f32> = random(33_001, 1).into_iter().map(|x| x * spread).collect();
+        let naive = |x: f64| f64::from(cap) * (x / f64::from(cap)).tanh();
+        let capped = || {
+            let mut y = x.clone();
+            soft_cap(&mut y, cap);
+            y
+        };
+        let y = capped();
+        for (x, y) in x.iter().zip(&y) {
+            let expected = naive(f64::from(*x));
+            assert!((f64::from(*y) - expected).abs() <= 6e-7 * expected.abs(), "{cap}: {y} at {x}, not {expected}");
+        }
+        let gradient = || {
+            let mut gradient = vec![1.0; x.len()];
+            soft_cap_backward(&y, &mut gradient, cap);
+            gradient
+        };
+        for (x, gradient) in x.iter().zip(gradient()).step_by(7) {
+            let expected = slope(&[f64::from(*x)], 0, |x| naive(x[0]));
+            assert!((f64::from(gradient) - expected).abs() <= 1e-6, "{cap}: slope {gradient} at {x}, not {expected}");
+        }
+        assert_tiers_agree("soft_cap", 5e-7, capped);
+        assert_threads_agree("soft_cap", || [capped(), gradient()].concat());
+    }
+    let mut x = [0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+    soft_cap(&mut x, 5.0);
+    assert!(x[..3] == [0.0, 5.0, -5.0] && x[3].is_nan(), "{x:?}");
 }

@@ -113,7 +113,7 @@ pub fn inspect(model: &Path, progress: &mut dyn FnMut(f64)) -> Result<Inspection
 
 fn inspect_matrix(decoder: &Decoder, id: LinearId) -> Result<MatrixInspection> {
     let (name, linear) = (decoder.spec().weight_name(id), decoder.spec().linear(id));
-    let weight = decoder.checkpoint().tensor_f32(&name)?;
+    let weight = decoder.load_weight(id)?;
     let zeros = weight.count_zeros();
     let patterns = patterns(&weight, zeros);
     let dtype = decoder.checkpoint().info(&name).map(|info| format!("{:?}", info.dtype)).unwrap_or_default();

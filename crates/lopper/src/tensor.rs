@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 
 /// Numbers that a thread looks at in one go.
 const PIECE: usize = 1 << 16;
+/// Side of the squares in which a matrix is transposed.
+const TILE: usize = 32;
 
 /// Numbers that a tensor can hold.
 pub trait Element: Copy + Default + PartialEq + Debug + Send + Sync + 'static {
@@ -196,6 +198,26 @@ impl Tensor {
         }
     }
 
+    /// The transpose of a matrix.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn transposed(&self) -> Result<Self> {
+        let ([rows, columns], numbers) = (self.matrix()?, self.host());
+        // tiles of rows and columns stay in the caches
+        let turn = |(tile, out): (usize, &mut [f32])| {
+            for first in (0..rows).step_by(TILE) {
+                for (column, out) in (tile * TILE..).zip(out.chunks_exact_mut(rows)) {
+                    for (row, x) in (first..rows).zip(&mut out[first..rows.min(first + TILE)]) {
+                        *x = numbers[row * columns + column];
+                    }
+                }
+            }
+        };
+        let fill = |out: &mut [f32]| out.par_chunks_mut((rows * TILE).max(1)).enumerate().for_each(turn);
+        Ok(Self::filled([columns, rows], fill))
+    }
+
     /// Whether no number is NaN or infinite.
     pub fn is_finite(&self) -> bool {
         self.host().par_chunks(PIECE).all(|piece| piece.iter().all(|number| number.is_finite()))
@@ -247,6 +269,19 @@ mod tests {
         assert_eq!(Tensor::stack(&parts).expect("one width"), a);
         assert!(a.rows(2..4).is_err() && a.clone().reshape([4, 2]).is_err());
         assert_eq!(a.reshape([6]).expect("as many").shape(), [6]);
+    }
+
+    #[test]
+    fn a_transpose_has_rows_for_columns() {
+        for [rows, columns] in [[1, 1], [3, 2], [70, 33], [32, 100]] {
+            let a = Tensor::new([rows, columns], (0..rows * columns).map(|i| i as f32).collect());
+            let turned = a.transposed().expect("a matrix");
+            assert_eq!(turned.shape(), [columns, rows]);
+            let entry = |i: usize, j: usize| turned.host()[j * rows + i] == a.host()[i * columns + j];
+            assert!((0..rows).all(|i| (0..columns).all(|j| entry(i, j))));
+            assert_eq!(turned.transposed().expect("a matrix"), a);
+        }
+        assert!(Tensor::zeros([4]).transposed().is_err());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use lopper::autograd::{AdapterForm, AttentionLayout, Gradients, RotaryTable, Tap
 use lopper::model::{Block, Context, NoTap, Sequences};
 use lopper::sparsity::Mask;
 use lopper::tensor::Tensor;
-use lopper_kernels::{Activation, Precision};
+use lopper_kernels::{Activation, Precision, RotaryPairs};
 
 /// Runs `op` on the inputs both ways; output and gradients must be the golden's.
 fn check(name: &str, inputs: &[(&str, Tensor)], op: Op) {
@@ -86,7 +86,8 @@ fn activations_and_their_edges() {
 fn rotary() {
     let golden = Golden::open("elementwise");
     // the golden's table has a row per token: one sequence of 16 tokens with its own angles gives the same
-    let table = RotaryTable { cos: golden.get("rotary.cos").clone(), sin: golden.get("rotary.sin").clone() };
+    let [cos, sin] = ["rotary.cos", "rotary.sin"].map(|name| golden.get(name).clone());
+    let table = RotaryTable { cos, sin, pairs: RotaryPairs::Halves };
     let inputs = [("x", golden.rows("rotary.x", 24))];
     check("rotary", &inputs, &|tape, v| tape.rotary(&v[0], 8, &[0, 16], &table).expect("op"));
 }
@@ -99,7 +100,7 @@ fn attention_with_and_without_window() {
     let inputs = [("q", 32), ("k", 16), ("v", 16)].map(|(x, width)| (x, golden.rows(&format!("attention.{x}"), width)));
     let upstream = golden.get("attention.grad_output");
     for (name, window) in [("attention", None), ("attention_window", Some(13))] {
-        let layout = AttentionLayout { heads: 4, kv_heads: 2, head_dim: 8, scale: 8f32.sqrt().recip(), window };
+        let layout = AttentionLayout { kv_heads: 2, window, ..AttentionLayout::new(4, 8) };
         check_with(&golden, name, &inputs, upstream, &|tape, v| {
             tape.attention([&v[0], &v[1], &v[2]], &layout, sequences.offsets()).expect("op")
         });

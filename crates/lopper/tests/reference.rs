@@ -14,7 +14,7 @@ use lopper::autograd::{AdapterForm, AttentionLayout, RotaryTable, Tape, Value};
 use lopper::model::{RotaryScaling, RotarySpec, Sequences};
 use lopper::sparsity::Mask;
 use lopper::tensor::Tensor;
-use lopper_kernels::Activation;
+use lopper_kernels::{Activation, RotaryPairs};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -164,10 +164,13 @@ fn norms() {
     }
 }
 
+const ACTIVATIONS: [Activation; 5] =
+    [Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::ReluSquared];
+
 #[test]
 fn activations() {
     for shape in [[1, 1], [3, 37], [64, 65]] {
-        for kind in [Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
+        for kind in ACTIVATIONS {
             check(
                 &format!("{kind:?} of {shape:?}"),
                 &[&shape],
@@ -194,6 +197,7 @@ fn activated(kind: Activation, x: &Candle) -> Result<Candle> {
             x * sigmoid((u * 2.0)?)?
         }
         Activation::Relu => x.relu(),
+        Activation::ReluSquared => x.relu()?.sqr(),
     }
 }
 
@@ -204,22 +208,25 @@ fn attention() {
         let (offsets, tokens) = (sequences.offsets(), sequences.tokens());
         for (heads, kv_heads, head_dim) in [(1, 1, 1), (6, 2, 5), (4, 4, 8), (8, 1, 12), (3, 3, 64)] {
             for window in [None, Some(1), Some(3), Some(40)] {
-                let scale = (head_dim as f32).sqrt().recip();
-                let layout = AttentionLayout { heads, kv_heads, head_dim, scale, window };
-                let [q, k, v] = layout.widths().map(|width| [tokens, width]);
-                check(
-                    &format!("attention {layout:?} {lengths:?}"),
-                    &[&q, &k, &v],
-                    &|tape, v| tape.attention([&v[0], &v[1], &v[2]], &layout, offsets).expect("op"),
-                    &|v| attended([&v[0], &v[1], &v[2]], &layout, offsets),
-                );
+                let slopes: Vec<f32> = (0..heads).map(|head| 0.5f32.powi(head as i32 + 1)).collect();
+                for (soft_cap, slopes) in [(None, Vec::new()), (None, slopes.clone()), (Some(0.7), Vec::new())] {
+                    let layout =
+                        AttentionLayout { kv_heads, window, soft_cap, slopes, ..AttentionLayout::new(heads, head_dim) };
+                    let [q, k, v] = layout.widths().map(|width| [tokens, width]);
+                    check(
+                        &format!("attention {layout:?} {lengths:?}"),
+                        &[&q, &k, &v],
+                        &|tape, v| tape.attention([&v[0], &v[1], &v[2]], &layout, offsets).expect("op"),
+                        &|v| attended([&v[0], &v[1], &v[2]], &layout, offsets),
+                    );
+                }
             }
         }
     }
 }
 
 fn attended([q, k, v]: [&Candle; 3], layout: &AttentionLayout, offsets: &[usize]) -> Result<Candle> {
-    let &AttentionLayout { heads, kv_heads, head_dim, scale, window } = layout;
+    let &AttentionLayout { heads, kv_heads, head_dim, scale, window, soft_cap, ref slopes } = layout;
     let group = heads / kv_heads;
     let mut outputs = Vec::new();
     for span in offsets.windows(2) {
@@ -231,7 +238,12 @@ fn attended([q, k, v]: [&Candle; 3], layout: &AttentionLayout, offsets: &[usize]
         let queries = split(q, heads)?.reshape((kv_heads, group * length, head_dim))?;
         let (keys, values) = (split(k, kv_heads)?, split(v, kv_heads)?);
         let scores = (queries.matmul(&keys.transpose(1, 2)?.contiguous()?)? * f64::from(scale))?;
+        let scores = match soft_cap.map(f64::from) {
+            Some(cap) => ((scores / cap)?.tanh()? * cap)?,
+            None => scores,
+        };
         let scores = scores.reshape((heads, length, length))?.broadcast_add(&causal_bias(length, window)?)?;
+        let scores = if slopes.is_empty() { scores } else { (scores + linear_biases(length, slopes)?)? };
         let weights = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?.exp()?;
         let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
         let mixed = weights.reshape((kv_heads, group * length, length))?.matmul(&values)?;
@@ -248,19 +260,44 @@ fn causal_bias(length: usize, window: Option<usize>) -> Result<Candle> {
     Candle::from_vec(bias, (length, length), &Device::Cpu)
 }
 
+/// [heads, length, length]: what a query takes off for each step back.
+fn linear_biases(length: usize, slopes: &[f32]) -> Result<Candle> {
+    let of = |slope: f32, t: usize, s: usize| -f64::from(slope) * t.saturating_sub(s) as f64;
+    let rows = slopes.iter().flat_map(|&slope| (0..length).map(move |t| (slope, t)));
+    let biases: Vec<f64> = rows.flat_map(|(slope, t)| (0..length).map(move |s| of(slope, t, s))).collect();
+    Candle::from_vec(biases, (slopes.len(), length, length), &Device::Cpu)
+}
+
+#[test]
+fn scales_and_bounds() {
+    for shape in [[1, 1], [3, 37], [64, 300]] {
+        check("scale", &[&shape], &|tape, v| tape.scale(&v[0], -0.3).expect("op"), &|v| &v[0] * f64::from(-0.3f32));
+        // one entry may be beyond the bound, and no gradient is left to compare
+        let enough = [shape[0], shape[1] + 9];
+        check("clamp", &[&enough], &|tape, v| tape.clamp(&v[0], 0.4).expect("op"), &|v| {
+            v[0].clamp(f64::from(-0.4f32), f64::from(0.4f32))
+        });
+        check("soft cap", &[&shape], &|tape, v| tape.soft_cap(&v[0], 0.5).expect("op"), &|v| {
+            (&v[0] / 0.5)?.tanh()? * 0.5
+        });
+    }
+}
+
 #[test]
 fn rotary() {
     for lengths in BATCHES {
         let sequences = Sequences::new(lengths.iter().copied());
         let (offsets, tokens) = (sequences.offsets(), sequences.tokens());
         for (heads, head_dim, dim) in [(1, 2, 2), (3, 10, 10), (3, 10, 4), (2, 16, 6), (5, 7, 2)] {
-            let table = RotarySpec { theta: 100.0, dim, scaling: RotaryScaling::Default }.table(70);
-            check(
-                &format!("rotary {heads} {head_dim} {dim} {lengths:?}"),
-                &[&[tokens, heads * head_dim]],
-                &|tape, v| tape.rotary(&v[0], head_dim, offsets, &table).expect("op"),
-                &|v| rotated(&v[0], head_dim, offsets, &table),
-            );
+            for pairs in [RotaryPairs::Halves, RotaryPairs::Neighbours] {
+                let table = RotarySpec { theta: 100.0, dim, pairs, scaling: RotaryScaling::Default }.table(70);
+                check(
+                    &format!("rotary {heads} {head_dim} {dim} {pairs:?} {lengths:?}"),
+                    &[&[tokens, heads * head_dim]],
+                    &|tape, v| tape.rotary(&v[0], head_dim, offsets, &table).expect("op"),
+                    &|v| rotated(&v[0], head_dim, offsets, &table),
+                );
+            }
         }
     }
 }
@@ -272,10 +309,22 @@ fn rotated(x: &Candle, head_dim: usize, offsets: &[usize], table: &RotaryTable) 
     let angle = |t: &Tensor| to_candle(t)?.index_select(&positions, 0)?.unsqueeze(1); // [tokens, 1, half]
     let (cos, sin) = (angle(&table.cos)?, angle(&table.sin)?);
     let x = x.reshape((tokens, width / head_dim, head_dim))?;
-    let (a, b) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
+    let turned = x.narrow(D::Minus1, 0, 2 * half)?;
+    let (a, b) = match table.pairs {
+        RotaryPairs::Halves => (turned.narrow(D::Minus1, 0, half)?, turned.narrow(D::Minus1, half, half)?),
+        RotaryPairs::Neighbours => {
+            let pairs = turned.reshape((tokens, width / head_dim, half, 2))?;
+            (pairs.narrow(3, 0, 1)?.squeeze(3)?, pairs.narrow(3, 1, 1)?.squeeze(3)?)
+        }
+    };
     let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
     let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
-    let mut parts = vec![first, second];
+    let mut parts = match table.pairs {
+        RotaryPairs::Halves => vec![first, second],
+        RotaryPairs::Neighbours => {
+            vec![Candle::stack(&[first, second], 3)?.reshape((tokens, width / head_dim, 2 * half))?]
+        }
+    };
     if 2 * half < head_dim {
         parts.push(x.narrow(D::Minus1, 2 * half, head_dim - 2 * half)?);
     }

@@ -3,6 +3,7 @@
 //! Two things are fused on the way: the last linear layer of a branch adds onto the residual stream, and a norm that only linear
 //! layers read keeps the gradient of its weight cheap ([`crate::autograd::Normed`]). A value is dropped when nothing reads it any more.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::program::{Instruction, NormKind, Operation, Program};
@@ -54,6 +55,14 @@ impl Block {
     /// Name of a tensor in the files.
     pub fn name(&self, tensor: usize) -> String {
         format!("{}{}", self.prefix, self.spec.tensors[tensor].name)
+    }
+
+    /// A tensor as the file holds it.
+    ///
+    /// # Errors
+    /// If the file cannot hold it so.
+    pub fn in_file(&self, tensor: usize) -> Result<Cow<'_, Tensor>> {
+        self.spec.tensors[tensor].form.write(&self.tensors[tensor])
     }
 
     /// The weight of a linear layer.
@@ -218,6 +227,8 @@ impl Pass<'_, '_> {
                 here(self.context.sequences.rows(self.tape, y)?.into())
             }
             &Operation::Activate(kind) => here(self.tape.activate(kind, slot(0)?.value()?)?.into()),
+            &Operation::Scale(factor) => here(self.tape.scale(slot(0)?.value()?, factor)?.into()),
+            &Operation::Clamp(bound) => here(self.tape.clamp(slot(0)?.value()?, bound)?.into()),
             &Operation::Gated(kind) => here(self.tape.gated(kind, slot(0)?.value()?, slot(1)?.value()?)?.into()),
         })
     }

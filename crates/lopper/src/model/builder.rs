@@ -5,7 +5,7 @@ use std::ops::Range;
 use lopper_kernels::Activation;
 
 use super::program::{NormKind, Operation, Program};
-use super::spec::{BlockSpec, Branch, Kind, LinearSpec, Stage, TensorSpec};
+use super::spec::{BlockSpec, Branch, Form, Kind, LinearSpec, Stage, TensorSpec};
 use crate::autograd::AttentionLayout;
 
 /// A norm as a family describes it.
@@ -13,19 +13,23 @@ use crate::autograd::AttentionLayout;
 pub struct Norm {
     pub kind: NormKind,
     pub epsilon: f32,
-    /// Whether it has a weight, and a layer norm also a bias.
-    pub affine: bool,
+    /// Whether it has a weight.
+    pub weight: bool,
+    /// Whether it has a bias.
+    pub bias: bool,
+    /// How the file holds the weight.
+    pub form: Form,
 }
 
 impl Norm {
     /// Root-mean-square, with a weight.
     pub fn rms(epsilon: f32) -> Self {
-        Self { kind: NormKind::Rms, epsilon, affine: true }
+        Self { kind: NormKind::Rms, epsilon, weight: true, bias: false, form: Form::Plain }
     }
 
     /// Mean and deviation, with weight and bias.
     pub fn layer(epsilon: f32) -> Self {
-        Self { kind: NormKind::Layer, epsilon, affine: true }
+        Self { kind: NormKind::Layer, epsilon, weight: true, bias: true, form: Form::Plain }
     }
 }
 
@@ -33,11 +37,14 @@ impl Norm {
 #[derive(Default)]
 pub struct BlockBuilder {
     spec: BlockSpec,
+    /// How the file holds the weights of linear layers.
+    weights: Form,
 }
 
 /// A branch in the making.
 pub struct BranchBuilder<'a> {
     spec: &'a mut BlockSpec,
+    weights: Form,
     name: &'static str,
     program: Program,
     linears: Vec<usize>,
@@ -45,15 +52,34 @@ pub struct BranchBuilder<'a> {
 }
 
 impl BlockBuilder {
+    /// A block whose file holds the weights of linear layers transposed.
+    pub fn transposed() -> Self {
+        Self { weights: Form::Transposed, ..Self::default() }
+    }
+
     /// Begins a branch that reads states of this width; its value 0.
     pub fn branch(&mut self, name: &'static str, width: usize) -> BranchBuilder<'_> {
         let program = Program::new(width);
-        BranchBuilder { spec: &mut self.spec, name, program, linears: Vec::new(), others: Vec::new() }
+        BranchBuilder {
+            spec: &mut self.spec,
+            weights: self.weights,
+            name,
+            program,
+            linears: Vec::new(),
+            others: Vec::new(),
+        }
     }
 
     /// Ends a stage whose branches are added to the states.
     pub fn stage(&mut self, branches: impl Into<Vec<Branch>>) {
-        self.spec.stages.push(Stage { branches: branches.into(), residual: true, after: None });
+        let mut branches = branches.into();
+        // a norm that several branches read trains with the last of them, when the others are as they will be
+        for place in 1..branches.len() {
+            let (earlier, later) = branches.split_at_mut(place);
+            let later = later.iter().flat_map(|branch| &branch.others).copied().collect::<Vec<_>>();
+            earlier[place - 1].others.retain(|tensor| !later.contains(tensor));
+        }
+        self.spec.stages.push(Stage { branches, residual: true, after: None });
     }
 
     /// The same, and the sum goes through a norm of this name.
@@ -73,11 +99,12 @@ impl BlockBuilder {
         self.spec
     }
 
-    /// A norm that replaces the states: what stands between the last block and the head.
-    pub fn final_norm(width: usize, norm: Norm, name: &str) -> BlockSpec {
+    /// A norm that replaces the states, times a factor: what stands between the last block and the head.
+    pub fn final_norm(width: usize, norm: Norm, name: &str, scale: f32) -> BlockSpec {
         let mut block = Self::default();
         let mut branch = block.branch("final norm", width);
-        branch.norm(BranchBuilder::INPUT, norm, name);
+        let x = branch.norm(BranchBuilder::INPUT, norm, name);
+        branch.scale(x, scale);
         let branch = branch.finish();
         block.replacing(branch)
     }
@@ -88,15 +115,18 @@ impl BlockBuilder {
     }
 }
 
-/// Adds the tensors of a norm; returns the operation and their places.
+/// Adds the tensors of a norm, unless another branch has added them; returns the operation and their places.
 fn add_norm(spec: &mut BlockSpec, norm: Norm, name: &str, width: usize) -> (Operation, Vec<usize>) {
-    let mut add = |part: &str| {
-        spec.tensors.push(TensorSpec { name: format!("{name}.{part}"), shape: vec![width], kind: Kind::Norm });
-        spec.tensors.len() - 1
+    let mut add = |part: &str, form| {
+        let name = format!("{name}.{part}");
+        spec.tensors.iter().position(|tensor| tensor.name == name).unwrap_or_else(|| {
+            spec.tensors.push(TensorSpec { name, shape: vec![width], kind: Kind::Norm, form });
+            spec.tensors.len() - 1
+        })
     };
-    let Norm { kind, epsilon, affine } = norm;
-    let weight = affine.then(|| add("weight"));
-    let bias = (affine && kind == NormKind::Layer).then(|| add("bias"));
+    let Norm { kind, epsilon, .. } = norm;
+    let weight = norm.weight.then(|| add("weight", norm.form));
+    let bias = norm.bias.then(|| add("bias", Form::Plain));
     let tensors = weight.into_iter().chain(bias).collect();
     (Operation::Norm { kind, weight, bias, width, epsilon }, tensors)
 }
@@ -120,12 +150,12 @@ impl BranchBuilder<'_> {
     /// A linear layer of this role, whose tensors are `name`.weight and, if it has one, `name`.bias.
     pub fn linear(&mut self, x: usize, role: &'static str, name: &str, d_out: usize, bias: bool) -> usize {
         let (shape, index) = ([d_out, self.program.width(x)], self.spec.linears.len());
-        let mut add = |part: &str, shape: &[usize], kind| {
-            self.spec.tensors.push(TensorSpec { name: format!("{name}.{part}"), shape: shape.to_vec(), kind });
+        let mut add = |part: &str, shape: &[usize], kind, form| {
+            self.spec.tensors.push(TensorSpec { name: format!("{name}.{part}"), shape: shape.to_vec(), kind, form });
             self.spec.tensors.len() - 1
         };
-        let weight = add("weight", &shape, Kind::Weight);
-        let bias = bias.then(|| add("bias", &[d_out], Kind::Bias));
+        let weight = add("weight", &shape, Kind::Weight, self.weights);
+        let bias = bias.then(|| add("bias", &[d_out], Kind::Bias, Form::Plain));
         let first = self.program.readers(x).find_map(|(_, one)| match one.operation {
             Operation::Linear(linear) => Some(linear),
             _ => None,
@@ -162,6 +192,16 @@ impl BranchBuilder<'_> {
     /// `f(gate) · up`
     pub fn gated(&mut self, kind: Activation, gate: usize, up: usize) -> usize {
         self.program.push(Operation::Gated(kind), vec![gate, up], self.program.width(up))
+    }
+
+    /// Every entry times a factor; the value itself for a factor of one.
+    pub fn scale(&mut self, x: usize, factor: f32) -> usize {
+        if factor == 1.0 { x } else { self.program.push(Operation::Scale(factor), vec![x], self.program.width(x)) }
+    }
+
+    /// Every entry within ± a bound.
+    pub fn clamp(&mut self, x: usize, bound: f32) -> usize {
+        self.program.push(Operation::Clamp(bound), vec![x], self.program.width(x))
     }
 
     /// The branch. The last value is its output.

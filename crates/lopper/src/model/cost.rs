@@ -40,7 +40,9 @@ impl BlockSpec {
             | Operation::Columns(_)
             | Operation::Rotary { .. }
             | Operation::Activate(_)
-            | Operation::Gated(_) => 0.0,
+            | Operation::Gated(_)
+            | Operation::Scale(_)
+            | Operation::Clamp(_) => 0.0,
         };
         program.instructions()[..count].iter().map(|one| of(&one.operation)).sum()
     }
@@ -65,12 +67,16 @@ impl Program {
         let mut kept = vec![false; self.widths.len()];
         for (place, one) in self.instructions.iter().enumerate() {
             match one.operation {
-                Operation::Columns(_) | Operation::Rotary { .. } => {}
+                Operation::Columns(_) | Operation::Rotary { .. } | Operation::Scale(_) => {}
                 Operation::Attention(_) => {
                     kept[place + 1] = true;
                     one.reads.iter().for_each(|&value| kept[value] = true);
                 }
-                Operation::Norm { .. } | Operation::Linear(_) | Operation::Activate(_) | Operation::Gated(_) => {
+                Operation::Norm { .. }
+                | Operation::Linear(_)
+                | Operation::Activate(_)
+                | Operation::Gated(_)
+                | Operation::Clamp(_) => {
                     one.reads.iter().for_each(|&value| kept[value] = true);
                 }
             }

@@ -1,13 +1,14 @@
 //! A checkpoint as a decoder: its blocks, embedding and head, each loaded when asked for.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::block::{Block, Context, NoTap};
 use super::families::describe;
-use super::head::Head;
+use super::head::{Head, HeadWeights};
 use super::sequences::Sequences;
-use super::spec::{BlockSpec, DecoderSpec, LinearId};
-use crate::autograd::{RotaryTable, Tape};
+use super::spec::{BlockSpec, DecoderSpec, LinearId, TensorSpec};
+use crate::autograd::{RotaryTable, Tape, Value};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -69,7 +70,7 @@ impl Decoder {
     /// # Errors
     /// If it cannot be read.
     pub fn load_weight(&self, id: LinearId) -> Result<Tensor> {
-        self.checkpoint.tensor_f32(&self.spec.weight_name(id))
+        self.spec.form(id).read(self.checkpoint.tensor_f32(&self.spec.weight_name(id))?)
     }
 
     /// Has the system read a block from the disk while the program goes on; beyond the last there is nothing to do.
@@ -90,8 +91,9 @@ impl Decoder {
     }
 
     fn load(&self, spec: &Arc<BlockSpec>, prefix: String) -> Result<Block> {
-        let names = spec.tensors.iter().map(|tensor| format!("{prefix}{}", tensor.name));
-        let tensors = names.map(|name| self.checkpoint.tensor_f32(&name)).collect::<Result<_>>()?;
+        let load =
+            |tensor: &TensorSpec| tensor.form.read(self.checkpoint.tensor_f32(&format!("{prefix}{}", tensor.name))?);
+        let tensors = spec.tensors.iter().map(load).collect::<Result<_>>()?;
         Ok(Block { spec: spec.clone(), prefix, tensors })
     }
 
@@ -107,8 +109,11 @@ impl Decoder {
     pub fn embed(&self, ids: &[u32], positions: &[u32]) -> Result<Tensor> {
         let stem = &self.spec.stem;
         let mut states = self.checkpoint.gather_rows_f32(stem.embedding, ids)?;
-        if let Some(projection) = &stem.projection {
-            let block = self.load(projection, String::new())?;
+        if stem.scale != 1.0 {
+            states.host_mut().iter_mut().for_each(|x| *x *= stem.scale);
+        }
+        if let Some(transform) = &stem.transform {
+            let block = self.load(transform, String::new())?;
             let context = Context { sequences: &Sequences::new([ids.len()]), rotary: &[] };
             let y = block.forward(&mut Tape::new(Precision::F32), &states.into(), context, &mut NoTap)?;
             states = y.tensor().clone();
@@ -121,12 +126,20 @@ impl Decoder {
         Ok(states)
     }
 
-    /// The whole head as f32, [vocabulary, width].
+    /// The whole head.
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn head_weight(&self) -> Result<Tensor> {
-        self.checkpoint.tensor_f32(self.spec.head.weight)
+    pub fn head_weights(&self) -> Result<HeadWeights> {
+        self.head_rows(0..self.spec.vocabulary)
+    }
+
+    /// The head of some tokens.
+    pub(super) fn head_rows(&self, rows: Range<usize>) -> Result<HeadWeights> {
+        let head = &self.spec.head;
+        let weight = self.checkpoint.rows_f32(head.weight, rows.clone())?;
+        let bias = head.bias.map(|bias| self.checkpoint.rows_f32(bias, rows)).transpose()?;
+        Ok(HeadWeights { weight: weight.into(), bias: bias.map(Value::from), soft_cap: head.soft_cap })
     }
 
     /// What stands between the last block and the head, if anything does.

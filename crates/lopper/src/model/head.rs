@@ -21,6 +21,26 @@ pub struct Head<'a> {
     finish: Option<Block>,
 }
 
+/// The matrix of a head, or some rows of it, and what becomes of its products. It does not train.
+pub struct HeadWeights {
+    /// [ids, width], f32
+    pub(super) weight: Value,
+    /// `[ids]`
+    pub(super) bias: Option<Value>,
+    pub(super) soft_cap: Option<f32>,
+}
+
+impl HeadWeights {
+    /// Logits of states [tokens, width] → [tokens, ids].
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn logits(&self, tape: &mut Tape, states: &Value) -> Result<Value> {
+        let logits = tape.linear(states, &self.weight, self.bias.as_ref(), None)?;
+        self.soft_cap.map_or(Ok(logits.clone()), |cap| tape.soft_cap(&logits, cap))
+    }
+}
+
 /// What a model says about a token that may come next.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NextToken {
@@ -35,10 +55,8 @@ impl<'a> Head<'a> {
         Self { decoder, finish }
     }
 
-    fn rows(&self, start: usize) -> Result<Tensor> {
-        let spec = self.decoder.spec();
-        let last = (start + HEAD_ROWS).min(spec.vocabulary);
-        self.decoder.checkpoint().rows_f32(spec.head.weight, start..last)
+    fn rows(&self, start: usize) -> Result<HeadWeights> {
+        self.decoder.head_rows(start..self.decoder.spec().vocabulary.min(start + HEAD_ROWS))
     }
 
     /// The states that the matrix reads: hidden [tokens, hidden] → [tokens, width].
@@ -54,9 +72,8 @@ impl<'a> Head<'a> {
     /// # Errors
     /// If the head cannot be read.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        let weight = self.decoder.head_weight()?;
         let states = self.finished(hidden, Precision::F32)?;
-        let logits = Tape::new(Precision::F32).linear(&states.into(), &weight.into(), None, None)?;
+        let logits = self.decoder.head_weights()?.logits(&mut Tape::new(Precision::F32), &states.into())?;
         Ok(logits.tensor().clone())
     }
 
@@ -95,11 +112,11 @@ pub(crate) fn pieces<const N: usize>(heads: [(&Head, &Tensor); N], precision: Pr
         heads.iter().map(|(head, hidden)| head.finished(hidden, precision)).collect::<Result<Vec<Tensor>>>()?;
     let (count, vocabulary) = (heads[0].1.shape()[0], heads[0].0.decoder.spec().vocabulary);
     for start in (0..vocabulary).step_by(HEAD_ROWS) {
-        let rows = heads.iter().map(|(head, _)| Ok(head.rows(start)?.into())).collect::<Result<Vec<Value>>>()?;
+        let rows = heads.iter().map(|(head, _)| head.rows(start)).collect::<Result<Vec<_>>>()?;
         for first in (0..count).step_by(HEAD_TOKENS) {
             let logits = states.iter().zip(&rows).map(|(states, rows)| {
                 let tokens = states.rows(first..count.min(first + HEAD_TOKENS))?.into();
-                Ok(Tape::new(precision).linear(&tokens, rows, None, None)?.tensor().clone())
+                Ok(rows.logits(&mut Tape::new(precision), &tokens)?.tensor().clone())
             });
             let logits = logits.collect::<Result<Vec<Tensor>>>()?;
             see(first, start, std::array::from_fn(|place| &logits[place]));

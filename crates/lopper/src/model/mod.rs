@@ -15,11 +15,11 @@ pub use block::{Block, Context, NoTap, Tap};
 pub use decoder::Decoder;
 pub use families::{FAMILIES, Family, describe};
 pub(crate) use head::{HEAD_ROWS, HEAD_TOKENS, Running, pieces};
-pub use head::{Head, NextToken};
+pub use head::{Head, HeadWeights, NextToken};
 pub use program::{Instruction, NormKind, Operation, Program};
 pub use rotary::{RotaryScaling, RotarySpec};
 pub use sequences::{Sequences, common_prefix};
 pub use spec::{
-    BlockSpec, Branch, BranchId, DecoderSpec, HeadSpec, Kind, LearnedPositions, LinearId, LinearSpec, Stage, StageId,
-    Stem, TensorSpec,
+    BlockSpec, Branch, BranchId, DecoderSpec, Form, HeadSpec, Kind, LearnedPositions, LinearId, LinearSpec, Stage,
+    StageId, Stem, TensorSpec,
 };

@@ -49,6 +49,10 @@ pub enum Operation {
     Activate(Activation),
     /// `f(gate) · up`
     Gated(Activation),
+    /// Every entry times a factor.
+    Scale(f32),
+    /// Every entry within ± a bound.
+    Clamp(f32),
 }
 
 /// An operation and the values that it reads.

@@ -3,10 +3,14 @@
 //! A block is a list of stages. A stage adds the outputs of its branches to the residual stream, and may norm the sum. Llama has two
 //! stages of one branch each; GPT-NeoX has one stage of two branches. A branch is what trains together by default.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::program::{Operation, Program};
 use super::rotary::RotarySpec;
+use crate::checkpoint::StorageDtype;
+use crate::error::Result;
+use crate::tensor::Tensor;
 
 /// A decoder-only language model.
 #[derive(Clone, Debug)]
@@ -31,17 +35,26 @@ pub struct DecoderSpec {
     pub rotary: Vec<RotarySpec>,
 }
 
-/// From tokens to the residual stream: a row of the embedding, projected if its width is another, plus a row per position.
+/// From tokens to the residual stream: a row of the embedding, changed by what the family does with it, plus a row per position.
 #[derive(Clone, Debug)]
 pub struct Stem {
     /// Name of the embedding [vocabulary, width].
     pub embedding: &'static str,
     /// Width of its rows.
     pub width: usize,
-    /// What a row goes through before positions are added.
-    pub projection: Option<Arc<BlockSpec>>,
+    /// A factor of the embedding.
+    pub scale: f32,
+    /// What a row goes through before positions are added: a projection, or a norm.
+    pub transform: Option<Arc<BlockSpec>>,
     /// Positions that are learned.
     pub positions: Option<LearnedPositions>,
+}
+
+impl Stem {
+    /// An embedding of this name and width, and nothing else.
+    pub fn plain(embedding: &'static str, width: usize) -> Self {
+        Self { embedding, width, scale: 1.0, transform: None, positions: None }
+    }
 }
 
 /// A table with a row for each position.
@@ -62,6 +75,10 @@ pub struct HeadSpec {
     pub finish: Option<Arc<BlockSpec>>,
     /// Name of the matrix [vocabulary, width].
     pub weight: &'static str,
+    /// Name of what is added to the logits `[vocabulary]`.
+    pub bias: Option<&'static str>,
+    /// Bounds logits softly: `cap·tanh(x / cap)`.
+    pub soft_cap: Option<f32>,
     /// Width that it reads.
     pub width: usize,
 }
@@ -82,10 +99,12 @@ pub struct BlockSpec {
 pub struct TensorSpec {
     /// Its name within the block.
     pub name: String,
-    /// As in the file.
+    /// In memory.
     pub shape: Vec<usize>,
     /// What it is.
     pub kind: Kind,
+    /// How the file holds it.
+    pub form: Form,
 }
 
 /// What a tensor is, for training.
@@ -97,6 +116,74 @@ pub enum Kind {
     Bias,
     /// Weight or bias of a norm.
     Norm,
+}
+
+/// How a file holds a tensor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// As it is.
+    #[default]
+    Plain,
+    /// A matrix as its transpose.
+    Transposed,
+    /// Less one: weights of norms that are close to one.
+    LessOne,
+}
+
+impl Form {
+    /// The tensor of a file as it is used.
+    ///
+    /// # Errors
+    /// If a transpose is no matrix.
+    pub fn read(self, tensor: Tensor) -> Result<Tensor> {
+        match self {
+            Self::Plain => Ok(tensor),
+            Self::Transposed => tensor.transposed(),
+            Self::LessOne => Ok(shifted(tensor, 1.0)),
+        }
+    }
+
+    /// Rounds a tensor to what it will be when it is read from a file of this dtype.
+    pub fn round(self, tensor: &mut Tensor, dtype: StorageDtype) {
+        match (self, dtype) {
+            (_, StorageDtype::F32) => {}
+            (Self::LessOne, _) => {
+                let mut stored = shifted(std::mem::replace(tensor, Tensor::zeros([0])), -1.0);
+                dtype.round(stored.host_mut());
+                *tensor = shifted(stored, 1.0);
+            }
+            _ => dtype.round(tensor.host_mut()),
+        }
+    }
+
+    /// A tensor as the file has it.
+    ///
+    /// # Errors
+    /// If a transpose is no matrix.
+    pub fn write(self, tensor: &Tensor) -> Result<Cow<'_, Tensor>> {
+        Ok(match self {
+            Self::Plain => Cow::Borrowed(tensor),
+            Self::Transposed => Cow::Owned(tensor.transposed()?),
+            Self::LessOne => Cow::Owned(shifted(tensor.clone(), -1.0)),
+        })
+    }
+}
+
+fn shifted(mut tensor: Tensor, by: f32) -> Tensor {
+    for x in tensor.host_mut() {
+        *x += by;
+    }
+    tensor
+}
+
+impl TensorSpec {
+    /// Its shape in the file.
+    pub fn file_shape(&self) -> Vec<usize> {
+        match self.form {
+            Form::Transposed => self.shape.iter().rev().copied().collect(),
+            Form::Plain | Form::LessOne => self.shape.clone(),
+        }
+    }
 }
 
 /// A linear layer `x·Wᵀ + b`.
@@ -217,6 +304,11 @@ impl DecoderSpec {
         self.tensor_name(id.block, self.linear(id).weight)
     }
 
+    /// How the file holds the weight of a linear layer.
+    pub fn form(&self, id: LinearId) -> Form {
+        self.blocks[id.block].tensors[self.linear(id).weight].form
+    }
+
     /// The linear layer of a block whose weight has this name.
     pub fn linear_named(&self, block: usize, name: &str) -> Option<LinearId> {
         let ids = (0..self.blocks.get(block)?.linears.len()).map(|index| LinearId { block, index });
@@ -266,20 +358,21 @@ impl DecoderSpec {
         linears.flat_map(|linear| linear.shape).max().unwrap_or(self.hidden)
     }
 
-    /// Name and shape of every tensor of the model.
+    /// Name and shape in the file of every tensor of the model.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let of = |prefix: String, spec: &BlockSpec| {
-            let named = spec.tensors.iter().map(|tensor| (format!("{prefix}{}", tensor.name), tensor.shape.clone()));
+            let named = spec.tensors.iter().map(|tensor| (format!("{prefix}{}", tensor.name), tensor.file_shape()));
             named.collect::<Vec<_>>()
         };
         let mut tensors = vec![(self.stem.embedding.to_owned(), vec![self.vocabulary, self.stem.width])];
         let positions = self.stem.positions.as_ref();
         tensors.extend(positions.map(|table| (table.name.to_owned(), vec![table.rows, self.hidden])));
-        let around = [&self.stem.projection, &self.head.finish].into_iter().flatten();
+        let around = [&self.stem.transform, &self.head.finish].into_iter().flatten();
         tensors.extend(around.flat_map(|spec| of(String::new(), spec)));
         if !self.tied_embeddings() {
             tensors.push((self.head.weight.to_owned(), vec![self.vocabulary, self.head.width]));
         }
+        tensors.extend(self.head.bias.map(|bias| (bias.to_owned(), vec![self.vocabulary])));
         tensors.extend(self.blocks.iter().enumerate().flat_map(|(index, spec)| of(self.prefix(index), spec)));
         tensors
     }

@@ -27,7 +27,8 @@ pub(super) fn audit(source: &Decoder, written: &Decoder, record: &Record) -> Res
     }
     let mut zeros = 0;
     for facts in &record.matrices {
-        let weight = out.tensor_f32(&facts.name)?;
+        let Some(id) = spec.linear_named(facts.block, &facts.name) else { continue };
+        let weight = written.load_weight(id)?;
         zeros += weight.count_zeros();
         let violation =
             facts.pattern.and_then(|pattern| Some((pattern, pattern.violation(weight.host(), facts.shape[1])?)));

@@ -86,9 +86,7 @@ impl BlockState {
 fn round(block: &mut Block, stage: StageId, checkpoint: &Checkpoint) {
     for place in stage_tensors(block, stage) {
         let dtype = stored_as(checkpoint, &block.name(place));
-        if dtype != StorageDtype::F32 {
-            dtype.round(block.tensors[place].host_mut());
-        }
+        block.spec.tensors[place].form.round(&mut block.tensors[place], dtype);
     }
 }
 
@@ -111,7 +109,7 @@ fn stored_as(checkpoint: &Checkpoint, name: &str) -> StorageDtype {
 pub(super) fn written(mut block: Block, rewrite: &Rewrite) -> Result<Block> {
     for place in 0..block.tensors.len() {
         if let Some(replaced) = rewrite.get(&block.name(place))? {
-            block.tensors[place] = replaced;
+            block.tensors[place] = block.spec.tensors[place].form.read(replaced)?;
         }
     }
     Ok(block)

@@ -267,12 +267,12 @@ impl Compression<'_, '_> {
         let trained = !self.record.windows.is_empty();
         for state in std::mem::take(&mut self.blocks) {
             let changed = state.changed(trained);
-            let names: Vec<String> = changed.iter().map(|&place| state.pruned.name(place)).collect();
-            let tensors = names.iter().zip(changed.iter().map(|&place| &state.pruned.tensors[place]));
             self.job.timings.measure(Stage::Write, || {
-                tensors.into_iter().try_for_each(|(name, tensor)| rewrite.put(name, tensor))
+                changed
+                    .iter()
+                    .try_for_each(|&place| rewrite.put(&state.pruned.name(place), &*state.pruned.in_file(place)?))
             })?;
-            self.record.replaced.extend(names);
+            self.record.replaced.extend(changed.into_iter().map(|place| state.pruned.name(place)));
         }
         Ok(())
     }

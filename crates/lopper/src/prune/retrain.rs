@@ -60,7 +60,7 @@ impl Model {
 
     fn train(&mut self, job: &mut Job, plan: &Plan, dense: &Decoder) -> Result<Outcome> {
         let teacher = teacher(job, plan, dense)?;
-        let (head, passage) = (dense.head_weight()?, Passage::new(plan, dense));
+        let (head, passage) = (dense.head_weights()?, Passage::new(plan, dense));
         let goal = match (&teacher, plan.retraining.objective) {
             (Some(states), RetrainingObjective::Kl) => Goal::Probabilities(states, plan.retraining.temperature),
             (Some(states), _) => Goal::Logits(states),
@@ -142,7 +142,7 @@ fn store(job: &mut Job, model: &Model, rewrite: &mut Rewrite, record: &mut Recor
     });
     for (block, place) in of_blocks.chain(of_finish) {
         let name = block.name(place);
-        job.timings.measure(Stage::Write, || rewrite.put(&name, &block.tensors[place]))?;
+        job.timings.measure(Stage::Write, || rewrite.put(&name, &*block.in_file(place)?))?;
         record.replaced.insert(name);
     }
     Ok(())

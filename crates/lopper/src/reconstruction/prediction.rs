@@ -8,7 +8,7 @@ use super::Objective;
 use crate::autograd::{Gradients, Tape, Value};
 use crate::calibration::HiddenStates;
 use crate::error::{Error, Result};
-use crate::model::HEAD_TOKENS;
+use crate::model::{HEAD_TOKENS, HeadWeights};
 use crate::tensor::Tensor;
 
 /// Key of the states that a piece reads, on a tape of its own.
@@ -27,8 +27,8 @@ pub enum Goal<'a> {
 
 /// Predictions of a model whose window ends with what its head reads.
 pub struct Prediction<'a> {
-    /// The head [vocabulary, width], f32. It does not train.
-    pub head: &'a Tensor,
+    /// The head, which does not train.
+    pub head: &'a HeadWeights,
     /// The token sequences.
     pub tokens: &'a [Vec<u32>],
     /// What they should be.
@@ -59,11 +59,10 @@ impl Prediction<'_> {
 
     /// Sum of the losses of a piece, on a tape.
     fn piece(&self, tape: &mut Tape, y: &Value, piece: &Piece, teacher: Option<&Tensor>) -> Result<Value> {
-        let head = self.head.into();
-        let logits = tape.linear(y, &head, None, None)?;
+        let logits = self.head.logits(tape, y)?;
         let of_teacher = |states: &Tensor| {
             let states = states.rows(piece.start..piece.start + piece.count)?;
-            let logits = Tape::new(tape.precision()).linear(&states.into(), &head, None, None)?;
+            let logits = self.head.logits(&mut Tape::new(tape.precision()), &states.into())?;
             Ok::<_, Error>(logits.tensor().clone())
         };
         let teacher = teacher.map(of_teacher).transpose()?;

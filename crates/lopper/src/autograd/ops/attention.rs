@@ -21,12 +21,17 @@ pub struct AttentionLayout {
     pub scale: f32,
     /// Sliding window: how many keys a query sees, itself included.
     pub window: Option<usize>,
+    /// Bounds scaled scores softly: `cap·tanh(s / cap)`.
+    pub soft_cap: Option<f32>,
+    /// Linear biases instead of positions (ALiBi): what each head takes off a score for each step back. Empty for none.
+    pub slopes: Vec<f32>,
 }
 
 impl AttentionLayout {
     /// Every head has its own keys and values and sees all before it; scores are divided by √head_dim.
     pub fn new(heads: usize, head_dim: usize) -> Self {
-        Self { heads, kv_heads: heads, head_dim, scale: (head_dim as f32).sqrt().recip(), window: None }
+        let scale = (head_dim as f32).sqrt().recip();
+        Self { heads, kv_heads: heads, head_dim, scale, window: None, soft_cap: None, slopes: Vec::new() }
     }
 
     /// Widths of queries, keys and values.
@@ -34,9 +39,9 @@ impl AttentionLayout {
         [self.heads, self.kv_heads, self.kv_heads].map(|heads| heads * self.head_dim)
     }
 
-    fn shape<'a>(&self, offsets: &'a [usize]) -> AttentionShape<'a> {
-        let &Self { heads, kv_heads, head_dim, scale, window } = self;
-        AttentionShape { offsets, heads, kv_heads, head_dim, scale, window }
+    fn shape<'a>(&'a self, offsets: &'a [usize]) -> AttentionShape<'a> {
+        let &Self { heads, kv_heads, head_dim, scale, window, soft_cap, ref slopes } = self;
+        AttentionShape { offsets, heads, kv_heads, head_dim, scale, window, soft_cap, slopes }
     }
 }
 

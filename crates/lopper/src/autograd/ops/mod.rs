@@ -4,6 +4,7 @@ mod activation;
 mod adapter;
 mod add;
 mod attention;
+mod bound;
 mod columns;
 mod distillation;
 mod layer_norm;

@@ -1,7 +1,6 @@
-//! Rotary position embedding (Su et al. 2021, arXiv 2104.09864) in Hugging Face's layout:
-//! pairs are `(i, i + dim/2)` inside the first `dim` entries of each head.
+//! Rotary position embedding (Su et al. 2021, arXiv 2104.09864) of the first `dim` entries of each head.
 
-use lopper_kernels::rotate;
+use lopper_kernels::{RotaryPairs, rotate};
 
 use crate::autograd::op::{Inputs, Op};
 use crate::autograd::tape::{Tape, Value};
@@ -15,6 +14,8 @@ pub struct RotaryTable {
     pub cos: Tensor,
     /// [positions, dim / 2]
     pub sin: Tensor,
+    /// Which entries turn together.
+    pub pairs: RotaryPairs,
 }
 
 struct Rotary {
@@ -25,8 +26,8 @@ struct Rotary {
 
 impl Rotary {
     fn turn(&self, x: &mut Tensor, inverse: bool) {
-        let RotaryTable { cos, sin } = &self.table;
-        rotate(x.host_mut(), self.head_dim, &self.offsets, cos.host(), sin.host(), 2 * cos.width(), inverse);
+        let RotaryTable { cos, sin, pairs } = &self.table;
+        rotate(x.host_mut(), self.head_dim, &self.offsets, cos.host(), sin.host(), 2 * cos.width(), *pairs, inverse);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use lopper_kernels::RotaryPairs;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
@@ -75,12 +76,34 @@ impl<'a> Config<'a> {
         }
     }
 
+    /// The size under the first of some keys that is there.
+    pub fn size_of(&self, keys: &[&str]) -> Result<usize> {
+        self.size(keys.iter().find(|key| self.get(key).is_some()).unwrap_or(&keys[0]))
+    }
+
     pub fn flag_or(&self, key: &str, default: bool) -> Result<bool> {
         self.get(key).map_or(Ok(default), |value| value.as_bool().ok_or_else(|| self.no(key, value, "true or false")))
     }
 
     pub fn number_or(&self, key: &str, default: f64) -> Result<f64> {
         self.get(key).map_or(Ok(default), |value| value.as_f64().ok_or_else(|| self.no(key, value, "a number")))
+    }
+
+    /// A number above 0.
+    pub fn positive_or(&self, key: &str, default: f64) -> Result<f64> {
+        if self.get(key).is_none() { Ok(default) } else { self.positive(key) }
+    }
+
+    /// A soft bound; the default where the key is missing, none where it is `null`.
+    pub fn cap(&self, key: &str, default: Option<f64>) -> Result<Option<f32>> {
+        let given = if self.has(key) { None } else { default };
+        let cap = if self.get(key).is_some() { Some(self.positive(key)?) } else { given };
+        Ok(cap.map(|cap| cap as f32))
+    }
+
+    /// A sliding window; the default where the key is missing, none where it is `null`.
+    pub fn window(&self, key: &str, default: usize) -> Result<Option<usize>> {
+        if self.has(key) && self.get(key).is_none() { Ok(None) } else { self.size_or(key, default).map(Some) }
     }
 
     fn positive(&self, key: &str) -> Result<f64> {
@@ -98,6 +121,13 @@ impl<'a> Config<'a> {
         kind.map(Some).ok_or_else(|| self.wrong(format!("\"layer_types\" does not name the kind of block {block}")))
     }
 
+    /// Entry `block` of a list of 0 and 1, where there is one.
+    pub fn flag_of_block(&self, key: &str, block: usize) -> Result<Option<bool>> {
+        let Some(list) = self.get(key) else { return Ok(None) };
+        let flag = list.get(block).and_then(|flag| flag.as_bool().or(flag.as_u64().map(|flag| flag != 0)));
+        flag.map(Some).ok_or_else(|| self.wrong(format!("{key:?} says nothing of block {block}")))
+    }
+
     /// One of the names that `known` gives a meaning, under `key`; the first of them if it is absent.
     pub fn one_of<T: Copy>(&self, key: &str, known: &[(&'static str, T)]) -> Result<T> {
         let name = self.text_or(key, known[0].0)?;
@@ -109,7 +139,12 @@ impl<'a> Config<'a> {
 
     /// Number of blocks.
     pub fn blocks(&self) -> Result<usize> {
-        self.at_most("num_hidden_layers", MOST_BLOCKS, self.size("num_hidden_layers")?)
+        self.blocks_at(&["num_hidden_layers"])
+    }
+
+    /// The same under the first of some keys that is there.
+    pub fn blocks_at(&self, keys: &[&str]) -> Result<usize> {
+        self.at_most(keys[0], MOST_BLOCKS, self.size_of(keys)?)
     }
 
     /// Attention heads of each block.
@@ -119,7 +154,12 @@ impl<'a> Config<'a> {
 
     /// The same, where they share a width out among them.
     pub fn heads_of(&self, width: usize) -> Result<usize> {
-        let heads = self.heads()?;
+        self.heads_at(&["num_attention_heads"], width)
+    }
+
+    /// The same under the first of some keys that is there.
+    pub fn heads_at(&self, keys: &[&str], width: usize) -> Result<usize> {
+        let heads = self.at_most(keys[0], MOST_HEADS, self.size_of(keys)?)?;
         if width.is_multiple_of(heads) {
             return Ok(heads);
         }
@@ -151,11 +191,38 @@ impl<'a> Config<'a> {
         base: (&str, f64),
     ) -> Result<RotarySpec> {
         let empty = Value::Object(serde_json::Map::new());
-        let named = ["rope_parameters", "rope_scaling"].iter().find_map(|key| Some((key, self.get(key)?)));
+        let named = ["rope_parameters", "rope_scaling"].iter().find_map(|key| Some((*key, self.get(key)?)));
+        self.rotary_from(named, &empty, (head_dim, max_positions), share, base)
+    }
+
+    /// Those of one kind of attention, where each has its own: under its name in `rope_parameters`, or by a base under a key of its own;
+    /// `rope_scaling` (before transformers 5) is that of full attention.
+    pub fn rotary_of(
+        &self,
+        kind: &str,
+        head_dim: usize,
+        max_positions: usize,
+        base: (&str, f64),
+    ) -> Result<RotarySpec> {
+        let empty = Value::Object(serde_json::Map::new());
+        let own = self.get("rope_parameters").and_then(|all| all.get(kind)).filter(|own| !own.is_null());
+        let scaled = self.get("rope_scaling").filter(|_| kind == "full_attention");
+        let named = own.map(|own| ("rope_parameters", own)).or(scaled.map(|scaled| ("rope_scaling", scaled)));
+        self.rotary_from(named, &empty, (head_dim, max_positions), ("partial_rotary_factor", 1.0), base)
+    }
+
+    fn rotary_from(
+        &self,
+        named: Option<(&str, &Value)>,
+        empty: &Value,
+        (head_dim, max_positions): (usize, usize),
+        share: (&str, f64),
+        base: (&str, f64),
+    ) -> Result<RotarySpec> {
         if let Some((key, other)) = named.filter(|(_, value)| !value.is_object()) {
             return Err(self.no(key, other, "an object"));
         }
-        let scaling = Config::new(&self.path, named.map_or(&empty, |(_, value)| value))?;
+        let scaling = Config::new(&self.path, named.map_or(empty, |(_, value)| value))?;
         let theta = scaling.number_or("rope_theta", self.number_or(base.0, base.1)?)?;
         let partial = scaling.number_or("partial_rotary_factor", self.number_or(share.0, share.1)?)?;
         let dim = (head_dim as f64 * partial) as usize;
@@ -164,7 +231,12 @@ impl<'a> Config<'a> {
                 "rotary embedding of {dim} of the {head_dim} entries per head with base {theta} makes no sense"
             )));
         }
-        let rotary = RotarySpec { theta, dim, scaling: self.rotary_scaling(&scaling, max_positions)? };
+        let rotary = RotarySpec {
+            theta,
+            dim,
+            pairs: RotaryPairs::Halves,
+            scaling: self.rotary_scaling(&scaling, max_positions)?,
+        };
         if rotary.is_finite(max_positions) {
             return Ok(rotary);
         }

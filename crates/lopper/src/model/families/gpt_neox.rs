@@ -50,12 +50,14 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         vocabulary: config.size("vocab_size")?,
         hidden,
         max_positions,
-        stem: Stem { embedding: EMBEDDING, width: hidden, projection: None, positions: None },
+        stem: Stem::plain(EMBEDDING, hidden),
         block_prefix: "gpt_neox.layers.",
         blocks: vec![block; config.blocks()?],
         head: HeadSpec {
-            finish: Some(Arc::new(BlockBuilder::final_norm(hidden, neox.norm, "gpt_neox.final_layer_norm"))),
+            finish: Some(Arc::new(BlockBuilder::final_norm(hidden, neox.norm, "gpt_neox.final_layer_norm", 1.0))),
             weight: if config.flag_or("tie_word_embeddings", false)? { EMBEDDING } else { "embed_out.weight" },
+            bias: None,
+            soft_cap: None,
             width: hidden,
         },
         rotary: vec![config.rotary(

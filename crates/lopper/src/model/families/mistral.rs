@@ -10,9 +10,9 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
     // transformers takes 4096 where the key is missing, and no window where it is null
     let default = if config.has("sliding_window") { usize::MAX } else { 4096 };
     let window = Some(config.size_or("sliding_window", default)?).filter(|&window| window != usize::MAX);
-    for (block, slot) in form.windows.iter_mut().enumerate() {
+    for (block, attention) in form.blocks.iter_mut().enumerate() {
         let slides = config.layer_type(block)?.is_none_or(|kind| kind == "sliding_attention");
-        *slot = window.filter(|_| slides);
+        attention.window = window.filter(|_| slides);
     }
     Ok(form.build())
 }

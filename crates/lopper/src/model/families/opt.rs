@@ -37,7 +37,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         intermediate: config.size("ffn_dim")?,
         heads,
         bias: config.flag_or("enable_bias", true)?,
-        norm: Norm { affine, ..Norm::layer(1e-5) },
+        norm: Norm { weight: affine, bias: affine, ..Norm::layer(1e-5) },
         norm_first: config.flag_or("do_layer_norm_before", true)?,
         activation: config.one_of("activation_function", &ACTIVATIONS)?,
     };
@@ -51,7 +51,8 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         stem: Stem {
             embedding: EMBEDDING,
             width,
-            projection: (width != hidden).then(|| Arc::new(projection("model.decoder.project_in", width, hidden))),
+            scale: 1.0,
+            transform: (width != hidden).then(|| Arc::new(projection("model.decoder.project_in", width, hidden))),
             positions: Some(LearnedPositions {
                 name: "model.decoder.embed_positions.weight",
                 offset: OFFSET,
@@ -63,6 +64,8 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         head: HeadSpec {
             finish: opt.finish(final_norm, width),
             weight: if config.flag_or("tie_word_embeddings", true)? { EMBEDDING } else { "lm_head.weight" },
+            bias: None,
+            soft_cap: None,
             width,
         },
         rotary: Vec::new(),

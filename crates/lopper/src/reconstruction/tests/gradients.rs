@@ -94,7 +94,7 @@ fn gradients_of_the_next_token_loss_are_those_of_pytorch() {
     let mut blocks: Vec<Block> = (0..count).map(|index| decoder.load_block(index).expect("block")).collect();
     let (masks, none): (Vec<_>, _) = (blocks.iter().map(whole).collect(), BTreeMap::new());
     let mut finish = decoder.load_finish().expect("readable").expect("a norm");
-    let (head, rotary) = (decoder.head_weight().expect("head"), decoder.rotary(24));
+    let (head, rotary) = (decoder.head_weights().expect("head"), decoder.rotary(24));
     let mut names = Names::of(&blocks, &masks);
     names.0.push(finish.name(0));
     let mut window = all(&mut blocks, &masks, (&mut finish, &none), &rotary);

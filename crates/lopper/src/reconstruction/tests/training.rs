@@ -216,7 +216,7 @@ fn a_model_learns_what_it_is_taught() {
     let vocabulary = tiny.decoder.spec().vocabulary as u32;
     let tokens: Vec<Vec<u32>> =
         (0..6).map(|window| (0..12).map(|token| (token * token * 7 + window * 13) % vocabulary).collect()).collect();
-    let head = tiny.decoder.head_weight().expect("head");
+    let head = tiny.decoder.head_weights().expect("head");
     let teacher = tiny.targets.pop().expect("four stages");
     let blocks = tiny.blocks.clone();
     for goal in [Goal::NextToken, Goal::Probabilities(&teacher, 2.0), Goal::Logits(&teacher)] {

@@ -1,0 +1,18 @@
+//! Granite 3 (IBM 2024): Llama with factors of the embedding, the branches, the scores and the logits.
+
+use super::config::Config;
+use super::llama_form::LlamaForm;
+use crate::error::Result;
+use crate::model::spec::DecoderSpec;
+
+pub fn spec(config: &Config) -> Result<DecoderSpec> {
+    let mut form = LlamaForm::read(config, "granite")?;
+    form.input_bias = config.flag_or("attention_bias", false)?;
+    form.output_bias = form.input_bias;
+    form.mlp_bias = config.flag_or("mlp_bias", false)?;
+    form.embedding_scale = config.positive_or("embedding_multiplier", 1.0)? as f32;
+    form.residual_scale = config.positive_or("residual_multiplier", 1.0)? as f32;
+    form.scale = Some(config.positive_or("attention_multiplier", 1.0)? as f32);
+    form.logit_scale = config.positive_or("logits_scaling", 1.0)?.recip() as f32;
+    Ok(form.build())
+}

@@ -1,0 +1,32 @@
+"""fixtures/gpt2: the GPT-2 family. f16, tied; linear layers are stored as [in, out].
+
+Variants with the weights of the family's folder:
+    by_depth    `scale_attn_by_inverse_layer_idx: true`
+    unscaled    `scale_attn_weights: false`, exact GELU
+Variant wide: `n_inner` that is not 4 · hidden, untied, f32 (own weights).
+"""
+
+import torch
+from transformers import GPT2Config
+
+from fixtures import FIXTURES
+from tiny_checkpoint import assert_differs, write_checkpoint, write_golden, write_variant
+
+FOLDER = FIXTURES / "gpt2"
+SIZES = dict(vocab_size=97, n_embd=48, n_head=3, n_positions=64, bos_token_id=1, eos_token_id=1)
+
+
+def write() -> None:
+    write_checkpoint(FOLDER, GPT2Config(**SIZES, n_layer=3, layer_norm_epsilon=1e-3), torch.float16, seed=47)
+    write_variant(FOLDER, FOLDER)
+    write_variant(FOLDER / "by_depth", FOLDER, scale_attn_by_inverse_layer_idx=True)
+    write_variant(FOLDER / "unscaled", FOLDER, scale_attn_weights=False, activation_function="gelu")
+    assert_differs(FOLDER / "by_depth", FOLDER)
+    assert_differs(FOLDER / "unscaled", FOLDER)
+    config = GPT2Config(**SIZES, n_layer=2, n_inner=108, tie_word_embeddings=False)
+    write_checkpoint(FOLDER / "wide", config, torch.float32, seed=48)
+    write_golden(FOLDER / "wide")
+
+
+if __name__ == "__main__":
+    write()
