@@ -14,6 +14,9 @@ The same for the other kinds of block, each file from block 1 of one checkpoint:
     opt_post_norm_attention  fixtures/opt/post_norm  norm(x + attention(x))
     opt_post_norm_mlp        fixtures/opt/post_norm  norm(x + mlp(x))
     gpt_neox_block           fixtures/gpt_neox       x + attention(norm(x)) + mlp(other norm(x))
+The whole block 1 of other checkpoints, as the model calls it:
+    bloom_block, gpt2_block, gemma2_block, gemma3_text_block, granite_block, arcee_block
+    olmo_clipped_block       fixtures/olmo/clipped
 A bias of OPT's keys shifts all scores of a query alike, so its gradient is zero but for rounding.
 
 model.safetensors: the whole model on ids [2, 24]: loss [1], the mean cross-entropy of the next tokens, and grad.<name> of every
@@ -24,6 +27,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.models.opt.modeling_opt import OPTDecoderLayer
 
 from fixtures import FIXTURES, generator, save_tensors
@@ -107,6 +111,32 @@ def opt_windows(block: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
     return {"attention": place(attention, block.self_attn_layer_norm), "mlp": place(mlp, block.final_layer_norm)}
 
 
+def whole_block(model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
+    """Block 1 as a function of x, with everything else that the model calls it with."""
+    block, calls = blocks(model)[1], []
+    handle = block.register_forward_pre_hook(lambda _, rest, named: calls.append((rest[1:], named)), with_kwargs=True)
+    with torch.no_grad():
+        model(torch.zeros((BATCH, LENGTH), dtype=torch.long), use_cache=False)
+    handle.remove()
+    (rest, named), = calls
+
+    def window(x: Tensor) -> Tensor:
+        output = block(x, *rest, **named)
+        return output[0] if isinstance(output, tuple) else output
+
+    return window
+
+
+def save_block(folder: str, weights: str, name: str, seed: int) -> None:
+    """The whole block 1 of a checkpoint."""
+    model = load(FIXTURES / folder, FIXTURES / weights)
+    source = generator(seed)
+    shape = (BATCH, LENGTH, model.config.hidden_size)
+    x = torch.randn(shape, generator=source)
+    target = x + torch.randn(shape, generator=source)
+    save_tensors(FIXTURES / "window" / f"{name}_block.safetensors", golden(blocks(model)[1], whole_block(model), x, target))
+
+
 def save_windows(folder: str, prefix: str, names: tuple[str, ...], seed: int) -> None:
     """The named windows of block 1 of a checkpoint, all on the same input and target."""
     model = load(FIXTURES / folder, FIXTURES / folder)
@@ -137,6 +167,9 @@ def write() -> None:
     save_windows("opt", "opt", ("attention", "mlp"), seed=38)
     save_windows("opt/post_norm", "opt_post_norm", ("attention", "mlp"), seed=39)
     save_windows("gpt_neox", "gpt_neox", ("block",), seed=40)
+    for seed, name in enumerate(("bloom", "gpt2", "gemma2", "gemma3_text", "granite", "arcee"), start=60):
+        save_block(name, name, name, seed)
+    save_block("olmo/clipped", "olmo", "olmo_clipped", seed=66)
 
 
 if __name__ == "__main__":

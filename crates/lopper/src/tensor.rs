@@ -277,8 +277,8 @@ mod tests {
             let a = Tensor::new([rows, columns], (0..rows * columns).map(|i| i as f32).collect());
             let turned = a.transposed().expect("a matrix");
             assert_eq!(turned.shape(), [columns, rows]);
-            let entry = |i: usize, j: usize| turned.host()[j * rows + i] == a.host()[i * columns + j];
-            assert!((0..rows).all(|i| (0..columns).all(|j| entry(i, j))));
+            let entry = |i: usize, j: usize| (turned.host()[j * rows + i], a.host()[i * columns + j]);
+            assert!((0..rows).all(|i| (0..columns).all(|j| entry(i, j).0.to_bits() == entry(i, j).1.to_bits())));
             assert_eq!(turned.transposed().expect("a matrix"), a);
         }
         assert!(Tensor::zeros([4]).transposed().is_err());

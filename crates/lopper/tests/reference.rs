@@ -208,7 +208,7 @@ fn attention() {
         let (offsets, tokens) = (sequences.offsets(), sequences.tokens());
         for (heads, kv_heads, head_dim) in [(1, 1, 1), (6, 2, 5), (4, 4, 8), (8, 1, 12), (3, 3, 64)] {
             for window in [None, Some(1), Some(3), Some(40)] {
-                let slopes: Vec<f32> = (0..heads).map(|head| 0.5f32.powi(head as i32 + 1)).collect();
+                let slopes: Vec<f32> = (1..=heads).map(|head| (head as f32).recip()).collect();
                 for (soft_cap, slopes) in [(None, Vec::new()), (None, slopes.clone()), (Some(0.7), Vec::new())] {
                     let layout =
                         AttentionLayout { kv_heads, window, soft_cap, slopes, ..AttentionLayout::new(heads, head_dim) };

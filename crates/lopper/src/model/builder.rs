@@ -99,8 +99,8 @@ impl BlockBuilder {
         self.spec
     }
 
-    /// A norm that replaces the states, times a factor: what stands between the last block and the head.
-    pub fn final_norm(width: usize, norm: Norm, name: &str, scale: f32) -> BlockSpec {
+    /// A norm that replaces the states, times a factor if there is one: what stands between the last block and the head.
+    pub fn final_norm(width: usize, norm: Norm, name: &str, scale: Option<f32>) -> BlockSpec {
         let mut block = Self::default();
         let mut branch = block.branch("final norm", width);
         let x = branch.norm(BranchBuilder::INPUT, norm, name);
@@ -194,9 +194,10 @@ impl BranchBuilder<'_> {
         self.program.push(Operation::Gated(kind), vec![gate, up], self.program.width(up))
     }
 
-    /// Every entry times a factor; the value itself for a factor of one.
-    pub fn scale(&mut self, x: usize, factor: f32) -> usize {
-        if factor == 1.0 { x } else { self.program.push(Operation::Scale(factor), vec![x], self.program.width(x)) }
+    /// Every entry times a factor; the value itself without one.
+    pub fn scale(&mut self, x: usize, factor: Option<f32>) -> usize {
+        let Some(factor) = factor else { return x };
+        self.program.push(Operation::Scale(factor), vec![x], self.program.width(x))
     }
 
     /// Every entry within ± a bound.

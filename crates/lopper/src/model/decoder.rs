@@ -27,6 +27,9 @@ impl Decoder {
     /// If the family is unknown, or a tensor is missing or of another shape.
     pub fn open(checkpoint: Checkpoint) -> Result<Self> {
         let spec = describe(&checkpoint.dir().join("config.json"), &checkpoint.config_json()?)?;
+        let short = spec.clone().without_base();
+        let fits = |spec: &DecoderSpec| checkpoint.info(spec.stem.embedding).is_some();
+        let spec = if !fits(&spec) && fits(&short) { short } else { spec };
         let decoder = Self { checkpoint, spec };
         decoder.spec.tensors().iter().try_for_each(|(name, shape)| decoder.check(name, shape))?;
         Ok(decoder)
@@ -109,8 +112,8 @@ impl Decoder {
     pub fn embed(&self, ids: &[u32], positions: &[u32]) -> Result<Tensor> {
         let stem = &self.spec.stem;
         let mut states = self.checkpoint.gather_rows_f32(stem.embedding, ids)?;
-        if stem.scale != 1.0 {
-            states.host_mut().iter_mut().for_each(|x| *x *= stem.scale);
+        if let Some(scale) = stem.scale {
+            states.host_mut().iter_mut().for_each(|x| *x *= scale);
         }
         if let Some(transform) = &stem.transform {
             let block = self.load(transform, String::new())?;

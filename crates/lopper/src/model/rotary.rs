@@ -63,18 +63,6 @@ pub enum RotaryScaling {
         /// Length trained on.
         original_positions: usize,
     },
-    /// Each frequency divided by a factor of its own, by one list up to the length trained on and by another beyond, and a temperature
-    /// (Ding et al. 2024, arXiv 2402.13753).
-    Long {
-        /// Divisors of sequences up to the length trained on.
-        short: Vec<f64>,
-        /// Divisors of longer ones.
-        long: Vec<f64>,
-        /// Factor of cosine and sine.
-        attention_factor: f64,
-        /// Length trained on.
-        original_positions: usize,
-    },
 }
 
 impl RotarySpec {
@@ -99,20 +87,20 @@ impl RotarySpec {
         let plain = |theta: f64| (0..self.dim / 2).map(move |i| theta.powf(2.0 * i as f64 / self.dim as f64));
         let inverse = |theta: f64| plain(theta).map(|f| 1.0 / f).collect::<Vec<f64>>();
         let mut attention = 1.0;
-        let frequencies = match &self.scaling {
+        let frequencies = match self.scaling {
             RotaryScaling::Default => inverse(self.theta),
-            &RotaryScaling::Linear { factor } => plain(self.theta).map(|f| 1.0 / f / factor).collect(),
-            &RotaryScaling::Dynamic { factor, original_positions } => {
+            RotaryScaling::Linear { factor } => plain(self.theta).map(|f| 1.0 / f / factor).collect(),
+            RotaryScaling::Dynamic { factor, original_positions } => {
                 let stretch =
                     factor * length.max(original_positions) as f64 / original_positions as f64 - (factor - 1.0);
                 inverse(self.theta * stretch.powf(self.dim as f64 / (self.dim as f64 - 2.0)))
             }
-            &RotaryScaling::Llama3 { factor, low_frequency_factor, high_frequency_factor, original_positions } => {
+            RotaryScaling::Llama3 { factor, low_frequency_factor, high_frequency_factor, original_positions } => {
                 let ramp =
                     |f| llama3(f, factor, [low_frequency_factor, high_frequency_factor], original_positions as f64);
                 inverse(self.theta).into_iter().map(ramp).collect()
             }
-            &RotaryScaling::Yarn { factor, beta_fast, beta_slow, attention_factor, truncate, original_positions } => {
+            RotaryScaling::Yarn { factor, beta_fast, beta_slow, attention_factor, truncate, original_positions } => {
                 attention = attention_factor;
                 let [low, high] = self.yarn_range([beta_fast, beta_slow], truncate, original_positions as f64);
                 let kept = |i: usize| 1.0 - ((i as f64 - low) / (high - low)).clamp(0.0, 1.0);
@@ -120,15 +108,6 @@ impl RotarySpec {
                     .into_iter()
                     .enumerate()
                     .map(|(i, f)| f / factor * (1.0 - kept(i)) + f * kept(i))
-                    .collect()
-            }
-            RotaryScaling::Long { short, long, attention_factor, original_positions } => {
-                attention = *attention_factor;
-                let divisors = if length > *original_positions { long } else { short };
-                // transformers multiplies before it takes the inverse, in f32
-                plain(self.theta)
-                    .zip(divisors)
-                    .map(|(f, divisor)| f64::from(1.0 / (*divisor as f32 * f as f32)))
                     .collect()
             }
         };

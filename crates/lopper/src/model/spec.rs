@@ -43,7 +43,7 @@ pub struct Stem {
     /// Width of its rows.
     pub width: usize,
     /// A factor of the embedding.
-    pub scale: f32,
+    pub scale: Option<f32>,
     /// What a row goes through before positions are added: a projection, or a norm.
     pub transform: Option<Arc<BlockSpec>>,
     /// Positions that are learned.
@@ -53,7 +53,7 @@ pub struct Stem {
 impl Stem {
     /// An embedding of this name and width, and nothing else.
     pub fn plain(embedding: &'static str, width: usize) -> Self {
-        Self { embedding, width, scale: 1.0, transform: None, positions: None }
+        Self { embedding, width, scale: None, transform: None, positions: None }
     }
 }
 
@@ -281,6 +281,11 @@ impl BlockSpec {
         self.linears.iter().map(LinearSpec::weights).sum()
     }
 
+    /// Whether any norm has a weight or a bias.
+    pub fn has_norm(&self) -> bool {
+        self.tensors.iter().any(|tensor| tensor.kind == Kind::Norm)
+    }
+
     /// Whether any linear layer has a bias.
     pub fn has_bias(&self) -> bool {
         self.linears.iter().any(|linear| linear.bias.is_some())
@@ -335,6 +340,21 @@ impl DecoderSpec {
         let branches = |stages: &[Stage]| stages.iter().map(|stage| stage.branches.len()).sum::<usize>();
         let before: usize = self.blocks[..id.at.block].iter().map(|block| branches(&block.stages)).sum();
         before + branches(&self.blocks[id.at.block].stages[..id.at.stage]) + id.branch
+    }
+
+    /// The same model whose file leaves out what stands before all names but that of the head, `transformer.`: as a model without a head is
+    /// saved.
+    #[must_use]
+    pub fn without_base(mut self) -> Self {
+        let base = self.stem.embedding.split_inclusive('.').next().unwrap_or_default();
+        let short = |name: &mut &'static str| *name = name.strip_prefix(base).unwrap_or(name);
+        let names = [&mut self.stem.embedding, &mut self.block_prefix, &mut self.head.weight];
+        names.into_iter().chain(self.stem.positions.as_mut().map(|table| &mut table.name)).for_each(short);
+        let around = [&mut self.stem.transform, &mut self.head.finish].into_iter().flatten();
+        for tensor in around.flat_map(|spec| &mut Arc::make_mut(spec).tensors) {
+            tensor.name = tensor.name.strip_prefix(base).unwrap_or(&tensor.name).to_owned();
+        }
+        self
     }
 
     /// Whether the head is the transposed embedding.

@@ -194,7 +194,8 @@ impl Plan {
             (self.pruning.column_block > 0, "pruning.column_block is 0"),
             (self.compute.threads != Some(0), "compute.threads is 0"),
         ];
-        let biases = spec.has_bias();
+        let (biases, norms) = (spec.has_bias(), spec.blocks.iter().any(|block| block.has_norm()));
+        let last = spec.head.finish.as_ref().is_some_and(|finish| finish.has_norm());
         let (reconstruction, retraining) = (&self.reconstruction, &self.retraining);
         let alone = reconstruction.granularity == Granularity::Matrix;
         let adapts = [reconstruction.parameters, retraining.parameters].iter().any(|one| one.adapter.is_some());
@@ -204,12 +205,12 @@ impl Plan {
             "reconstruction.rank exceeds the width of the model: an adapter of such a rank is no smaller than the matrix",
         ));
         ranges.push((
-            reconstruction.granularity == Granularity::None || reconstruction.parameters.any(biases, !alone),
-            "of what reconstruction.parameters names a window has nothing: biases are there in few families, norms not in a single matrix",
+            reconstruction.granularity == Granularity::None || reconstruction.parameters.any(biases, norms && !alone),
+            "of what reconstruction.parameters names a window has nothing: biases and weights of norms are not there in every family, norms not in a single matrix",
         ));
         ranges.push((
-            retraining.objective == RetrainingObjective::None || retraining.parameters.any(biases, true),
-            "of what retraining.parameters names this model has nothing: biases are there in few families",
+            retraining.objective == RetrainingObjective::None || retraining.parameters.any(biases, norms || last),
+            "of what retraining.parameters names this model has nothing: biases and weights of norms are not there in every family",
         ));
         ranges.extend(self.reconstruction.ranges());
         ranges.extend(self.retraining.ranges());

@@ -34,14 +34,14 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
                 hidden,
                 norm,
                 "transformer.word_embeddings_layernorm",
-                1.0,
+                None,
             ))),
             ..Stem::plain(EMBEDDING, hidden)
         },
         block_prefix: "transformer.h.",
         blocks: vec![block; config.blocks_at(&["n_layer", "num_hidden_layers"])?],
         head: HeadSpec {
-            finish: Some(Arc::new(BlockBuilder::final_norm(hidden, norm, "transformer.ln_f", 1.0))),
+            finish: Some(Arc::new(BlockBuilder::final_norm(hidden, norm, "transformer.ln_f", None))),
             weight: if config.flag_or("tie_word_embeddings", true)? { EMBEDDING } else { "lm_head.weight" },
             bias: None,
             soft_cap: None,
@@ -53,12 +53,13 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
 
 /// What each head takes off a score for each step back (Press et al. 2021, arXiv 2108.12409, §3): a geometric sequence that ends with
 /// 2⁻⁸; where heads are no power of two, every other one of a sequence twice as fine for those beyond.
+#[expect(clippy::cast_possible_wrap, reason = "heads are few")]
 fn slopes(heads: usize) -> Vec<f32> {
-    let power = 1 << heads.ilog2();
+    let (heads, power) = (heads as i32, 1 << heads.ilog2());
     // transformers takes powers of the rounded base, in f32
-    let base = |power: usize| (-8.0 / power as f64).exp2() as f32;
-    let first = (1..=power).map(|head| base(power).powi(head as i32));
-    first.chain((0..heads - power).map(|head| base(2 * power).powi(2 * head as i32 + 1))).collect()
+    let base = |power: i32| (-8.0 / f64::from(power)).exp2() as f32;
+    let first = (1..=power).map(|head| base(power).powi(head));
+    first.chain((0..heads - power).map(|head| base(2 * power).powi(2 * head + 1))).collect()
 }
 
 fn block(hidden: usize, heads: usize, norm: Norm) -> BlockSpec {

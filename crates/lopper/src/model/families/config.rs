@@ -94,6 +94,12 @@ impl<'a> Config<'a> {
         if self.get(key).is_none() { Ok(default) } else { self.positive(key) }
     }
 
+    /// A factor, where there is one that is not 1.
+    pub fn factor(&self, key: &str) -> Result<Option<f32>> {
+        let factor = self.positive_or(key, 1.0)? as f32;
+        Ok(Some(factor).filter(|factor| (factor - 1.0).abs() > 0.0))
+    }
+
     /// A soft bound; the default where the key is missing, none where it is `null`.
     pub fn cap(&self, key: &str, default: Option<f64>) -> Result<Option<f32>> {
         let given = if self.has(key) { None } else { default };

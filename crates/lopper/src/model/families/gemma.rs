@@ -94,7 +94,7 @@ fn read_scale(config: &Config, form: &mut LlamaForm) -> Result<()> {
 fn finish(config: &Config, mut form: LlamaForm) -> Result<DecoderSpec> {
     form.tie_by_default(config)?;
     form.norm = Norm { form: Form::LessOne, ..form.norm };
-    form.embedding_scale = (form.hidden as f64).sqrt() as f32;
+    form.embedding_scale = Some((form.hidden as f64).sqrt() as f32);
     form.input_bias = config.flag_or("attention_bias", false)?;
     form.output_bias = form.input_bias;
     Ok(form.build())

@@ -61,7 +61,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         block_prefix: "transformer.h.",
         blocks: (0..config.blocks_at(&["n_layer", "num_hidden_layers"])?).map(block).collect(),
         head: HeadSpec {
-            finish: Some(Arc::new(BlockBuilder::final_norm(hidden, gpt2.norm, "transformer.ln_f", 1.0))),
+            finish: Some(Arc::new(BlockBuilder::final_norm(hidden, gpt2.norm, "transformer.ln_f", None))),
             weight: if config.flag_or("tie_word_embeddings", true)? { EMBEDDING } else { "lm_head.weight" },
             bias: None,
             soft_cap: None,

@@ -54,7 +54,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         block_prefix: "gpt_neox.layers.",
         blocks: vec![block; config.blocks()?],
         head: HeadSpec {
-            finish: Some(Arc::new(BlockBuilder::final_norm(hidden, neox.norm, "gpt_neox.final_layer_norm", 1.0))),
+            finish: Some(Arc::new(BlockBuilder::final_norm(hidden, neox.norm, "gpt_neox.final_layer_norm", None))),
             weight: if config.flag_or("tie_word_embeddings", false)? { EMBEDDING } else { "embed_out.weight" },
             bias: None,
             soft_cap: None,

@@ -10,9 +10,9 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
     form.input_bias = config.flag_or("attention_bias", false)?;
     form.output_bias = form.input_bias;
     form.mlp_bias = config.flag_or("mlp_bias", false)?;
-    form.embedding_scale = config.positive_or("embedding_multiplier", 1.0)? as f32;
-    form.residual_scale = config.positive_or("residual_multiplier", 1.0)? as f32;
+    form.embedding_scale = config.factor("embedding_multiplier")?;
+    form.residual_scale = config.factor("residual_multiplier")?;
     form.scale = Some(config.positive_or("attention_multiplier", 1.0)? as f32);
-    form.logit_scale = config.positive_or("logits_scaling", 1.0)?.recip() as f32;
+    form.logit_scale = config.factor("logits_scaling")?.map(f32::recip);
     Ok(form.build())
 }

@@ -55,11 +55,11 @@ pub struct LlamaForm {
     /// Whether the feed-forward layer is gated.
     pub gated: bool,
     /// Factor of the embedding.
-    pub embedding_scale: f32,
+    pub embedding_scale: Option<f32>,
     /// Factor of what each branch adds.
-    pub residual_scale: f32,
+    pub residual_scale: Option<f32>,
     /// Factor of the logits.
-    pub logit_scale: f32,
+    pub logit_scale: Option<f32>,
     /// Bound of the logits.
     pub logit_cap: Option<f32>,
 }
@@ -163,9 +163,9 @@ impl LlamaForm {
             output_bias: false,
             mlp_bias: false,
             gated: true,
-            embedding_scale: 1.0,
-            residual_scale: 1.0,
-            logit_scale: 1.0,
+            embedding_scale: None,
+            residual_scale: None,
+            logit_scale: None,
             logit_cap: None,
         })
     }

@@ -51,7 +51,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         stem: Stem {
             embedding: EMBEDDING,
             width,
-            scale: 1.0,
+            scale: None,
             transform: (width != hidden).then(|| Arc::new(projection("model.decoder.project_in", width, hidden))),
             positions: Some(LearnedPositions {
                 name: "model.decoder.embed_positions.weight",
