@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.pytorch_utils import Conv1D
 
 
 def main() -> int:
@@ -32,8 +33,8 @@ def main() -> int:
         with torch.inference_mode():
             loss = model(window[None], labels=window[None]).loss.item()
         worst = max(worst, abs(loss - expected))
-    blocks = (module for name, module in model.named_modules() if ".layers." in name)
-    weights = [module.weight for module in blocks if isinstance(module, torch.nn.Linear)]
+    blocks = (module for name, module in model.named_modules() if ".layers." in name or ".h." in name)
+    weights = [module.weight for module in blocks if isinstance(module, (torch.nn.Linear, Conv1D))]
     zeros = sum((w == 0).sum().item() for w in weights) / sum(w.numel() for w in weights)
     print(f"{score['windows']} windows, largest difference {worst:.1e} nats; {100 * zeros:.2f} % zeros")
     return int(worst > 1e-4)
