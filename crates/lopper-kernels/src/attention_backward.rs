@@ -5,11 +5,13 @@
 //! summed over the queries in order, and those of a group are summed in order at the end. Blocks of [`KEYS`] keys are the outer loop, so
 //! that their gradients stay in the cache.
 
-use crate::attention::{AttentionShape, PANEL, QUERIES, Tile, cap_row, leading, score};
+use crate::attention::{leading, score};
+use crate::attention_shape::{AttentionShape, PANEL, QUERIES, Tile};
 use crate::dispatch::{Tier, simd, tier};
 use crate::math::{dot, exp, mul_add};
 use crate::packed::{ByHead, Panels, by_head, gather_rows, panels};
 use crate::scratch::{Shared, with_scratch};
+use crate::soft_cap::{cap_row, uncap_row};
 use crate::tile::{Extent, Left, Right, multiply};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -28,14 +30,6 @@ simd! {
     /// `Σ out·d_out`
     fn pull_of(out: &[f32], d_out: &[f32]) -> f32 {
         dot::<FUSED>(out, d_out)
-    }
-    /// Turns a row of dP into that of capped scores times what it is of products, less `pull`.
-    fn uncap_row(capped: &[f32], slopes: &mut [f32], cap: f32, pull: f32) {
-        let inverse = 1.0 / cap;
-        for (slope, capped) in slopes.iter_mut().zip(capped) {
-            let share = capped * inverse;
-            *slope = (*slope - pull) * (1.0 - share * share);
-        }
     }
     /// Turns a row of scores into probabilities and a row of dP into dS, both 0 outside `columns`; `scale` is still to be applied to the
     /// scores, `factor` is what dS is multiplied by.

@@ -15,6 +15,7 @@ mod activation;
 mod adamw;
 mod attention;
 mod attention_backward;
+mod attention_shape;
 mod buffer;
 mod cholesky;
 mod conjugate_gradient;
@@ -42,8 +43,9 @@ mod tile;
 
 pub use activation::{Activation, activate, activate_backward};
 pub use adamw::{AdamWStep, adamw};
-pub use attention::{AttentionShape, attention};
+pub use attention::attention;
 pub use attention_backward::attention_backward;
+pub use attention_shape::AttentionShape;
 pub use buffer::{copied, zeros};
 pub use cholesky::cholesky;
 pub use conjugate_gradient::{conjugate_gradient_start, conjugate_gradient_step};

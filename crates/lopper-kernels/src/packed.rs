@@ -1,6 +1,6 @@
 //! Copies of keys and values laid out for the tile products of attention.
 
-use crate::attention::{AttentionShape, PANEL};
+use crate::attention_shape::{AttentionShape, PANEL};
 use rayon::prelude::*;
 use std::ops::Range;
 
