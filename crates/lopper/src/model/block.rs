@@ -6,9 +6,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::block_spec::{BlockSpec, BranchId};
 use super::program::{Instruction, NormKind, Operation, Program};
 use super::sequences::Sequences;
-use super::spec::{BlockSpec, BranchId};
 use crate::autograd::{Normed, RotaryTable, Tape, Value};
 use crate::error::Result;
 use crate::tensor::{Tensor, misfit};

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use lopper_kernels::Activation;
 
+use super::block_spec::{BlockSpec, Branch, Kind, LinearSpec, Stage, TensorSpec};
+use super::form::Form;
 use super::program::{NormKind, Operation, Program};
-use super::spec::{BlockSpec, Branch, Form, Kind, LinearSpec, Stage, TensorSpec};
 use crate::autograd::AttentionLayout;
 
 /// A norm as a family describes it.

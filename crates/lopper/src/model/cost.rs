@@ -1,7 +1,7 @@
 //! What running and training a block costs, from its description alone.
 
+use super::block_spec::{BlockSpec, Branch, LinearSpec};
 use super::program::{Operation, Program};
-use super::spec::{BlockSpec, Branch, LinearSpec};
 
 impl BlockSpec {
     /// The linear layers of a branch.

@@ -4,10 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::block::{Block, Context, NoTap};
+use super::block_spec::{BlockSpec, LinearId, TensorSpec};
 use super::families::describe;
 use super::head::{Head, HeadWeights};
 use super::sequences::Sequences;
-use super::spec::{BlockSpec, DecoderSpec, LinearId, TensorSpec};
+use super::spec::DecoderSpec;
 use crate::autograd::{RotaryTable, Tape, Value};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};

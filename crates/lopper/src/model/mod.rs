@@ -1,10 +1,12 @@
 //! One decoder for every family: described by data, loaded block by block, run by one interpreter.
 
 mod block;
+mod block_spec;
 mod builder;
 mod cost;
 mod decoder;
 mod families;
+mod form;
 mod head;
 mod program;
 mod rotary;
@@ -12,14 +14,13 @@ mod sequences;
 mod spec;
 
 pub use block::{Block, Context, NoTap, Tap};
+pub use block_spec::{BlockSpec, Branch, BranchId, Kind, LinearId, LinearSpec, Stage, StageId, TensorSpec};
 pub use decoder::Decoder;
 pub use families::{FAMILIES, Family, describe};
+pub use form::Form;
 pub(crate) use head::{HEAD_ROWS, HEAD_TOKENS, Running, pieces};
 pub use head::{Head, HeadWeights, NextToken};
 pub use program::{Instruction, NormKind, Operation, Program};
 pub use rotary::{RotaryScaling, RotarySpec};
 pub use sequences::{Sequences, common_prefix};
-pub use spec::{
-    BlockSpec, Branch, BranchId, DecoderSpec, Form, HeadSpec, Kind, LearnedPositions, LinearId, LinearSpec, Stage,
-    StageId, Stem, TensorSpec,
-};
+pub use spec::{DecoderSpec, HeadSpec, LearnedPositions, Stem};

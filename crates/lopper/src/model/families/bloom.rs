@@ -9,8 +9,9 @@ use lopper_kernels::Activation;
 use super::config::Config;
 use crate::autograd::AttentionLayout;
 use crate::error::Result;
+use crate::model::block_spec::{BlockSpec, Branch};
 use crate::model::builder::{BlockBuilder, BranchBuilder, Norm};
-use crate::model::spec::{BlockSpec, Branch, DecoderSpec, HeadSpec, Stem};
+use crate::model::spec::{DecoderSpec, HeadSpec, Stem};
 
 const EMBEDDING: &str = "transformer.word_embeddings.weight";
 

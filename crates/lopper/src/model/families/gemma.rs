@@ -8,8 +8,9 @@ use super::config::Config;
 use super::llama_form::{LlamaForm, Norms, QueryNorms};
 use crate::error::Result;
 use crate::model::builder::Norm;
+use crate::model::form::Form;
 use crate::model::rotary::RotarySpec;
-use crate::model::spec::{DecoderSpec, Form};
+use crate::model::spec::DecoderSpec;
 
 /// Without a name, and by the legacy name "gelu" of the first release, the approximation by tanh is meant.
 const FIRST: [(&str, Activation); 3] =

@@ -8,8 +8,9 @@ use lopper_kernels::Activation;
 use super::config::Config;
 use crate::autograd::AttentionLayout;
 use crate::error::Result;
+use crate::model::block_spec::{BlockSpec, Branch};
 use crate::model::builder::{BlockBuilder, BranchBuilder, Norm};
-use crate::model::spec::{BlockSpec, Branch, DecoderSpec, HeadSpec, LearnedPositions, Stem};
+use crate::model::spec::{DecoderSpec, HeadSpec, LearnedPositions, Stem};
 
 const EMBEDDING: &str = "transformer.wte.weight";
 const ACTIVATIONS: [(&str, Activation); 6] = [

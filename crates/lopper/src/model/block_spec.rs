@@ -1,0 +1,158 @@
+//! What a block is made of, as data: its tensors, its linear layers, and stages of branches that compute with them.
+//!
+//! A stage adds the outputs of its branches to the residual stream, and may norm the sum. Llama has two stages of one branch each;
+//! GPT-NeoX has one stage of two branches. A branch is what trains together by default.
+
+use super::form::Form;
+use super::program::{Operation, Program};
+
+/// A block: its tensors, its linear layers, and what they compute.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BlockSpec {
+    /// Everything that the files hold of it.
+    pub tensors: Vec<TensorSpec>,
+    /// What can be pruned, in the order of the forward pass.
+    pub linears: Vec<LinearSpec>,
+    /// In order.
+    pub stages: Vec<Stage>,
+}
+
+/// A tensor of the files.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorSpec {
+    /// Its name within the block.
+    pub name: String,
+    /// In memory.
+    pub shape: Vec<usize>,
+    /// What it is.
+    pub kind: Kind,
+    /// How the file holds it.
+    pub form: Form,
+}
+
+/// What a tensor is, for training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Of a linear layer [d_out, d_in].
+    Weight,
+    /// Of a linear layer `[d_out]`.
+    Bias,
+    /// Weight or bias of a norm.
+    Norm,
+}
+
+impl TensorSpec {
+    /// Its shape in the file.
+    pub fn file_shape(&self) -> Vec<usize> {
+        match self.form {
+            Form::Transposed => self.shape.iter().rev().copied().collect(),
+            Form::Plain | Form::LessOne => self.shape.clone(),
+        }
+    }
+}
+
+/// A linear layer `x·Wᵀ + b`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinearSpec {
+    /// What people call it.
+    pub role: &'static str,
+    /// Place of its weight among the tensors.
+    pub weight: usize,
+    /// Place of its bias.
+    pub bias: Option<usize>,
+    /// [d_out, d_in]
+    pub shape: [usize; 2],
+    /// The first linear layer that reads the same input: they share its statistics.
+    pub first_reader: usize,
+}
+
+impl LinearSpec {
+    /// How many weights it has.
+    pub fn weights(&self) -> usize {
+        self.shape[0] * self.shape[1]
+    }
+}
+
+/// Branches that read the same states and add to them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stage {
+    /// In order.
+    pub branches: Vec<Branch>,
+    /// Whether the states that it reads are added to what the branches give.
+    pub residual: bool,
+    /// A norm of the sum.
+    pub after: Option<Operation>,
+}
+
+/// What trains together by default: attention, or a feed-forward layer, with the norm before it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Branch {
+    /// What people call it.
+    pub name: &'static str,
+    /// What it computes.
+    pub program: Program,
+    /// Its linear layers.
+    pub linears: Vec<usize>,
+    /// Its other tensors, those of the norm of its stage included.
+    pub others: Vec<usize>,
+}
+
+/// A linear layer of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct LinearId {
+    /// Index of the block.
+    pub block: usize,
+    /// Place among the linear layers of the block.
+    pub index: usize,
+}
+
+/// A stage of a model, or of the blocks of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StageId {
+    /// Index of the block.
+    pub block: usize,
+    /// Place in the block.
+    pub stage: usize,
+}
+
+/// A branch of a model, or of the blocks of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BranchId {
+    /// Its stage.
+    pub at: StageId,
+    /// Place in the stage.
+    pub branch: usize,
+}
+
+impl BlockSpec {
+    /// Stages in order, counted in a block of this index.
+    pub fn stage_ids(&self, block: usize) -> impl Iterator<Item = StageId> + use<> {
+        (0..self.stages.len()).map(move |stage| StageId { block, stage })
+    }
+
+    /// Branches of all stages in order, counted in a block of this index.
+    pub fn branch_ids(&self, block: usize) -> impl Iterator<Item = BranchId> {
+        self.stage_ids(block)
+            .flat_map(|at| (0..self.stages[at.stage].branches.len()).map(move |branch| BranchId { at, branch }))
+    }
+
+    /// A branch; of its id only the place in the block counts.
+    pub fn branch(&self, id: BranchId) -> &Branch {
+        &self.stages[id.at.stage].branches[id.branch]
+    }
+
+    /// Weights of all linear layers.
+    pub fn weights(&self) -> usize {
+        self.linears.iter().map(LinearSpec::weights).sum()
+    }
+
+    /// Whether any norm has a weight or a bias.
+    pub fn has_norm(&self) -> bool {
+        self.tensors.iter().any(|tensor| tensor.kind == Kind::Norm)
+    }
+
+    /// Whether any linear layer has a bias.
+    pub fn has_bias(&self) -> bool {
+        self.linears.iter().any(|linear| linear.bias.is_some())
+    }
+}
