@@ -156,6 +156,19 @@ fn every_set_of_parameters() {
 }
 
 #[test]
+fn parameters_that_a_model_has_none_of_are_refused() {
+    for folder in ["opt/bare", "olmo"] {
+        let tiny = Tiny::new(folder);
+        let plan = with(&tiny, |plan| {
+            (plan.retraining.objective, plan.retraining.parameters) =
+                (RetrainingObjective::Ce, "norm".parse().expect("known"));
+        });
+        let error = tiny.try_prune(&plan, "nothing").expect_err("nothing to train").to_string();
+        assert!(error.contains("retraining.parameters"), "{folder}: {error}");
+    }
+}
+
+#[test]
 fn retraining() {
     for tiny in everything() {
         for (objective, set) in [

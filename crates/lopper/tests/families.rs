@@ -244,6 +244,30 @@ fn unknown_activations_are_refused_by_name() {
 }
 
 #[test]
+fn encoders_of_gemma_are_refused() {
+    for family in ["gemma", "gemma2", "gemma3_text"] {
+        let error = refused(family, &json!({ "use_bidirectional_attention": true }));
+        assert!(error.contains("use_bidirectional_attention"), "{family}: {error}");
+    }
+}
+
+#[test]
+fn blocks_slide_and_turn_where_their_families_say() {
+    let no_list = json!({ "layer_types": null, "sliding_window": 8 });
+    assert_eq!(windows(&changed("gemma2", &no_list).expect("supported")), [Some(8), None, Some(8)]);
+    assert_eq!(windows(&changed("gemma3_text", &no_list).expect("supported")), [Some(8); 3]);
+    // a missing window is the default, `null` is none
+    assert_eq!(
+        windows(&changed("gemma2", &json!({ "layer_types": null, "sliding_window": null })).expect("supported")),
+        [Some(4096), None, Some(4096)]
+    );
+    let window = json!({ "use_sliding_window": true, "sliding_window": 8, "no_rope_layers": [1, 0, 1] });
+    assert_eq!(windows(&changed("smollm3", &window).expect("supported")), [None, Some(8), None]);
+    let window = json!({ "use_sliding_window": false, "sliding_window": 8, "no_rope_layers": [1, 0, 1] });
+    assert_eq!(windows(&changed("smollm3", &window).expect("supported")), [None; 3]);
+}
+
+#[test]
 fn roles_are_what_people_call_them() {
     let roles = |family: &str| -> Vec<&str> {
         let spec = changed(family, &json!({})).expect("supported");

@@ -1,11 +1,12 @@
 //! The last word before success: the files written are reopened, and every promise about them is checked.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::record::Record;
 use crate::checkpoint::verify_untouched;
 use crate::error::{Error, Result};
-use crate::model::Decoder;
+use crate::model::{Decoder, LinearId};
+use crate::report::MatrixFacts;
 
 /// Checks that each pruned matrix has the zeros its pattern asks for, that every tensor written anew is finite, and that
 /// every other byte is the source's, those of matrices left dense included. Returns the number of zeros in all matrices.
@@ -19,15 +20,15 @@ pub(super) fn audit(source: &Decoder, written: &Decoder, record: &Record) -> Res
         out.check_finite(name)?;
     }
     let spec = written.spec();
-    let known: BTreeSet<_> =
-        record.matrices.iter().filter_map(|facts| spec.linear_named(facts.block, &facts.name)).collect();
+    let matrices = record.matrices.iter();
+    let named = matrices.filter_map(|facts| Some((spec.linear_named(facts.block, &facts.name)?, facts)));
+    let known: BTreeMap<LinearId, &MatrixFacts> = named.collect();
     let all = spec.linear_ids().count();
     if known.len() != all || record.matrices.len() != all {
         return Err(broken(&format!("{} of {all} matrices are accounted for", known.len())));
     }
     let mut zeros = 0;
-    for facts in &record.matrices {
-        let Some(id) = spec.linear_named(facts.block, &facts.name) else { continue };
+    for (id, facts) in known {
         let weight = written.load_weight(id)?;
         zeros += weight.count_zeros();
         let violation =

@@ -12,7 +12,7 @@ const ACTIVATIONS: [(&str, Activation); 3] =
     [("relu2", Activation::ReluSquared), ("relu", Activation::Relu), ("silu", Activation::Silu)];
 
 pub fn spec(config: &Config) -> Result<DecoderSpec> {
-    let mut form = LlamaForm::with_activation(config, "arcee", &ACTIVATIONS)?;
+    let mut form = LlamaForm::with_activation(config, "arcee", LlamaForm::head_dim(config)?, &ACTIVATIONS)?;
     form.norm = Norm::rms(config.epsilon("rms_norm_eps", 1e-5)?);
     form.gated = false;
     form.input_bias = config.flag_or("attention_bias", false)?;

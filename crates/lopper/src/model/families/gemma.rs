@@ -42,7 +42,7 @@ pub fn second(config: &Config) -> Result<DecoderSpec> {
     form.soft_cap = config.cap("attn_logit_softcapping", Some(50.0))?;
     form.logit_cap = config.cap("final_logit_softcapping", Some(30.0))?;
     read_scale(config, &mut form)?;
-    let window = config.window("sliding_window", 4096)?;
+    let window = config.window(Some(4096))?;
     for (block, attention) in form.blocks.iter_mut().enumerate() {
         let slides = config.layer_type(block)?.map_or(block % 2 == 0, |kind| kind == "sliding_attention");
         attention.window = window.filter(|_| slides);
@@ -51,24 +51,17 @@ pub fn second(config: &Config) -> Result<DecoderSpec> {
 }
 
 pub fn third(config: &Config) -> Result<DecoderSpec> {
-    if config.flag_or("use_bidirectional_attention", false)? {
-        return Err(config.wrong("\"use_bidirectional_attention\" makes an encoder; only decoders can be pruned"));
-    }
     let activation = config.one_of("hidden_activation", &LATER)?;
     let (head_dim, max_positions) = sizes(config, 131_072)?;
-    let base = |key, default| (key, default);
-    let of = |kind, base| config.rotary_of(kind, head_dim, max_positions, base);
-    let rotary = vec![
-        of("full_attention", base("rope_theta", 1e6))?,
-        of("sliding_attention", base("rope_local_base_freq", 1e4))?,
-    ];
+    let of = |kind, key, base| config.rotary_of(kind, head_dim, max_positions, (key, base));
+    let rotary = vec![of("full_attention", "rope_theta", 1e6)?, of("sliding_attention", "rope_local_base_freq", 1e4)?];
     let mut form = LlamaForm::with_rotary(config, "gemma3_text", activation, (head_dim, max_positions), rotary)?;
     form.norms = FOUR_NORMS;
     form.query_norms = QueryNorms::Heads;
     form.soft_cap = config.cap("attn_logit_softcapping", None)?;
     form.logit_cap = config.cap("final_logit_softcapping", None)?;
     read_scale(config, &mut form)?;
-    let (window, pattern) = (config.window("sliding_window", 4096)?, config.size_or("sliding_window_pattern", 6)?);
+    let (window, pattern) = (config.window(Some(4096))?, config.size_or("sliding_window_pattern", 6)?);
     for (block, attention) in form.blocks.iter_mut().enumerate() {
         let slides = config.layer_type(block)?.map_or((block + 1) % pattern != 0, |kind| kind == "sliding_attention");
         attention.window = window.filter(|_| slides);
@@ -93,6 +86,9 @@ fn read_scale(config: &Config, form: &mut LlamaForm) -> Result<()> {
 
 /// What all of them have.
 fn finish(config: &Config, mut form: LlamaForm) -> Result<DecoderSpec> {
+    if config.flag_or("use_bidirectional_attention", false)? {
+        return Err(config.wrong("\"use_bidirectional_attention\" makes an encoder; only decoders can be pruned"));
+    }
     form.tie_by_default(config)?;
     form.norm = Norm { form: Form::LessOne, ..form.norm };
     form.embedding_scale = Some((form.hidden as f64).sqrt() as f32);

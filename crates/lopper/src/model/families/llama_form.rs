@@ -96,30 +96,30 @@ pub struct Attention {
 impl LlamaForm {
     /// As far as the families agree.
     pub fn read(config: &Config, family: &'static str) -> Result<Self> {
-        let (hidden, heads) = (config.size("hidden_size")?, config.heads()?);
-        Self::with_head_dim(config, family, config.head_dim(hidden / heads)?)
+        Self::with_head_dim(config, family, Self::head_dim(config)?)
+    }
+
+    /// Width of a head, where they share the width of the states out.
+    pub fn head_dim(config: &Config) -> Result<usize> {
+        config.head_dim(config.size("hidden_size")? / config.heads()?)
     }
 
     /// The same where heads have a width of their own.
     pub fn with_head_dim(config: &Config, family: &'static str, head_dim: usize) -> Result<Self> {
-        let activation = config.one_of("hidden_act", &SILU)?;
-        let max_positions = config.size_or("max_position_embeddings", 2048)?;
-        let rotary =
-            config.rotary(head_dim, max_positions, ("partial_rotary_factor", 1.0), ("rope_theta", 10_000.0))?;
-        Self::with_rotary(config, family, activation, (head_dim, max_positions), vec![rotary])
+        Self::with_activation(config, family, head_dim, &SILU)
     }
 
-    /// As [`Self::read`] with other activations, the first of them where config.json names none.
+    /// The same with other activations, the first of them where config.json names none.
     pub fn with_activation(
         config: &Config,
         family: &'static str,
+        head_dim: usize,
         known: &[(&'static str, Activation)],
     ) -> Result<Self> {
-        let head_dim = config.head_dim(config.size("hidden_size")? / config.heads()?)?;
+        let activation = config.one_of("hidden_act", known)?;
         let max_positions = config.size_or("max_position_embeddings", 2048)?;
         let rotary =
             config.rotary(head_dim, max_positions, ("partial_rotary_factor", 1.0), ("rope_theta", 10_000.0))?;
-        let activation = config.one_of("hidden_act", known)?;
         Self::with_rotary(config, family, activation, (head_dim, max_positions), vec![rotary])
     }
 

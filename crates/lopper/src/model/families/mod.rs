@@ -15,6 +15,7 @@ mod olmo2;
 mod opt;
 mod qwen2;
 mod qwen3;
+mod rotary_config;
 mod seed_oss;
 mod smollm3;
 

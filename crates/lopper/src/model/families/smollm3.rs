@@ -14,9 +14,8 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
     form.output_bias = form.input_bias;
     form.mlp_bias = config.flag_or("mlp_bias", false)?;
     let interval = config.size_or("no_rope_layer_interval", 4)?;
-    let window =
-        if config.flag_or("use_sliding_window", false)? { config.window("sliding_window", usize::MAX)? } else { None };
-    let window = window.filter(|&window| window != usize::MAX);
+    let slides = config.flag_or("use_sliding_window", false)?;
+    let window = config.window(None)?.filter(|_| slides);
     for (block, attention) in form.blocks.iter_mut().enumerate() {
         let turns = config.flag_of_block("no_rope_layers", block)?.unwrap_or((block + 1) % interval != 0);
         let slides = config.layer_type(block)?.map_or(!turns, |kind| kind == "sliding_attention");
