@@ -14,6 +14,7 @@ import elementwise
 import gemma
 import gpt2
 import gpt_neox
+import gptj
 import layer_problem
 import llama
 import llama_like
@@ -29,7 +30,7 @@ import sparsegpt
 import window
 
 GOLDENS = (
-    llama, mistral, qwen2, qwen3, gemma, llama_like, opt, gpt_neox, bloom, gpt2, window, adamw, optimizers, layer_problem,
+    llama, mistral, qwen2, qwen3, gemma, llama_like, opt, gpt_neox, bloom, gpt2, gptj, window, adamw, optimizers, layer_problem,
     criteria, sparsegpt, compensation, rotary, elementwise, activations, losses,
 )
 

@@ -15,7 +15,7 @@ The same for the other kinds of block, each file from block 1 of one checkpoint:
     opt_post_norm_mlp        fixtures/opt/post_norm  norm(x + mlp(x))
     gpt_neox_block           fixtures/gpt_neox       x + attention(norm(x)) + mlp(other norm(x))
 The whole block 1 of other checkpoints, as the model calls it:
-    bloom_block, gpt2_block, gemma2_block, gemma3_text_block, granite_block, arcee_block
+    bloom_block, gpt2_block, gptj_block, gemma2_block, gemma3_text_block, granite_block, arcee_block
     olmo_clipped_block       fixtures/olmo/clipped
 A bias of OPT's keys shifts all scores of a query alike, so its gradient is zero but for rounding.
 
@@ -170,6 +170,7 @@ def write() -> None:
     for seed, name in enumerate(("bloom", "gpt2", "gemma2", "gemma3_text", "granite", "arcee"), start=60):
         save_block(name, name, name, seed)
     save_block("olmo/clipped", "olmo", "olmo_clipped", seed=66)
+    save_block("gptj", "gptj", "gptj", seed=67)
 
 
 if __name__ == "__main__":

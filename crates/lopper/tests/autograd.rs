@@ -281,6 +281,8 @@ fn gradients_of_other_blocks() {
         check_window(family, 0..2, &format!("{family}_block"));
     }
     check_window("olmo/clipped", 0..2, "olmo_clipped_block");
+    // one norm, read by two branches
+    check_window("gptj", 0..1, "gptj_block");
 }
 
 /// Gives an optimiser of one tensor the golden's gradients, one step each; `after` sees the tensor.

@@ -13,7 +13,8 @@ use crate::model::builder::{BlockBuilder, BranchBuilder, Norm};
 use crate::model::spec::{DecoderSpec, HeadSpec, LearnedPositions, Stem};
 
 const EMBEDDING: &str = "transformer.wte.weight";
-const ACTIVATIONS: [(&str, Activation); 6] = [
+/// The first where config.json names none.
+pub(super) const ACTIVATIONS: [(&str, Activation); 6] = [
     ("gelu_new", Activation::GeluTanh),
     ("gelu_pytorch_tanh", Activation::GeluTanh),
     ("gelu_fast", Activation::GeluTanh),

@@ -6,6 +6,7 @@ mod config;
 mod gemma;
 mod gpt2;
 mod gpt_neox;
+mod gptj;
 mod granite;
 mod llama;
 mod llama_form;
@@ -55,6 +56,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "gpt_neox", examples: "GPT-NeoX, Pythia, RedPajama-INCITE", spec: gpt_neox::spec },
     Family { name: "bloom", examples: "BLOOM, BLOOMZ", spec: bloom::spec },
     Family { name: "gpt2", examples: "GPT-2, DistilGPT-2", spec: gpt2::spec },
+    Family { name: "gptj", examples: "GPT-J 6B", spec: gptj::spec },
 ];
 
 /// The decoder that a config.json describes; `path` is where it was read, for messages.
