@@ -21,6 +21,9 @@ fn read(family: &str, changes: &Value) -> lopper::Result<DecoderSpec> {
     match family {
         "opt" => (config["activation_function"], config["ffn_dim"]) = ("relu".into(), 80.into()),
         "gpt_neox" => config["hidden_act"] = "gelu".into(),
+        "gemma" => config["hidden_act"] = "gelu_pytorch_tanh".into(),
+        "bloom" => (config["n_layer"], config["n_head"]) = (3.into(), 4.into()),
+        "gptj" => config["rotary_dim"] = 8.into(),
         _ => (),
     }
     for (key, value) in changes.as_object().unwrap() {
@@ -72,6 +75,10 @@ fn sizes_that_would_take_memory_before_tensors_are_seen_are_refused() {
     let many = json!({"hidden_size": u32::MAX - 7, "num_attention_heads": (1 << 29) - 1});
     refused("llama", &many, "\"num_attention_heads\" is 536870911, above");
     refused("gpt_neox", &many, "\"num_attention_heads\" is 536870911, above");
+    for family in ["gpt_neox", "opt", "bloom", "gpt2", "gptj"] {
+        let wide = json!({"hidden_size": u32::MAX - 3, "num_attention_heads": 1, "n_head": null});
+        refused(family, &wide, "a head of 4294967292 entries");
+    }
     // what the other sizes claim is compared with the tensors
     assert!(read("llama", &json!({"vocab_size": u32::MAX, "intermediate_size": u32::MAX})).is_ok());
 }

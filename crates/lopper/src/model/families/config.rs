@@ -164,10 +164,14 @@ impl<'a> Config<'a> {
     /// The same under the first of some keys that is there.
     pub fn heads_at(&self, keys: &[&str], width: usize) -> Result<usize> {
         let heads = self.at_most(keys[0], MOST_HEADS, self.size_of(keys)?)?;
-        if width.is_multiple_of(heads) {
-            return Ok(heads);
+        if !width.is_multiple_of(heads) {
+            return Err(self.wrong(format!("{heads} attention heads do not divide a width of {width}")));
         }
-        Err(self.wrong(format!("{heads} attention heads do not divide a width of {width}")))
+        let entries = width / heads;
+        if entries > WIDEST_HEAD {
+            return Err(self.wrong(format!("a head of {entries} entries is wider than {WIDEST_HEAD}")));
+        }
+        Ok(heads)
     }
 
     /// Width of a head; `default` without a key of its own.
