@@ -174,6 +174,14 @@ impl BranchBuilder<'_> {
         self.program.push(Operation::Columns(columns.into()), vec![x], width)
     }
 
+    /// Queries, keys and values of a fused projection in which each head has its own three side by side.
+    pub fn by_head(&mut self, fused: usize, heads: usize, head_dim: usize) -> [usize; 3] {
+        [0, 1, 2].map(|which| {
+            let start = |head: usize| (3 * head + which) * head_dim;
+            self.columns(fused, (0..heads).map(|head| start(head)..start(head) + head_dim))
+        })
+    }
+
     /// Rotary positions by a table of the decoder.
     pub fn rotary(&mut self, x: usize, head_dim: usize, table: usize) -> usize {
         self.program.push(Operation::Rotary { head_dim, table }, vec![x], self.program.width(x))

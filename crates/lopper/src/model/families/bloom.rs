@@ -1,7 +1,6 @@
 //! BLOOM (BigScience 2022, arXiv 2211.05100): linear biases instead of positions, a norm of the embedding, queries, keys and values from one
 //! matrix, head by head.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use lopper_kernels::Activation;
@@ -80,14 +79,10 @@ fn block(hidden: usize, heads: usize, norm: Norm) -> BlockSpec {
 fn attention(block: &mut BlockBuilder, hidden: usize, heads: usize, norm: Norm) -> Branch {
     let head_dim = hidden / heads;
     let layout = AttentionLayout { slopes: slopes(heads), ..AttentionLayout::new(heads, head_dim) };
-    // each head has its query, its key and its value side by side
-    let part = |which: usize| -> Vec<Range<usize>> {
-        (0..heads).map(|head| (3 * head + which) * head_dim..(3 * head + which + 1) * head_dim).collect()
-    };
     let mut branch = block.branch("attention", hidden);
     let x = branch.norm(BranchBuilder::INPUT, norm, "input_layernorm");
     let fused = branch.linear(x, "query_key_value", "self_attention.query_key_value", 3 * hidden, true);
-    let inputs = [0, 1, 2].map(|which| branch.columns(fused, part(which)));
+    let inputs = branch.by_head(fused, heads, head_dim);
     let mixed = branch.attention(inputs, layout);
     branch.linear(mixed, "output", "self_attention.dense", hidden, true);
     branch.finish()

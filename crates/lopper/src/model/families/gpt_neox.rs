@@ -1,7 +1,6 @@
 //! GPT-NeoX (Black et al. 2022, arXiv 2204.06745) and Pythia (Biderman et al. 2023, arXiv 2304.01373): attention and feed-forward layer
 //! read the same states, side by side; queries, keys and values come from one matrix, head by head; part of each head is rotated.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use lopper_kernels::Activation;
@@ -89,14 +88,10 @@ impl GptNeox {
         let &Self { hidden, heads, attention_bias: bias, .. } = self;
         let head_dim = hidden / heads;
         let layout = AttentionLayout::new(heads, head_dim);
-        // each head has its query, its key and its value side by side
-        let part = |which: usize| -> Vec<Range<usize>> {
-            (0..heads).map(|head| (3 * head + which) * head_dim..(3 * head + which + 1) * head_dim).collect()
-        };
         let mut branch = block.branch("attention", hidden);
         let x = branch.norm(BranchBuilder::INPUT, self.norm, "input_layernorm");
         let fused = branch.linear(x, "query_key_value", "attention.query_key_value", 3 * hidden, bias);
-        let [query, key, value] = [0, 1, 2].map(|which| branch.columns(fused, part(which)));
+        let [query, key, value] = branch.by_head(fused, heads, head_dim);
         let query = branch.rotary(query, head_dim, 0);
         let key = branch.rotary(key, head_dim, 0);
         let mixed = branch.attention([query, key, value], layout);
