@@ -1,10 +1,11 @@
-"""fixtures/gpt2: the GPT-2 family. f16, tied; linear layers are stored as [in, out].
+"""fixtures/gpt2, gpt_bigcode: the GPT-2 family and that of StarCoder 1. gpt2: f16, tied; linear layers are stored as [in, out].
 
 Variants with the weights of the family's folder:
     by_depth    `scale_attn_by_inverse_layer_idx: true`
     unscaled    `scale_attn_weights: false`, exact GELU
 Variant bare: names without `transformer.`, as the published files have them (own weights, those of the family's folder).
 Variant wide: `n_inner` that is not 4 · hidden, untied, f32 (own weights).
+gpt_bigcode: bf16, tied, one key for all queries, not transposed. Variant by_head: `multi_query: false`, untied, f32 (own weights).
 """
 
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import GPT2Config
+from transformers import GPT2Config, GPTBigCodeConfig
 
 from fixtures import FIXTURES
 from tiny_checkpoint import assert_differs, write_checkpoint, write_golden, write_variant
@@ -41,6 +42,12 @@ def write() -> None:
     config = GPT2Config(**SIZES, n_layer=2, n_inner=108, tie_word_embeddings=False)
     write_checkpoint(FOLDER / "wide", config, torch.float32, seed=48)
     write_golden(FOLDER / "wide")
+    code = FIXTURES / "gpt_bigcode"
+    write_checkpoint(code, GPTBigCodeConfig(**SIZES, n_layer=3), torch.bfloat16, seed=91)
+    write_golden(code)
+    config = GPTBigCodeConfig(**SIZES, n_layer=2, multi_query=False, n_inner=108, tie_word_embeddings=False)
+    write_checkpoint(code / "by_head", config, torch.float32, seed=92)
+    write_golden(code / "by_head")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,11 @@ from fixtures import FIXTURES, save_json, short_floats
 
 POSITIONS = [0, 1, 2, 17, 255, 2047, 8191, 32767]
 
+LONGROPE = {
+    "rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 4096,
+    "short_factor": [1.0, 1.05, 1.1, 1.2, 1.4, 1.7, 2.0, 2.5], "long_factor": [1.0, 1.5, 3.0, 6.0, 12.0, 24.0, 48.0, 64.0],
+}
+
 # name: (head_dim, max_position_embeddings, sequence length, rope_parameters)
 CASES = {
     "default_llama2": (128, 4096, None, {"rope_type": "default", "rope_theta": 10000.0}),
@@ -37,6 +42,10 @@ CASES = {
         "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 4096,
         "attention_factor": 1.25,
     }),
+    "longrope_short": (16, 131072, 4096, LONGROPE),
+    "longrope_long": (16, 131072, 4097, LONGROPE),
+    "longrope_with_factor": (16, 4096, 100, LONGROPE | {"factor": 8.0}),
+    "longrope_with_attention_factor": (16, 131072, 100, LONGROPE | {"attention_factor": 1.25}),
 }
 
 

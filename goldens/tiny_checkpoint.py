@@ -9,6 +9,7 @@ A variant holds config.json and golden.safetensors only, and uses the weights of
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -40,11 +41,12 @@ def randomise(model: PreTrainedModel, seed: int) -> None:
 
 
 def write_checkpoint(
-    folder: Path, config: PreTrainedConfig, dtype: torch.dtype, seed: int, **save_options: object
+    folder: Path, config: PreTrainedConfig, dtype: torch.dtype, seed: int, kind: type = AutoModelForCausalLM,
+    **save_options: object,
 ) -> None:
-    """Save a random model of this config in `dtype` and, beside it, its golden."""
+    """Save a random model of this config in `dtype`."""
     shutil.rmtree(folder, ignore_errors=True)
-    model = AutoModelForCausalLM.from_config(config)
+    model = kind.from_config(config)
     randomise(model, seed)
     model.tie_weights()
     model.to(dtype).save_pretrained(folder, **save_options)
@@ -85,12 +87,14 @@ def load(folder: Path, weights: Path) -> PreTrainedModel:
 
 
 @torch.inference_mode()
-def write_golden(folder: Path, weights: Path | None = None) -> None:
+def write_golden(
+    folder: Path, weights: Path | None = None, load: Callable[[Path, Path], PreTrainedModel] = load
+) -> None:
     """Run both sequences. Each gets a fresh model: dynamic rotary scaling remembers longer ones."""
     golden = {}
     for index, length in enumerate(LENGTHS):
         model = load(folder, weights or folder)
-        vocabulary = model.config.vocab_size
+        vocabulary = model.config.get_text_config().vocab_size
         ids = torch.randint(vocabulary, (length,), generator=generator(100 + index))
         hidden = record_blocks(model)
         golden[f"input_ids.{index}"] = ids
@@ -104,8 +108,9 @@ def record_blocks(model: PreTrainedModel) -> list[torch.Tensor]:
     """The list that the output of each block [T, hidden] will be appended to."""
     recorded: list[torch.Tensor] = []
 
-    def record(_module: object, _inputs: object, output: torch.Tensor) -> None:
-        recorded.append(output[0].clone())
+    def record(_module: object, _inputs: object, output: torch.Tensor | tuple) -> None:
+        states = output[0] if isinstance(output, tuple) else output
+        recorded.append(states[0].clone())
 
     for block in blocks(model):
         block.register_forward_hook(record)
@@ -113,8 +118,9 @@ def record_blocks(model: PreTrainedModel) -> list[torch.Tensor]:
 
 
 def blocks(model: PreTrainedModel) -> torch.nn.ModuleList:
-    """The decoder blocks; OPT keeps them one level deeper than the other families, BLOOM and GPT-2 call them h."""
-    decoder = getattr(model.base_model, "decoder", model.base_model)
+    """The decoder blocks; OPT and models of images keep them one level deeper than the others, BLOOM and GPT-2 call them h."""
+    base = model.base_model
+    decoder = getattr(base, "decoder", getattr(base, "language_model", base))
     return decoder.layers if hasattr(decoder, "layers") else decoder.h
 
 

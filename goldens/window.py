@@ -17,6 +17,9 @@ The same for the other kinds of block, each file from block 1 of one checkpoint:
 The whole block 1 of other checkpoints, as the model calls it:
     bloom_block, gpt2_block, gptj_block, gemma2_block, gemma3_text_block, granite_block, arcee_block
     olmo_clipped_block       fixtures/olmo/clipped
+    gpt_bigcode_block, phi3_block, glm4_block, hunyuan_v1_dense_block, nemotron_block, cohere_block
+    phi_normed_block         fixtures/phi/normed
+    falcon_grouped_block     fixtures/falcon/grouped
 A bias of OPT's keys shifts all scores of a query alike, so its gradient is zero but for rounding.
 
 model.safetensors: the whole model on ids [2, 24]: loss [1], the mean cross-entropy of the next tokens, and grad.<name> of every
@@ -171,6 +174,10 @@ def write() -> None:
         save_block(name, name, name, seed)
     save_block("olmo/clipped", "olmo", "olmo_clipped", seed=66)
     save_block("gptj", "gptj", "gptj", seed=67)
+    for seed, name in enumerate(("gpt_bigcode", "phi3", "glm4", "hunyuan_v1_dense", "nemotron", "cohere"), start=93):
+        save_block(name, name, name, seed)
+    save_block("phi/normed", "phi/normed", "phi_normed", seed=99)
+    save_block("falcon/grouped", "falcon/grouped", "falcon_grouped", seed=100)
 
 
 if __name__ == "__main__":

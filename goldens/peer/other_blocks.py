@@ -1,4 +1,4 @@
-"""Decoder blocks of OPT and GPT-NeoX in plain PyTorch, with biases everywhere, for the peers to time."""
+"""Decoder blocks of OPT, GPT-NeoX, BLOOM and Gemma 3 in plain PyTorch, for the peers to time."""
 
 import torch
 from torch import Tensor, nn
@@ -46,3 +46,58 @@ class NeoxBlock(nn.Module):
         width = cos.shape[-1]
         q, k = (torch.cat((rotate(x[..., :width], (cos, sin)), x[..., width:]), dim=-1) for x in (q, k))
         return x + self.dense(attend(q, k, v)) + self.down(functional.gelu(self.up(self.mlp_norm(x))))
+
+
+class BloomBlock(nn.Module):
+    """x + attention(norm(x)), then x + down(gelu(up(norm(x)))); scores fall with the distance instead of rotary positions (ALiBi)."""
+
+    def __init__(self, hidden: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm, self.mlp_norm = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
+        self.query_key_value, self.dense = Linear(hidden, 3 * hidden, bias=True), Linear(hidden, hidden, bias=True)
+        self.up, self.down = Linear(hidden, 4 * hidden, bias=True), Linear(4 * hidden, hidden, bias=True)
+        self.biases: dict[int, Tensor] = {}
+
+    def bias(self, length: int) -> Tensor:
+        """What is added to the scores [heads, T, T], future tokens hidden; made once."""
+        if length not in self.biases:
+            slopes = 2.0 ** (-8.0 * torch.arange(1, self.heads + 1) / self.heads)
+            positions = torch.arange(length)
+            steps = (positions[None, :] - positions[:, None]).float()
+            self.biases[length] = (slopes[:, None, None] * steps).masked_fill(steps > 0, float("-inf"))
+        return self.biases[length]
+
+    def forward(self, x: Tensor, _rotary: tuple[Tensor, Tensor]) -> Tensor:
+        heads = self.query_key_value(self.norm(x)).unflatten(-1, (self.heads, -1)).chunk(3, dim=-1)
+        q, k, v = (head.transpose(1, 2) for head in heads)
+        bias = self.bias(x.shape[1]).to(q.dtype)
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)
+        x = x + self.dense(mixed)
+        return x + self.down(functional.gelu(self.up(self.mlp_norm(x)), approximate="tanh"))
+
+
+class GemmaBlock(nn.Module):
+    """x + norm(attention(norm(x))), then x + norm(down(gelu(gate) · up)); norms of queries and keys, every key for all queries."""
+
+    def __init__(self, hidden: int, heads: int, head_dim: int, intermediate: int) -> None:
+        super().__init__()
+        self.head_dim = head_dim
+        self.norms = nn.ModuleList(nn.RMSNorm(hidden, 1e-6) for _ in range(4))
+        self.q_norm, self.k_norm = nn.RMSNorm(head_dim, 1e-6), nn.RMSNorm(head_dim, 1e-6)
+        self.q_proj, self.o_proj = Linear(hidden, heads * head_dim), Linear(heads * head_dim, hidden)
+        self.k_proj, self.v_proj = Linear(hidden, head_dim), Linear(hidden, head_dim)
+        self.gate, self.up, self.down = Linear(hidden, intermediate), Linear(hidden, intermediate), Linear(intermediate, hidden)
+
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+        normed = self.norms[0](x)
+        q, k, v = (
+            linear(normed).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+            for linear in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        q, k = rotate(self.q_norm(q), rotary), rotate(self.k_norm(k), rotary)
+        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        x = x + self.norms[1](self.o_proj(mixed.transpose(1, 2).flatten(2)))
+        normed = self.norms[2](x)
+        gated = functional.gelu(self.gate(normed), approximate="tanh") * self.up(normed)
+        return x + self.norms[3](self.down(gated))

@@ -1,4 +1,5 @@
-"""Time one decoder block in PyTorch eager: forward, and a train step. The block is that of SmolLM2-135M, OPT-125M or Pythia-160M.
+"""Time one decoder block in PyTorch eager: forward, and a train step. The block is that of SmolLM2-135M, OPT-125M,
+Pythia-160M, BLOOM-560M or Gemma-3-270M (of the latter one that does not slide).
 
     python goldens/peer/train_step.py --threads 2 [--block opt-125m]
 
@@ -18,7 +19,7 @@ import torch
 from torch.nn import functional
 
 from block import Block, Linear, Shape, freeze_pruned, precision, rotary_table
-from other_blocks import NeoxBlock, OptBlock
+from other_blocks import BloomBlock, GemmaBlock, NeoxBlock, OptBlock
 
 SMOLLM2 = Shape(hidden=576, heads=9, kv_heads=3, head_dim=64, intermediate=1536, eps=1e-5)
 SIZES = dict(hidden=768, heads=12, intermediate=3072)
@@ -26,8 +27,10 @@ BLOCKS = {
     "smollm2-135m": (lambda: Block(SMOLLM2), 576, (64, 100000.0)),
     "opt-125m": (lambda: OptBlock(**SIZES), 768, (64, 10000.0)),
     "pythia-160m": (lambda: NeoxBlock(**SIZES), 768, (16, 10000.0)),
+    "bloom-560m": (lambda: BloomBlock(hidden=1024, heads=16), 1024, (64, 10000.0)),
+    "gemma-3-270m": (lambda: GemmaBlock(hidden=640, heads=4, head_dim=256, intermediate=2048), 640, (256, 1000000.0)),
 }
-"""A block, its width, and the width and base of its rotary table, which OPT does not read."""
+"""A block, its width, and the width and base of its rotary table, which OPT and BLOOM do not read."""
 BATCH = 2
 KERNELS = ("f32", "f32 onednn", "bf16")
 

@@ -2,7 +2,8 @@
 //!
 //! `LOPPER_PYTHON=~/goldens/bin/python cargo bench -p lopper --bench train_step [-- BLOCK …]`
 //!
-//! The block is that of SmolLM2-135M, unless others are named: OPT-125M, Pythia-160M. Without `LOPPER_PYTHON` (a Python that has
+//! The block is that of SmolLM2-135M, unless others are named: OPT-125M, Pythia-160M, BLOOM-560M, Gemma-3-270M (of the latter one
+//! that does not slide). Without `LOPPER_PYTHON` (a Python that has
 //! torch) only our own times are printed. Rounds of both take turns, so that a machine that slows down slows both.
 
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ const ROUNDS: usize = 3;
 const REPEATS: usize = 8;
 
 /// Blocks by the names of their models: what is in config.json beside the keys that do not matter here.
-fn blocks() -> [(&'static str, serde_json::Value); 3] {
+fn blocks() -> [(&'static str, serde_json::Value); 5] {
     let llama = json!({
         "model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_attention_heads": 9,
         "num_key_value_heads": 3, "rms_norm_eps": 1e-5, "rope_theta": 1e5,
@@ -37,7 +38,12 @@ fn blocks() -> [(&'static str, serde_json::Value); 3] {
         "model_type": "gpt_neox", "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12,
         "hidden_act": "gelu",
     });
-    [("SmolLM2-135M", llama), ("OPT-125M", opt), ("Pythia-160M", neox)]
+    let bloom = json!({ "model_type": "bloom", "hidden_size": 1024, "n_layer": 1, "n_head": 16 });
+    let gemma = json!({
+        "model_type": "gemma3_text", "hidden_size": 640, "intermediate_size": 2048, "num_attention_heads": 4,
+        "num_key_value_heads": 1, "head_dim": 256, "rope_theta": 1e6, "layer_types": ["full_attention"],
+    });
+    [("SmolLM2-135M", llama), ("OPT-125M", opt), ("Pythia-160M", neox), ("BLOOM-560M", bloom), ("Gemma-3-270M", gemma)]
 }
 
 /// What was timed: `forward` or `train`, precision, sequence length.

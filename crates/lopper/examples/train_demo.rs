@@ -1,6 +1,9 @@
-//! Trains the demo model from random weights on the text of its generator, and writes its safetensors file.
+//! Trains a small model from random weights on the text of the demo's generator, and writes it as a checkpoint.
 //!
-//! `cargo run --release -p lopper --example train_demo -- crates/lopper-demo/model/model.safetensors [STEPS]`
+//! `cargo run --release -p lopper --example train_demo -- OUT [KIND [STEPS]]`
+//!
+//! KIND is `llama`, the demo model itself, unless it is named: `opt`, `bloom`, `gpt_neox`, `gemma3_text` and `qwen3` have as many blocks
+//! of the same width in the form of their families. OUT is a directory; what it holds of the same names is replaced.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,13 +15,14 @@ use lopper::autograd::{Gradients, RotaryTable, Tape, Value};
 use lopper::checkpoint::{Dtype, StorageDtype};
 use lopper::error::{Error, Result};
 use lopper::evaluation::tokenize;
-use lopper::model::{Block, BlockSpec, Context, DecoderSpec, NoTap, Sequences, describe};
+use lopper::model::{Block, BlockSpec, Context, DecoderSpec, Form, Kind, NoTap, Sequences, TensorSpec, describe};
 use lopper::tensor::Tensor;
 use lopper::text::Tokenizer;
 use lopper_kernels::Precision;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use safetensors::tensor::TensorView;
+use serde_json::{Value as Json, json};
 
 /// Sequences per step.
 const BATCH: usize = 16;
@@ -31,16 +35,59 @@ const TOKENS_PER_DOCUMENT: usize = 190;
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let out = arguments.next().unwrap_or_else(|| "crates/lopper-demo/model/model.safetensors".into());
-    let steps = arguments.next().and_then(|steps| steps.parse().ok()).unwrap_or(DEFAULT_STEPS);
-    let directory = Path::new(&out).parent().unwrap_or(Path::new("."));
-    let config =
-        std::fs::read(directory.join("config.json")).map_err(Error::io("read", directory.join("config.json")))?;
-    let json = serde_json::from_slice(&config).map_err(|error| wrong(error.to_string()))?;
+    let out = arguments.next().ok_or_else(|| wrong("usage: train_demo OUT [KIND [STEPS]]".into()))?;
+    let kind = arguments.next().unwrap_or_else(|| "llama".into());
+    let steps = arguments.next().map_or(Ok(DEFAULT_STEPS), |steps| steps.parse());
+    let steps = steps.map_err(|error| wrong(format!("STEPS: {error}")))?;
+    let directory = Path::new(&out);
+    let config = config(&kind)?;
+    lopper_demo::write_model(directory).map_err(Error::io("write", directory))?;
+    let text_of_config = serde_json::to_vec_pretty(&config).map_err(|error| wrong(error.to_string()))?;
+    let path = directory.join("config.json");
+    std::fs::write(&path, text_of_config).map_err(Error::io("write", &path))?;
     let tokenizer = Tokenizer::open(directory)?;
-    let mut model = Model::random(describe(directory, &json)?);
+    let mut model = Model::random(describe(&path, &config)?);
     model.train(&text(&tokenizer, steps)?, steps)?;
-    model.save(Path::new(&out))
+    model.save(&directory.join("model.safetensors"))
+}
+
+/// The config.json of a kind of model.
+fn config(kind: &str) -> Result<Json> {
+    let own = match kind {
+        "llama" => {
+            let (_, demo) =
+                lopper_demo::FILES.iter().find(|(name, _)| *name == "config.json").expect("a file of the demo");
+            return serde_json::from_slice(demo).map_err(|error| wrong(error.to_string()));
+        }
+        "opt" => json!({
+            "architectures": ["OPTForCausalLM"], "ffn_dim": 512, "word_embed_proj_dim": 128, "activation_function": "relu",
+            "do_layer_norm_before": true,
+        }),
+        "bloom" => json!({ "architectures": ["BloomForCausalLM"], "n_layer": 4, "n_head": 4 }),
+        "gpt_neox" => json!({
+            "architectures": ["GPTNeoXForCausalLM"], "intermediate_size": 512, "hidden_act": "gelu", "rotary_pct": 0.25,
+            "use_parallel_residual": true,
+        }),
+        "gemma3_text" => json!({
+            "architectures": ["Gemma3ForCausalLM"], "intermediate_size": 352, "head_dim": 64, "num_key_value_heads": 1,
+            "query_pre_attn_scalar": 64, "sliding_window": 128, "sliding_window_pattern": 2, "rms_norm_eps": 1e-5,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+        }),
+        "qwen3" => json!({
+            "architectures": ["Qwen3ForCausalLM"], "intermediate_size": 352, "head_dim": 32, "num_key_value_heads": 2,
+            "rms_norm_eps": 1e-5,
+        }),
+        other => return Err(wrong(format!("no kind {other}; known: llama, opt, bloom, gpt_neox, gemma3_text, qwen3"))),
+    };
+    let mut config = json!({
+        "model_type": kind, "vocab_size": 1024, "hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4,
+        "max_position_embeddings": 512, "tie_word_embeddings": true, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0,
+        "dtype": "bfloat16",
+    });
+    if let (Some(config), Some(own)) = (config.as_object_mut(), own.as_object()) {
+        config.extend(own.clone());
+    }
+    Ok(config)
 }
 
 fn wrong(problem: String) -> Error {
@@ -76,10 +123,14 @@ impl Initialiser {
         })
     }
 
-    /// The tensors of a block of so many.
+    /// The tensors of a block, of so many blocks.
     fn block(&mut self, spec: &BlockSpec, blocks: usize) -> Vec<Tensor> {
-        let ones = |shape: &[usize]| Tensor::filled(shape, |numbers| numbers.fill(1.0));
-        let mut tensors: Vec<Tensor> = spec.tensors.iter().map(|tensor| ones(&tensor.shape)).collect();
+        let constant = |shape: &[usize], value| Tensor::filled(shape, |numbers| numbers.fill(value));
+        let first = |tensor: &TensorSpec| {
+            let is_bias = tensor.kind == Kind::Bias || tensor.name.ends_with("bias");
+            constant(&tensor.shape, if is_bias { 0.0 } else { 1.0 })
+        };
+        let mut tensors: Vec<Tensor> = spec.tensors.iter().map(first).collect();
         for linear in &spec.linears {
             // what adds to the states is the smaller the more of it there is
             let depth = if ["output", "down"].contains(&linear.role) { (2.0 * blocks as f32).sqrt() } else { 1.0 };
@@ -93,7 +144,10 @@ impl Model {
     fn random(spec: DecoderSpec) -> Self {
         let mut initialiser = Initialiser(ChaCha8Rng::seed_from_u64(1));
         let embedding = initialiser.normal(&[spec.vocabulary, spec.hidden], 0.05);
-        let mut tensors = vec![(spec.stem.embedding.to_owned(), embedding)];
+        let mut tensors = vec![(spec.stem.embedding.clone(), embedding)];
+        if let Some(table) = &spec.stem.positions {
+            tensors.push((table.name.clone(), initialiser.normal(&[table.rows, spec.hidden], 0.02)));
+        }
         for (prefix, block) in Self::parts(&spec) {
             let drawn = initialiser.block(&block, spec.blocks.len());
             tensors.extend(block.tensors.iter().map(|tensor| format!("{prefix}{}", tensor.name)).zip(drawn));
@@ -104,10 +158,12 @@ impl Model {
         Self { spec, keys, optimizer, rotary }
     }
 
-    /// The blocks and what follows them, with what stands before the names of their tensors.
+    /// What stands before the blocks, the blocks, and what follows them, with what stands before the names of their tensors.
     fn parts(spec: &DecoderSpec) -> Vec<(String, Arc<BlockSpec>)> {
+        let before = spec.stem.transform.clone().map(|transform| (String::new(), transform));
         let blocks = spec.blocks.iter().enumerate().map(|(index, block)| (spec.prefix(index), block.clone()));
-        blocks.chain(spec.head.finish.clone().map(|finish| (String::new(), finish))).collect()
+        let after = spec.head.finish.clone().map(|finish| (String::new(), finish));
+        before.into_iter().chain(blocks).chain(after).collect()
     }
 
     fn train(&mut self, tokens: &[u32], steps: usize) -> Result<()> {
@@ -139,8 +195,18 @@ impl Model {
         let (ids, targets) = (&batch[..batch.len() - 1], &batch[1..]);
         let sequences = Sequences::new(std::iter::repeat_n(LENGTH, ids.len() / LENGTH));
         let context = Context { sequences: &sequences, rotary: &self.rotary };
-        let table = self.leaf(tape, self.spec.stem.embedding);
+        let table = self.leaf(tape, &self.spec.stem.embedding);
         let mut x = tape.select_rows(&table, ids)?;
+        if let Some(scale) = self.spec.stem.scale {
+            x = tape.scale(&x, scale)?;
+        }
+        if let Some(positions) = &self.spec.stem.positions {
+            let rows: Vec<u32> =
+                sequences.positions().iter().map(|position| position + positions.offset as u32).collect();
+            let learned = self.leaf(tape, &positions.name);
+            let learned = tape.select_rows(&learned, &rows)?;
+            x = tape.add(&x, &learned)?;
+        }
         for (prefix, spec) in Self::parts(&self.spec) {
             let names = spec.tensors.iter().map(|tensor| format!("{prefix}{}", tensor.name));
             let tensors: Vec<Value> = names.map(|name| self.leaf(tape, &name)).collect();
@@ -157,13 +223,19 @@ impl Model {
 
     /// As bf16, tensors in the order of their names.
     fn save(&self, path: &Path) -> Result<()> {
+        let parts = Self::parts(&self.spec);
+        let named = parts.iter().flat_map(|(prefix, block)| {
+            block.tensors.iter().map(move |tensor| (format!("{prefix}{}", tensor.name), tensor.form))
+        });
+        let forms: BTreeMap<String, Form> = named.collect();
         let stored = self.keys.iter().map(|(name, &key)| {
-            let tensor = self.optimizer.tensor(key);
+            let form = forms.get(name).copied().unwrap_or_default();
+            let tensor = form.write(self.optimizer.tensor(key))?;
             let mut bytes = vec![0; 2 * tensor.len()];
             StorageDtype::BF16.encode(tensor.host(), &mut bytes);
-            (name.as_str(), tensor.shape().to_vec(), bytes)
+            Ok((name.as_str(), tensor.shape().to_vec(), bytes))
         });
-        let stored: Vec<_> = stored.collect();
+        let stored: Vec<_> = stored.collect::<Result<_>>()?;
         let views = stored.iter().map(|(name, shape, bytes)| {
             let view = TensorView::new(Dtype::BF16, shape.clone(), bytes).map_err(|error| wrong(error.to_string()))?;
             Ok((*name, view))

@@ -277,12 +277,22 @@ fn gradients_of_branches_side_by_side() {
 
 #[test]
 fn gradients_of_other_blocks() {
-    for family in ["bloom", "gpt2", "gemma2", "gemma3_text", "granite", "arcee"] {
+    for family in
+        ["bloom", "gpt2", "gpt_bigcode", "gemma2", "gemma3_text", "granite", "arcee", "phi3", "glm4", "nemotron"]
+    {
         check_window(family, 0..2, &format!("{family}_block"));
     }
     check_window("olmo/clipped", 0..2, "olmo_clipped_block");
-    // one norm, read by two branches
+    // norms of heads that were turned before
+    check_window("hunyuan_v1_dense", 0..2, "hunyuan_v1_dense_block");
+}
+
+#[test]
+fn gradients_of_a_norm_that_two_branches_read() {
     check_window("gptj", 0..1, "gptj_block");
+    check_window("cohere", 0..1, "cohere_block");
+    check_window("phi/normed", 0..1, "phi_normed_block");
+    check_window("falcon/grouped", 0..1, "falcon_grouped_block");
 }
 
 /// Gives an optimiser of one tensor the golden's gradients, one step each; `after` sees the tensor.

@@ -20,8 +20,9 @@ use lopper::sparsity::Extent;
 use tiny::{Tiny, WORDS};
 
 /// Biases beside norms of heads; norms after the sums and a narrow embedding; neither biases nor weights of norms; one branch after
-/// the other; names without that of the base.
-const VARIANTS: [&str; 5] = ["qwen3/biased", "opt/post_norm", "opt/bare", "gpt_neox/serial", "gpt2/bare"];
+/// the other; names without that of the base; layer norms of heads; two norms side by side and queries in groups.
+const VARIANTS: [&str; 7] =
+    ["qwen3/biased", "opt/post_norm", "opt/bare", "gpt_neox/serial", "gpt2/bare", "phi/normed", "falcon/grouped"];
 
 const GRANULARITIES: [Granularity; 6] = [
     Granularity::None,

@@ -24,6 +24,11 @@ fn read(family: &str, changes: &Value) -> lopper::Result<DecoderSpec> {
         "gemma" => config["hidden_act"] = "gelu_pytorch_tanh".into(),
         "bloom" => (config["n_layer"], config["n_head"]) = (3.into(), 4.into()),
         "gptj" => config["rotary_dim"] = 8.into(),
+        "mistral3" => {
+            config["text_config"] = config.clone();
+            config["text_config"]["model_type"] = "mistral".into();
+        }
+        "ministral3" => config["rope_parameters"] = json!({"rope_type": "yarn", "factor": 2.0}),
         _ => (),
     }
     for (key, value) in changes.as_object().unwrap() {
@@ -75,7 +80,7 @@ fn sizes_that_would_take_memory_before_tensors_are_seen_are_refused() {
     let many = json!({"hidden_size": u32::MAX - 7, "num_attention_heads": (1 << 29) - 1});
     refused("llama", &many, "\"num_attention_heads\" is 536870911, above");
     refused("gpt_neox", &many, "\"num_attention_heads\" is 536870911, above");
-    for family in ["gpt_neox", "opt", "bloom", "gpt2", "gptj"] {
+    for family in ["gpt_neox", "opt", "bloom", "gpt2", "gpt_bigcode", "gptj", "falcon"] {
         let wide = json!({"hidden_size": u32::MAX - 3, "num_attention_heads": 1, "n_head": null});
         refused(family, &wide, "a head of 4294967292 entries");
     }
@@ -108,7 +113,7 @@ fn values_of_another_kind_are_refused() {
         (json!({"model_type": 7}), "\"model_type\" is missing or no string"),
         (json!({"model_type": "rnn"}), "models of type \"rnn\" are not supported"),
         (json!({"hidden_act": 3}), "\"hidden_act\" is 3, not a string"),
-        (json!({"hidden_act": "gelu"}), "\"hidden_act\" is \"gelu\""),
+        (json!({"hidden_act": "mish"}), "\"hidden_act\" is \"mish\""),
         (json!({"rms_norm_eps": "NaN"}), "\"rms_norm_eps\" is \"NaN\", not a number"),
         (json!({"rms_norm_eps": -1e-5}), "outside [0, 1)"),
         (json!({"rms_norm_eps": 1e300}), "outside [0, 1)"),

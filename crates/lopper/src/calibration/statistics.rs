@@ -7,7 +7,7 @@ use lopper_kernels::column_squares;
 use crate::error::Result;
 use crate::linalg::{Gram, InverseHessian};
 use crate::model::Tap;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, misfit};
 
 /// What a method wants to know of a layer's inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +56,41 @@ impl InputStatistics {
             Some(gram) => gram.add(x),
             None => column_squares(x, d_in, self.squares.host_mut()),
         }
+    }
+
+    /// Adds the rows that another has counted, of the same layer and with the same needs: parts of the calibration data may be counted
+    /// apart, on other machines too. Call it before [`InputStatistics::finish`], always in the same order where bytes count.
+    ///
+    /// # Errors
+    /// If the other is of another width or does not know what this one needs.
+    ///
+    /// ```
+    /// use lopper::calibration::{InputStatistics, Needs};
+    ///
+    /// let [mut whole, mut first, mut second] = [(); 3].map(|()| InputStatistics::new(2, Needs::Gram));
+    /// whole.add(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    /// first.add(&[1.0, 2.0]);
+    /// second.add(&[3.0, 4.0, 5.0, 6.0]);
+    /// first.merge(&second)?;
+    /// for statistics in [&mut whole, &mut first] {
+    ///     statistics.finish(0.01);
+    /// }
+    /// assert_eq!((first.tokens, first.squares), (3, whole.squares));
+    /// # Ok::<(), lopper::Error>(())
+    /// ```
+    pub fn merge(&mut self, other: &Self) -> Result<()> {
+        if self.squares.len() != other.squares.len() || self.needs != other.needs {
+            let (own, width) = (self.squares.len(), other.squares.len());
+            return Err(misfit(format!(
+                "statistics of {width} inputs cannot be added to those of {own} that need more or less"
+            )));
+        }
+        self.tokens += other.tokens;
+        self.squares.host_mut().iter_mut().zip(other.squares.host()).for_each(|(sum, other)| *sum += other);
+        if let (Some(gram), Some(other)) = (&mut self.gram, &other.gram) {
+            gram.merge(other);
+        }
+        Ok(())
     }
 
     /// Whether they say what a method with these needs wants to know.
@@ -127,5 +162,40 @@ impl Tap for SeenInputs {
     fn linear_input(&mut self, first: usize, input: &Tensor) -> Result<()> {
         self.0.push((first, input.clone()));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{InputStatistics, Needs};
+
+    #[test]
+    fn parts_that_are_merged_are_the_whole() {
+        let (rows, width) = (700, 9);
+        let x: Vec<f32> = (0..rows * width).map(|i| ((i * 7919) % 1009) as f32 / 1009.0 - 0.3).collect();
+        for needs in [Needs::ColumnNorms, Needs::Gram, Needs::InverseHessian] {
+            let count = |rows: &[f32]| {
+                let mut statistics = InputStatistics::new(width, needs);
+                statistics.add(rows);
+                statistics
+            };
+            let (mut whole, (first, rest)) = (count(&x), x.split_at(width * 211));
+            let mut merged = count(first);
+            merged.merge(&count(rest)).expect("alike");
+            whole.finish(0.01);
+            merged.finish(0.01);
+            assert_eq!(merged.tokens, rows);
+            for (merged, whole) in merged.squares.host().iter().zip(whole.squares.host()) {
+                assert!((merged - whole).abs() < 1e-6 * whole, "{merged} against {whole}");
+            }
+            if let (Some(merged), Some(whole)) = (&merged.gram, &whole.gram) {
+                let (merged, whole) = (merged.damped(0.0).into_vec(), whole.damped(0.0).into_vec());
+                assert!(merged.iter().zip(&whole).all(|(m, w)| (m - w).abs() < 1e-5 * w.abs().max(1.0)));
+            }
+            assert_eq!(merged.inverse.is_some(), whole.inverse.is_some());
+        }
+        let mut narrow = InputStatistics::new(width - 1, Needs::Gram);
+        assert!(narrow.merge(&InputStatistics::new(width, Needs::Gram)).is_err());
+        assert!(narrow.merge(&InputStatistics::new(width - 1, Needs::ColumnNorms)).is_err());
     }
 }

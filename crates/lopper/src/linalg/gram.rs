@@ -55,6 +55,15 @@ impl Gram {
         }
     }
 
+    /// Adds what another has counted.
+    ///
+    /// # Panics
+    /// If it is of another order.
+    pub fn merge(&mut self, other: &Self) {
+        assert_eq!(self.n, other.n, "inputs of one width");
+        self.packed.host_mut().iter_mut().zip(other.packed.host()).for_each(|(sum, other)| *sum += other);
+    }
+
     /// Frees the space that [`Gram::add`] works in.
     pub fn shrink(&mut self) {
         self.chunk = Vec::new();

@@ -206,7 +206,10 @@ impl Pass<'_, '_> {
         };
         let here = |normed: Normed| Slot { normed, whole: false };
         Ok(match &one.operation {
-            norm @ Operation::Norm { .. } => here(self.norm(norm, slot(0)?.value()?, cheap)?),
+            norm @ Operation::Norm { .. } => {
+                let input = slot(0)?;
+                Slot { normed: self.norm(norm, input.value()?, cheap)?, whole: input.whole }
+            }
             &Operation::Linear(linear) => {
                 let input = &slot(0)?.normed;
                 self.tapped(linear, input.tensor())?;

@@ -174,12 +174,28 @@ impl BranchBuilder<'_> {
         self.program.push(Operation::Columns(columns.into()), vec![x], width)
     }
 
-    /// Queries, keys and values of a fused projection in which each head has its own three side by side.
-    pub fn by_head(&mut self, fused: usize, heads: usize, head_dim: usize) -> [usize; 3] {
-        [0, 1, 2].map(|which| {
-            let start = |head: usize| (3 * head + which) * head_dim;
-            self.columns(fused, (0..heads).map(|head| start(head)..start(head) + head_dim))
+    /// A value in pieces of these widths, one after the other.
+    pub fn split<const N: usize>(&mut self, x: usize, widths: [usize; N]) -> [usize; N] {
+        let mut start = 0;
+        widths.map(|width| {
+            start += width;
+            self.columns(x, Some(start - width..start))
         })
+    }
+
+    /// Queries, keys and values of a fused projection in which the queries that share a key stand before it and its value.
+    pub fn by_head(&mut self, fused: usize, heads: usize, kv_heads: usize, head_dim: usize) -> [usize; 3] {
+        let sharing = heads / kv_heads;
+        [0..sharing, sharing..sharing + 1, sharing + 1..sharing + 2].map(|place| {
+            let start = |group: usize| group * (sharing + 2) * head_dim;
+            let of = |group: usize| start(group) + place.start * head_dim..start(group) + place.end * head_dim;
+            self.columns(fused, (0..kv_heads).map(of))
+        })
+    }
+
+    /// Width of a value.
+    pub fn width(&self, x: usize) -> usize {
+        self.program.width(x)
     }
 
     /// Rotary positions by a table of the decoder.

@@ -28,10 +28,7 @@ impl Decoder {
     /// If the family is unknown, or a tensor is missing or of another shape.
     pub fn open(checkpoint: Checkpoint) -> Result<Self> {
         let spec = describe(&checkpoint.dir().join("config.json"), &checkpoint.config_json()?)?;
-        let short = spec.clone().without_base();
-        let fits = |spec: &DecoderSpec| checkpoint.info(spec.stem.embedding).is_some();
-        let spec = if !fits(&spec) && fits(&short) { short } else { spec };
-        let decoder = Self { checkpoint, spec };
+        let decoder = Self { spec: as_named(spec, &checkpoint), checkpoint };
         decoder.spec.tensors().iter().try_for_each(|(name, shape)| decoder.check(name, shape))?;
         Ok(decoder)
     }
@@ -112,7 +109,7 @@ impl Decoder {
     /// If an id is beyond the vocabulary, or a position beyond what the model has learned.
     pub fn embed(&self, ids: &[u32], positions: &[u32]) -> Result<Tensor> {
         let stem = &self.spec.stem;
-        let mut states = self.checkpoint.gather_rows_f32(stem.embedding, ids)?;
+        let mut states = self.checkpoint.gather_rows_f32(&stem.embedding, ids)?;
         if let Some(scale) = stem.scale {
             states.host_mut().iter_mut().for_each(|x| *x *= scale);
         }
@@ -124,7 +121,7 @@ impl Decoder {
         }
         if let Some(table) = &stem.positions {
             let rows: Vec<u32> = positions.iter().map(|&position| position + table.offset as u32).collect();
-            let learned = self.checkpoint.gather_rows_f32(table.name, &rows)?;
+            let learned = self.checkpoint.gather_rows_f32(&table.name, &rows)?;
             add_assign(states.host_mut(), learned.host());
         }
         Ok(states)
@@ -141,8 +138,8 @@ impl Decoder {
     /// The head of some tokens.
     pub(super) fn head_rows(&self, rows: Range<usize>) -> Result<HeadWeights> {
         let head = &self.spec.head;
-        let weight = self.checkpoint.rows_f32(head.weight, rows.clone())?;
-        let bias = head.bias.map(|bias| self.checkpoint.rows_f32(bias, rows)).transpose()?;
+        let weight = self.checkpoint.rows_f32(&head.weight, rows.clone())?;
+        let bias = head.bias.as_ref().map(|bias| self.checkpoint.rows_f32(bias, rows)).transpose()?;
         Ok(HeadWeights { weight: weight.into(), bias: bias.map(Value::from), soft_cap: head.soft_cap })
     }
 
@@ -161,4 +158,23 @@ impl Decoder {
     pub fn head(&self) -> Result<Head<'_>> {
         Ok(Head::new(self, self.load_finish()?))
     }
+}
+
+/// Where a model of more than text keeps its text part: what stands before the names of its body, and of its head.
+const TEXT_PARTS: [[&str; 2]; 2] = [["language_model.model.", "language_model."], ["model.language_model.", ""]];
+
+/// The model as the files name its tensors: as its family does; without what stands before all names but those of the head, as a model
+/// saved without a head does; or as the text part of a model of more than text.
+fn as_named(spec: DecoderSpec, checkpoint: &Checkpoint) -> DecoderSpec {
+    let base = spec.base().to_owned();
+    let named = |[body, head]: [&str; 2]| {
+        let rename = |name: &str| match name.strip_prefix(&base) {
+            Some(rest) => format!("{body}{rest}"),
+            None => format!("{head}{name}"),
+        };
+        spec.clone().renamed(rename)
+    };
+    let fits = |spec: &DecoderSpec| checkpoint.info(&spec.stem.embedding).is_some();
+    let others = [["", ""]].into_iter().chain(TEXT_PARTS);
+    if fits(&spec) { spec } else { others.map(named).find(fits).unwrap_or(spec) }
 }

@@ -36,7 +36,7 @@ pub enum Operation {
     Linear(usize),
     /// Some columns, one range after the other: a part of a fused projection.
     Columns(Arc<[Range<usize>]>),
-    /// Rotary positions by one of the decoder's tables. Only attention can read what it gives.
+    /// Rotary positions by one of the decoder's tables. Only attention can read what it gives, or a norm that only attention reads.
     Rotary {
         /// Width of one head.
         head_dim: usize,

@@ -63,6 +63,17 @@ pub enum RotaryScaling {
         /// Length trained on.
         original_positions: usize,
     },
+    /// A divisor for each frequency, and a temperature (Ding et al. 2024, arXiv 2402.13753).
+    LongRope {
+        /// Divisors of sequences no longer than trained on.
+        short_factors: Vec<f64>,
+        /// Divisors of longer ones.
+        long_factors: Vec<f64>,
+        /// Factor of cosine and sine.
+        attention_factor: f64,
+        /// Length trained on.
+        original_positions: usize,
+    },
 }
 
 impl RotarySpec {
@@ -88,6 +99,11 @@ impl RotarySpec {
         let inverse = |theta: f64| plain(theta).map(|f| 1.0 / f).collect::<Vec<f64>>();
         let mut attention = 1.0;
         let frequencies = match self.scaling {
+            RotaryScaling::LongRope { ref short_factors, ref long_factors, attention_factor, original_positions } => {
+                attention = attention_factor;
+                let factors = if length > original_positions { long_factors } else { short_factors };
+                plain(self.theta).zip(factors).map(|(f, factor)| 1.0 / (factor * f)).collect()
+            }
             RotaryScaling::Default => inverse(self.theta),
             RotaryScaling::Linear { factor } => plain(self.theta).map(|f| 1.0 / f / factor).collect(),
             RotaryScaling::Dynamic { factor, original_positions } => {

@@ -20,7 +20,7 @@ pub struct DecoderSpec {
     /// From tokens to the residual stream.
     pub stem: Stem,
     /// What stands before the number of a block in the names of its tensors, `model.layers.`.
-    pub block_prefix: &'static str,
+    pub block_prefix: String,
     /// In order; blocks that are alike share one description.
     pub blocks: Vec<Arc<BlockSpec>>,
     /// From the residual stream to the next token.
@@ -33,7 +33,7 @@ pub struct DecoderSpec {
 #[derive(Clone, Debug)]
 pub struct Stem {
     /// Name of the embedding [vocabulary, width].
-    pub embedding: &'static str,
+    pub embedding: String,
     /// Width of its rows.
     pub width: usize,
     /// A factor of the embedding.
@@ -46,8 +46,8 @@ pub struct Stem {
 
 impl Stem {
     /// An embedding of this name and width, and nothing else.
-    pub fn plain(embedding: &'static str, width: usize) -> Self {
-        Self { embedding, width, scale: None, transform: None, positions: None }
+    pub fn plain(embedding: &str, width: usize) -> Self {
+        Self { embedding: embedding.into(), width, scale: None, transform: None, positions: None }
     }
 }
 
@@ -55,7 +55,7 @@ impl Stem {
 #[derive(Clone, Debug)]
 pub struct LearnedPositions {
     /// Name of the table [rows, hidden].
-    pub name: &'static str,
+    pub name: String,
     /// The row of the first position.
     pub offset: usize,
     /// How many rows there are.
@@ -68,9 +68,9 @@ pub struct HeadSpec {
     /// Final norm and projection: one stage without a residual stream; or nothing.
     pub finish: Option<Arc<BlockSpec>>,
     /// Name of the matrix [vocabulary, width].
-    pub weight: &'static str,
+    pub weight: String,
     /// Name of what is added to the logits `[vocabulary]`.
-    pub bias: Option<&'static str>,
+    pub bias: Option<String>,
     /// Bounds logits softly: `cap·tanh(x / cap)`.
     pub soft_cap: Option<f32>,
     /// Width that it reads.
@@ -127,19 +127,22 @@ impl DecoderSpec {
         before + branches(&self.blocks[id.at.block].stages[..id.at.stage]) + id.branch
     }
 
-    /// The same model whose file leaves out what stands before all names but that of the head, `transformer.`: as a model without a head is
-    /// saved.
+    /// The same model whose file names its tensors otherwise.
     #[must_use]
-    pub fn without_base(mut self) -> Self {
-        let base = self.stem.embedding.split_inclusive('.').next().unwrap_or_default();
-        let short = |name: &mut &'static str| *name = name.strip_prefix(base).unwrap_or(name);
-        let names = [&mut self.stem.embedding, &mut self.block_prefix, &mut self.head.weight];
-        names.into_iter().chain(self.stem.positions.as_mut().map(|table| &mut table.name)).for_each(short);
-        let around = [&mut self.stem.transform, &mut self.head.finish].into_iter().flatten();
-        for tensor in around.flat_map(|spec| &mut Arc::make_mut(spec).tensors) {
-            tensor.name = tensor.name.strip_prefix(base).unwrap_or(&tensor.name).to_owned();
+    pub fn renamed(mut self, rename: impl Fn(&str) -> String) -> Self {
+        let Self { stem, block_prefix, head, .. } = &mut self;
+        let positions = stem.positions.as_mut().map(|table| &mut table.name);
+        let names = [&mut stem.embedding, block_prefix, &mut head.weight].into_iter().chain(positions);
+        names.chain(&mut head.bias).for_each(|name| *name = rename(name));
+        for spec in [&mut stem.transform, &mut head.finish].into_iter().flatten() {
+            Arc::make_mut(spec).tensors.iter_mut().for_each(|tensor| tensor.name = rename(&tensor.name));
         }
         self
+    }
+
+    /// What stands before the names of all tensors but those of the head, `transformer.`.
+    pub fn base(&self) -> &str {
+        self.stem.embedding.split_inclusive('.').next().unwrap_or_default()
     }
 
     /// Whether the head is the transposed embedding.
@@ -169,15 +172,15 @@ impl DecoderSpec {
             let named = spec.tensors.iter().map(|tensor| (format!("{prefix}{}", tensor.name), tensor.file_shape()));
             named.collect::<Vec<_>>()
         };
-        let mut tensors = vec![(self.stem.embedding.to_owned(), vec![self.vocabulary, self.stem.width])];
+        let mut tensors = vec![(self.stem.embedding.clone(), vec![self.vocabulary, self.stem.width])];
         let positions = self.stem.positions.as_ref();
-        tensors.extend(positions.map(|table| (table.name.to_owned(), vec![table.rows, self.hidden])));
+        tensors.extend(positions.map(|table| (table.name.clone(), vec![table.rows, self.hidden])));
         let around = [&self.stem.transform, &self.head.finish].into_iter().flatten();
         tensors.extend(around.flat_map(|spec| of(String::new(), spec)));
         if !self.tied_embeddings() {
-            tensors.push((self.head.weight.to_owned(), vec![self.vocabulary, self.head.width]));
+            tensors.push((self.head.weight.clone(), vec![self.vocabulary, self.head.width]));
         }
-        tensors.extend(self.head.bias.map(|bias| (bias.to_owned(), vec![self.vocabulary])));
+        tensors.extend(self.head.bias.clone().map(|bias| (bias, vec![self.vocabulary])));
         tensors.extend(self.blocks.iter().enumerate().flat_map(|(index, spec)| of(self.prefix(index), spec)));
         tensors
     }

@@ -38,11 +38,11 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
             ))),
             ..Stem::plain(EMBEDDING, hidden)
         },
-        block_prefix: "transformer.h.",
+        block_prefix: "transformer.h.".into(),
         blocks: vec![block; config.blocks_at(&["n_layer", "num_hidden_layers"])?],
         head: HeadSpec {
             finish: Some(Arc::new(BlockBuilder::final_norm(hidden, norm, "transformer.ln_f", None))),
-            weight: if config.flag_or("tie_word_embeddings", true)? { EMBEDDING } else { "lm_head.weight" },
+            weight: if config.flag_or("tie_word_embeddings", true)? { EMBEDDING } else { "lm_head.weight" }.into(),
             bias: None,
             soft_cap: None,
             width: hidden,
@@ -82,7 +82,7 @@ fn attention(block: &mut BlockBuilder, hidden: usize, heads: usize, norm: Norm) 
     let mut branch = block.branch("attention", hidden);
     let x = branch.norm(BranchBuilder::INPUT, norm, "input_layernorm");
     let fused = branch.linear(x, "query_key_value", "self_attention.query_key_value", 3 * hidden, true);
-    let inputs = branch.by_head(fused, heads, head_dim);
+    let inputs = branch.by_head(fused, heads, heads, head_dim);
     let mixed = branch.attention(inputs, layout);
     branch.linear(mixed, "output", "self_attention.dense", hidden, true);
     branch.finish()

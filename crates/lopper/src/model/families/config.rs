@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use lopper_kernels::Activation;
+use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
@@ -14,6 +15,20 @@ const MOST_HEADS: usize = 1 << 16;
 const WIDEST_HEAD: usize = 1 << 16;
 /// Letters of a value that a message shows.
 const SHOWN: usize = 60;
+
+/// What the libraries call the functions of a feed-forward layer.
+const ACTIVATIONS: [(&str, Activation); 10] = [
+    ("silu", Activation::Silu),
+    ("swish", Activation::Silu),
+    ("gelu", Activation::Gelu),
+    ("gelu_python", Activation::Gelu),
+    ("gelu_new", Activation::GeluTanh),
+    ("gelu_fast", Activation::GeluTanh),
+    ("gelu_pytorch_tanh", Activation::GeluTanh),
+    ("gelu_python_tanh", Activation::GeluTanh),
+    ("relu", Activation::Relu),
+    ("relu2", Activation::ReluSquared),
+];
 
 /// A config.json. `null` counts as absent.
 pub struct Config<'a> {
@@ -39,6 +54,12 @@ impl<'a> Config<'a> {
 
     pub(super) fn get(&self, key: &str) -> Option<&'a Value> {
         self.json.get(key).filter(|value| !value.is_null())
+    }
+
+    /// The object under a key, or all of the file without it.
+    pub fn object_or_all(&self, key: &str) -> Result<&'a Map<String, Value>> {
+        let value = self.get(key).unwrap_or(self.json);
+        value.as_object().ok_or_else(|| self.no(key, value, "an object"))
     }
 
     pub fn text(&self, key: &str) -> Result<&'a str> {
@@ -87,6 +108,13 @@ impl<'a> Config<'a> {
         self.get(key).map_or(Ok(default), |value| value.as_f64().ok_or_else(|| self.no(key, value, "a number")))
     }
 
+    /// A list of numbers.
+    pub(super) fn numbers(&self, key: &str) -> Result<Vec<f64>> {
+        let list = self.get(key).and_then(Value::as_array);
+        let numbers = list.and_then(|list| list.iter().map(Value::as_f64).collect());
+        numbers.ok_or_else(|| self.wrong(format!("{key:?} is missing or no list of numbers")))
+    }
+
     /// A number above 0.
     pub fn positive_or(&self, key: &str, default: f64) -> Result<f64> {
         if self.get(key).is_none() { Ok(default) } else { self.positive(key) }
@@ -118,11 +146,17 @@ impl<'a> Config<'a> {
         }
     }
 
-    /// `layer_types[block]`, where there are any.
-    pub fn layer_type(&self, block: usize) -> Result<Option<&'a str>> {
+    /// Whether the attention of a block slides, by `layer_types` where there is one.
+    pub fn slides(&self, block: usize) -> Result<Option<bool>> {
         let Some(kinds) = self.get("layer_types") else { return Ok(None) };
-        let kind = kinds.get(block).and_then(Value::as_str);
-        kind.map(Some).ok_or_else(|| self.wrong(format!("\"layer_types\" does not name the kind of block {block}")))
+        match kinds.get(block).and_then(Value::as_str) {
+            Some("sliding_attention") => Ok(Some(true)),
+            Some("full_attention") => Ok(Some(false)),
+            Some(other) => Err(self.wrong(format!(
+                "\"layer_types\" says {other:?} of block {block}; supported here: \"full_attention\", \"sliding_attention\""
+            ))),
+            None => Err(self.wrong(format!("\"layer_types\" does not name the kind of block {block}"))),
+        }
     }
 
     /// Entry `block` of a list of 0 and 1, where there is one.
@@ -132,11 +166,11 @@ impl<'a> Config<'a> {
         flag.map(Some).ok_or_else(|| self.wrong(format!("{key:?} says nothing of block {block}")))
     }
 
-    /// One of the names that `known` gives a meaning, under `key`; the first of them if it is absent.
-    pub fn one_of<T: Copy>(&self, key: &str, known: &[(&'static str, T)]) -> Result<T> {
-        let name = self.text_or(key, known[0].0)?;
-        known.iter().find(|(known, _)| *known == name).map(|(_, meaning)| *meaning).ok_or_else(|| {
-            let names: Vec<_> = known.iter().map(|(name, _)| format!("{name:?}")).collect();
+    /// The activation that is named under `key`, or by default.
+    pub fn activation(&self, key: &str, default: &'static str) -> Result<Activation> {
+        let name = self.text_or(key, default)?;
+        ACTIVATIONS.iter().find(|(known, _)| *known == name).map(|(_, meaning)| *meaning).ok_or_else(|| {
+            let names: Vec<_> = ACTIVATIONS.iter().map(|(name, _)| format!("{name:?}")).collect();
             self.wrong(format!("{key:?} is {name:?}; supported here: {}", names.join(", ")))
         })
     }

@@ -13,15 +13,6 @@ use crate::model::builder::{BlockBuilder, BranchBuilder, Norm};
 use crate::model::spec::{DecoderSpec, HeadSpec, Stem};
 
 const EMBEDDING: &str = "gpt_neox.embed_in.weight";
-const ACTIVATIONS: [(&str, Activation); 7] = [
-    ("gelu", Activation::Gelu),
-    ("gelu_python", Activation::Gelu),
-    ("gelu_python_tanh", Activation::GeluTanh),
-    ("gelu_new", Activation::GeluTanh),
-    ("gelu_fast", Activation::GeluTanh),
-    ("gelu_pytorch_tanh", Activation::GeluTanh),
-    ("relu", Activation::Relu),
-];
 
 struct GptNeox {
     hidden: usize,
@@ -41,7 +32,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         heads,
         attention_bias: config.flag_or("attention_bias", true)?,
         norm: Norm::layer(config.epsilon("layer_norm_eps", 1e-5)?),
-        activation: config.one_of("hidden_act", &ACTIVATIONS)?,
+        activation: config.activation("hidden_act", "gelu")?,
     };
     let max_positions = config.size_or("max_position_embeddings", 2048)?;
     let block = Arc::new(neox.block(config.flag_or("use_parallel_residual", true)?));
@@ -51,11 +42,11 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         hidden,
         max_positions,
         stem: Stem::plain(EMBEDDING, hidden),
-        block_prefix: "gpt_neox.layers.",
+        block_prefix: "gpt_neox.layers.".into(),
         blocks: vec![block; config.blocks()?],
         head: HeadSpec {
             finish: Some(Arc::new(BlockBuilder::final_norm(hidden, neox.norm, "gpt_neox.final_layer_norm", None))),
-            weight: if config.flag_or("tie_word_embeddings", false)? { EMBEDDING } else { "embed_out.weight" },
+            weight: if config.flag_or("tie_word_embeddings", false)? { EMBEDDING } else { "embed_out.weight" }.into(),
             bias: None,
             soft_cap: None,
             width: hidden,
@@ -91,7 +82,7 @@ impl GptNeox {
         let mut branch = block.branch("attention", hidden);
         let x = branch.norm(BranchBuilder::INPUT, self.norm, "input_layernorm");
         let fused = branch.linear(x, "query_key_value", "attention.query_key_value", 3 * hidden, bias);
-        let [query, key, value] = branch.by_head(fused, heads, head_dim);
+        let [query, key, value] = branch.by_head(fused, heads, heads, head_dim);
         let query = branch.rotary(query, head_dim, 0);
         let key = branch.rotary(key, head_dim, 0);
         let mixed = branch.attention([query, key, value], layout);

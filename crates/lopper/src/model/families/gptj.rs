@@ -6,7 +6,6 @@ use std::sync::Arc;
 use lopper_kernels::{Activation, RotaryPairs};
 
 use super::config::Config;
-use super::gpt2::ACTIVATIONS;
 use crate::autograd::AttentionLayout;
 use crate::error::Result;
 use crate::model::block_spec::{BlockSpec, Branch};
@@ -33,7 +32,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         intermediate: config.size_or("n_inner", 4 * hidden)?,
         heads: config.heads_at(&["n_head", "num_attention_heads"], hidden)?,
         norm: Norm::layer(config.epsilon("layer_norm_epsilon", 1e-5)?),
-        activation: config.one_of("activation_function", &ACTIVATIONS)?,
+        activation: config.activation("activation_function", "gelu_new")?,
     };
     let dim = config.size_or("rotary_dim", 64)?;
     if dim > hidden / gptj.heads || !dim.is_multiple_of(2) {
@@ -47,12 +46,12 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         hidden,
         max_positions: config.size_of(&["n_positions", "max_position_embeddings"])?,
         stem: Stem::plain(EMBEDDING, hidden),
-        block_prefix: "transformer.h.",
+        block_prefix: "transformer.h.".into(),
         blocks: vec![block; config.blocks_at(&["n_layer", "num_hidden_layers"])?],
         head: HeadSpec {
             finish: Some(Arc::new(BlockBuilder::final_norm(hidden, gptj.norm, "transformer.ln_f", None))),
-            weight: if tied { EMBEDDING } else { "lm_head.weight" },
-            bias: Some("lm_head.bias"),
+            weight: if tied { EMBEDDING } else { "lm_head.weight" }.into(),
+            bias: Some("lm_head.bias".into()),
             soft_cap: None,
             width: hidden,
         },

@@ -1,14 +1,13 @@
 //! Llama (Touvron et al. 2023, arXiv 2302.13971) and the many checkpoints in its form.
 
 use super::config::Config;
-use super::llama_form::LlamaForm;
+use super::llama_form::{LLAMA, LlamaForm};
 use crate::error::Result;
 use crate::model::spec::DecoderSpec;
 
 pub fn spec(config: &Config) -> Result<DecoderSpec> {
-    let mut form = LlamaForm::read(config, "llama")?;
-    form.input_bias = config.flag_or("attention_bias", false)?;
-    form.output_bias = form.input_bias;
+    let mut form = LlamaForm::read(config, "llama", &LLAMA)?;
+    form.read_attention_bias(config)?;
     form.mlp_bias = config.flag_or("mlp_bias", false)?;
     Ok(form.build())
 }

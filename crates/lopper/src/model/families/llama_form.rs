@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lopper_kernels::Activation;
+use lopper_kernels::{Activation, RotaryPairs};
 
 use super::config::Config;
 use crate::autograd::AttentionLayout;
@@ -15,7 +15,35 @@ use crate::model::rotary::RotarySpec;
 use crate::model::spec::{DecoderSpec, HeadSpec, Stem};
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
-const SILU: [(&str, Activation); 2] = [("silu", Activation::Silu), ("swish", Activation::Silu)];
+/// What a family has where config.json says nothing, and the keys that it names otherwise.
+#[derive(Clone, Copy)]
+pub struct Defaults {
+    /// Of the feed-forward layer, under this key.
+    pub activation: (&'static str, &'static str),
+    /// ε of the norms, under this key.
+    pub epsilon: (&'static str, f64),
+    /// Longest sequence.
+    pub max_positions: usize,
+    /// Width of a head; `None` shares the width of the states out.
+    pub head_dim: Option<usize>,
+    /// Share of each head that is rotated.
+    pub rotated: f64,
+    /// Base of the rotary positions.
+    pub base: f64,
+    /// Whether the head is the embedding.
+    pub tied: bool,
+}
+
+/// Those of Llama.
+pub const LLAMA: Defaults = Defaults {
+    activation: ("hidden_act", "silu"),
+    epsilon: ("rms_norm_eps", 1e-6),
+    max_positions: 2048,
+    head_dim: None,
+    rotated: 1.0,
+    base: 10_000.0,
+    tied: false,
+};
 
 /// A decoder of this form.
 #[expect(clippy::struct_excessive_bools, reason = "each says whether one tensor is there")]
@@ -33,55 +61,111 @@ pub struct LlamaForm {
     pub norm: Norm,
     /// Which norms there are.
     pub norms: Norms,
-    /// Whether queries and keys are normed, and in what pieces.
-    pub query_norms: QueryNorms,
+    /// Norms of queries and keys.
+    pub query_norms: Option<QueryNorms>,
+    /// Names of the matrices that some families name otherwise.
+    pub names: Names,
     /// Of the feed-forward layer.
     pub activation: Activation,
     /// Rotary positions that blocks refer to.
     pub rotary: Vec<RotarySpec>,
     /// What differs between blocks.
     pub blocks: Vec<Attention>,
+    /// Whether attention and feed-forward layer read the same states, side by side.
+    pub parallel: bool,
     /// Factor of attention scores, where it is not 1/√head_dim.
     pub scale: Option<f32>,
     /// Bound of attention scores.
     pub soft_cap: Option<f32>,
     /// Bound of the entries of queries, keys and values.
     pub clamp: Option<f32>,
+    /// Whether queries, keys and values come from one matrix, one after the other.
+    pub fused_inputs: bool,
     /// Whether queries, keys and values have biases.
     pub input_bias: bool,
     /// Whether the output of the attention has one.
     pub output_bias: bool,
+    /// How the feed-forward layer begins.
+    pub mlp: Mlp,
     /// Whether the feed-forward layer has biases.
     pub mlp_bias: bool,
-    /// Whether the feed-forward layer is gated.
-    pub gated: bool,
     /// Factor of the embedding.
     pub embedding_scale: Option<f32>,
     /// Factor of what each branch adds.
     pub residual_scale: Option<f32>,
+    /// Whether the head has a bias.
+    pub head_bias: bool,
     /// Factor of the logits.
     pub logit_scale: Option<f32>,
     /// Bound of the logits.
     pub logit_cap: Option<f32>,
 }
 
-/// Names of the norms of a block: before each branch, and of what it gives.
+/// Names of the norms: before each branch of a block, of what it gives, and after the last block.
 #[derive(Clone, Copy)]
 pub struct Norms {
     pub before_attention: Option<&'static str>,
     pub after_attention: Option<&'static str>,
     pub before_mlp: Option<&'static str>,
     pub after_mlp: Option<&'static str>,
+    pub last: &'static str,
+}
+
+impl Norms {
+    /// As Llama has them: before each branch.
+    pub const BEFORE: Self = Self {
+        before_attention: Some("input_layernorm"),
+        after_attention: None,
+        before_mlp: Some("post_attention_layernorm"),
+        after_mlp: None,
+        last: "model.norm",
+    };
+    /// Of what each branch gives.
+    pub const AFTER: Self = Self {
+        before_attention: None,
+        after_attention: Some("post_attention_layernorm"),
+        before_mlp: None,
+        after_mlp: Some("post_feedforward_layernorm"),
+        last: "model.norm",
+    };
+    /// One before both branches.
+    pub const SHARED: Self = Self { before_mlp: Some("input_layernorm"), ..Self::BEFORE };
 }
 
 /// Norms of queries and keys.
+#[derive(Clone, Copy)]
+pub struct QueryNorms {
+    pub query: &'static str,
+    pub key: &'static str,
+    /// Whether each head is normed by itself, or all together.
+    pub by_head: bool,
+    /// Whether they come after the rotary positions.
+    pub after_rotary: bool,
+}
+
+impl QueryNorms {
+    /// Of each head, before the rotary positions.
+    pub const HEADS: Self =
+        Self { query: "self_attn.q_norm", key: "self_attn.k_norm", by_head: true, after_rotary: false };
+}
+
+/// How a feed-forward layer begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum QueryNorms {
-    None,
-    /// Of each head.
-    Heads,
-    /// Of all heads together.
-    Rows,
+pub enum Mlp {
+    /// `f(gate) · up`
+    Gated,
+    /// The same from one matrix: first the gates.
+    Fused,
+    /// `f(up)`
+    Plain,
+}
+
+/// Names of matrices within a block.
+#[derive(Clone, Copy)]
+pub struct Names {
+    pub output: &'static str,
+    pub up: &'static str,
+    pub down: &'static str,
 }
 
 /// What the attention of a block sees.
@@ -95,47 +179,15 @@ pub struct Attention {
 
 impl LlamaForm {
     /// As far as the families agree.
-    pub fn read(config: &Config, family: &'static str) -> Result<Self> {
-        Self::with_head_dim(config, family, Self::head_dim(config)?)
-    }
-
-    /// Width of a head, where they share the width of the states out.
-    pub fn head_dim(config: &Config) -> Result<usize> {
-        config.head_dim(config.size("hidden_size")? / config.heads()?)
-    }
-
-    /// The same where heads have a width of their own.
-    pub fn with_head_dim(config: &Config, family: &'static str, head_dim: usize) -> Result<Self> {
-        Self::with_activation(config, family, head_dim, &SILU)
-    }
-
-    /// The same with other activations, the first of them where config.json names none.
-    pub fn with_activation(
-        config: &Config,
-        family: &'static str,
-        head_dim: usize,
-        known: &[(&'static str, Activation)],
-    ) -> Result<Self> {
-        let activation = config.one_of("hidden_act", known)?;
-        let max_positions = config.size_or("max_position_embeddings", 2048)?;
-        let rotary =
-            config.rotary(head_dim, max_positions, ("partial_rotary_factor", 1.0), ("rope_theta", 10_000.0))?;
-        Self::with_rotary(config, family, activation, (head_dim, max_positions), vec![rotary])
-    }
-
-    /// The same with an activation and rotary positions that were read otherwise.
-    pub fn with_rotary(
-        config: &Config,
-        family: &'static str,
-        activation: Activation,
-        (head_dim, max_positions): (usize, usize),
-        rotary: Vec<RotarySpec>,
-    ) -> Result<Self> {
+    pub fn read(config: &Config, family: &'static str, defaults: &Defaults) -> Result<Self> {
         let (hidden, heads) = (config.size("hidden_size")?, config.heads()?);
+        let head_dim = config.head_dim(defaults.head_dim.unwrap_or(hidden / heads))?;
         let kv_heads = config.size_or("num_key_value_heads", heads)?;
         if !heads.is_multiple_of(kv_heads) {
             return Err(config.wrong(format!("{heads} attention heads cannot share {kv_heads} key-value heads")));
         }
+        let max_positions = config.size_or("max_position_embeddings", defaults.max_positions)?;
+        let (share, base) = (("partial_rotary_factor", defaults.rotated), ("rope_theta", defaults.base));
         Ok(Self {
             family,
             vocabulary: config.size("vocab_size")?,
@@ -145,35 +197,71 @@ impl LlamaForm {
             kv_heads,
             head_dim,
             max_positions,
-            tied: config.flag_or("tie_word_embeddings", false)?,
-            norm: Norm::rms(config.epsilon("rms_norm_eps", 1e-6)?),
-            norms: Norms {
-                before_attention: Some("input_layernorm"),
-                after_attention: None,
-                before_mlp: Some("post_attention_layernorm"),
-                after_mlp: None,
-            },
-            query_norms: QueryNorms::None,
-            activation,
-            rotary,
+            tied: config.flag_or("tie_word_embeddings", defaults.tied)?,
+            norm: Norm::rms(config.epsilon(defaults.epsilon.0, defaults.epsilon.1)?),
+            norms: Norms::BEFORE,
+            query_norms: None,
+            names: Names { output: "self_attn.o_proj", up: "mlp.up_proj", down: "mlp.down_proj" },
+            activation: config.activation(defaults.activation.0, defaults.activation.1)?,
+            rotary: vec![config.rotary(head_dim, max_positions, share, base)?],
             blocks: vec![Attention { window: None, rotary: Some(0) }; config.blocks()?],
+            parallel: false,
             scale: None,
             soft_cap: None,
             clamp: None,
+            fused_inputs: false,
             input_bias: false,
             output_bias: false,
+            mlp: Mlp::Gated,
             mlp_bias: false,
-            gated: true,
             embedding_scale: None,
             residual_scale: None,
+            head_bias: false,
             logit_scale: None,
             logit_cap: None,
         })
     }
 
-    /// Embedding and head share a matrix unless config.json says otherwise.
-    pub fn tie_by_default(&mut self, config: &Config) -> Result<()> {
-        self.tied = config.flag_or("tie_word_embeddings", true)?;
+    /// `attention_bias`, of all four matrices.
+    pub fn read_attention_bias(&mut self, config: &Config) -> Result<()> {
+        self.input_bias = config.flag_or("attention_bias", false)?;
+        self.output_bias = self.input_bias;
+        Ok(())
+    }
+
+    /// The rotary table turns neighbouring entries of a head together, not those of its halves.
+    pub fn turn_neighbours(&mut self) {
+        self.rotary.iter_mut().for_each(|rotary| rotary.pairs = RotaryPairs::Neighbours);
+    }
+
+    /// Windows of `sliding_window` tokens, in the blocks that `layer_types` names, or else those of which `slides` is true.
+    pub fn read_windows(
+        &mut self,
+        config: &Config,
+        default: Option<usize>,
+        slides: impl Fn(usize) -> bool,
+    ) -> Result<()> {
+        let window = config.window(default)?;
+        for (block, attention) in self.blocks.iter_mut().enumerate() {
+            let slides = config.slides(block)?.unwrap_or_else(|| slides(block));
+            attention.window = window.filter(|_| slides);
+        }
+        Ok(())
+    }
+
+    /// Rotary positions of full and of sliding attention, each by its key and value without it of the base; in blocks as of
+    /// [`LlamaForm::read_windows`].
+    pub fn read_rotary_by_kind(
+        &mut self,
+        config: &Config,
+        bases: [(&str, f64); 2],
+        slides: impl Fn(usize) -> bool,
+    ) -> Result<()> {
+        let of = |kind, base| config.rotary_of(kind, self.head_dim, self.max_positions, base);
+        self.rotary = vec![of("full_attention", bases[0])?, of("sliding_attention", bases[1])?];
+        for (block, attention) in self.blocks.iter_mut().enumerate() {
+            attention.rotary = Some(usize::from(config.slides(block)?.unwrap_or_else(|| slides(block))));
+        }
         Ok(())
     }
 
@@ -182,13 +270,8 @@ impl LlamaForm {
         if !config.flag_or("use_sliding_window", false)? {
             return Ok(());
         }
-        let window = config.size_or("sliding_window", 4096)?;
         let first = config.size_or("max_window_layers", 28)?;
-        for (block, attention) in self.blocks.iter_mut().enumerate() {
-            let slides = config.layer_type(block)?.map_or(block >= first, |kind| kind == "sliding_attention");
-            attention.window = slides.then_some(window);
-        }
-        Ok(())
+        self.read_windows(config, Some(4096), |block| block >= first)
     }
 
     /// The decoder.
@@ -203,17 +286,17 @@ impl LlamaForm {
             hidden: self.hidden,
             max_positions: self.max_positions,
             stem: Stem { scale: self.embedding_scale, ..Stem::plain(EMBEDDING, self.hidden) },
-            block_prefix: "model.layers.",
+            block_prefix: "model.layers.".into(),
             blocks,
             head: HeadSpec {
                 finish: Some(Arc::new(BlockBuilder::final_norm(
                     self.hidden,
                     self.norm,
-                    "model.norm",
+                    self.norms.last,
                     self.logit_scale,
                 ))),
-                weight: if self.tied { EMBEDDING } else { "lm_head.weight" },
-                bias: None,
+                weight: if self.tied { EMBEDDING } else { "lm_head.weight" }.into(),
+                bias: self.head_bias.then(|| "lm_head.bias".into()),
                 soft_cap: self.logit_cap,
                 width: self.hidden,
             },
@@ -224,9 +307,14 @@ impl LlamaForm {
     fn block(&self, attention: Attention) -> BlockSpec {
         let mut block = BlockBuilder::default();
         let attention = self.attention(&mut block, attention);
-        block.stage([attention]);
-        let mlp = self.mlp(&mut block);
-        block.stage([mlp]);
+        if self.parallel {
+            let mlp = self.mlp(&mut block);
+            block.stage([attention, mlp]);
+        } else {
+            block.stage([attention]);
+            let mlp = self.mlp(&mut block);
+            block.stage([mlp]);
+        }
         block.finish()
     }
 
@@ -234,41 +322,71 @@ impl LlamaForm {
         let &Self { heads, kv_heads, head_dim, hidden, soft_cap, .. } = self;
         let mut layout = AttentionLayout { kv_heads, window, soft_cap, ..AttentionLayout::new(heads, head_dim) };
         layout.scale = self.scale.unwrap_or(layout.scale);
-        let [of_queries, of_keys, of_values] = layout.widths();
         let mut branch = block.branch("attention", hidden);
         let x = self.normed(&mut branch, BranchBuilder::INPUT, self.norms.before_attention);
-        let mut query = branch.linear(x, "query", "self_attn.q_proj", of_queries, self.input_bias);
-        let mut key = branch.linear(x, "key", "self_attn.k_proj", of_keys, self.input_bias);
-        let mut value = branch.linear(x, "value", "self_attn.v_proj", of_values, self.input_bias);
-        if self.query_norms != QueryNorms::None {
-            let width = |row: usize| if self.query_norms == QueryNorms::Heads { head_dim } else { row };
-            query = branch.norm_of(query, self.norm, "self_attn.q_norm", width(of_queries));
-            key = branch.norm_of(key, self.norm, "self_attn.k_norm", width(of_keys));
+        let mut inputs = self.inputs(&mut branch, x, layout.widths());
+        let norms_first = self.query_norms.is_some_and(|norms| !norms.after_rotary);
+        if norms_first {
+            self.norm_queries(&mut branch, &mut inputs);
         }
         if let Some(bound) = self.clamp {
-            [query, key, value] = [query, key, value].map(|x| branch.clamp(x, bound));
+            inputs = inputs.map(|x| branch.clamp(x, bound));
         }
         if let Some(table) = rotary {
-            query = branch.rotary(query, head_dim, table);
-            key = branch.rotary(key, head_dim, table);
+            inputs[..2].iter_mut().for_each(|x| *x = branch.rotary(*x, head_dim, table));
         }
-        let mixed = branch.attention([query, key, value], layout);
-        let y = branch.linear(mixed, "output", "self_attn.o_proj", hidden, self.output_bias);
+        if !norms_first {
+            self.norm_queries(&mut branch, &mut inputs);
+        }
+        let mixed = branch.attention(inputs, layout);
+        let y = branch.linear(mixed, "output", self.names.output, hidden, self.output_bias);
         self.leave(branch, y, self.norms.after_attention)
     }
 
+    /// Queries, keys and values, of these widths.
+    fn inputs(&self, branch: &mut BranchBuilder, x: usize, widths: [usize; 3]) -> [usize; 3] {
+        if self.fused_inputs {
+            let width = widths.iter().sum();
+            let fused = branch.linear(x, "query_key_value", "self_attn.qkv_proj", width, self.input_bias);
+            return branch.split(fused, widths);
+        }
+        let [of_queries, of_keys, of_values] = widths;
+        [
+            branch.linear(x, "query", "self_attn.q_proj", of_queries, self.input_bias),
+            branch.linear(x, "key", "self_attn.k_proj", of_keys, self.input_bias),
+            branch.linear(x, "value", "self_attn.v_proj", of_values, self.input_bias),
+        ]
+    }
+
+    fn norm_queries(&self, branch: &mut BranchBuilder, [query, key, _]: &mut [usize; 3]) {
+        let Some(norms) = self.query_norms else { return };
+        for (x, name) in [(query, norms.query), (key, norms.key)] {
+            let width = if norms.by_head { self.head_dim } else { branch.width(*x) };
+            *x = branch.norm_of(*x, self.norm, name, width);
+        }
+    }
+
     fn mlp(&self, block: &mut BlockBuilder) -> Branch {
+        let &Self { intermediate, mlp_bias: bias, names, .. } = self;
         let mut branch = block.branch("mlp", self.hidden);
         let x = self.normed(&mut branch, BranchBuilder::INPUT, self.norms.before_mlp);
-        let activated = if self.gated {
-            let gate = branch.linear(x, "gate", "mlp.gate_proj", self.intermediate, self.mlp_bias);
-            let up = branch.linear(x, "up", "mlp.up_proj", self.intermediate, self.mlp_bias);
-            branch.gated(self.activation, gate, up)
-        } else {
-            let up = branch.linear(x, "up", "mlp.up_proj", self.intermediate, self.mlp_bias);
-            branch.activate(up, self.activation)
+        let activated = match self.mlp {
+            Mlp::Gated => {
+                let gate = branch.linear(x, "gate", "mlp.gate_proj", intermediate, bias);
+                let up = branch.linear(x, "up", names.up, intermediate, bias);
+                branch.gated(self.activation, gate, up)
+            }
+            Mlp::Fused => {
+                let fused = branch.linear(x, "gate_up", "mlp.gate_up_proj", 2 * intermediate, bias);
+                let [gate, up] = branch.split(fused, [intermediate; 2]);
+                branch.gated(self.activation, gate, up)
+            }
+            Mlp::Plain => {
+                let up = branch.linear(x, "up", names.up, intermediate, bias);
+                branch.activate(up, self.activation)
+            }
         };
-        let y = branch.linear(activated, "down", "mlp.down_proj", self.hidden, self.mlp_bias);
+        let y = branch.linear(activated, "down", names.down, self.hidden, bias);
         self.leave(branch, y, self.norms.after_mlp)
     }
 

@@ -2,30 +2,46 @@
 
 mod arcee;
 mod bloom;
+mod cohere;
 mod config;
+mod ernie4_5;
+mod exaone4;
+mod falcon;
 mod gemma;
+mod glm;
 mod gpt2;
 mod gpt_neox;
 mod gptj;
 mod granite;
+mod helium;
+mod hunyuan;
 mod llama;
 mod llama_form;
+mod ministral3;
 mod mistral;
+mod nemotron;
 mod olmo;
 mod olmo2;
+mod olmo3;
 mod opt;
+mod phi;
+mod phi3;
 mod qwen2;
 mod qwen3;
 mod rotary_config;
 mod seed_oss;
 mod smollm3;
+mod stablelm;
+mod starcoder2;
+mod text_part;
+mod unknown;
 
 use std::path::Path;
 
 use serde_json::Value;
 
 use super::spec::DecoderSpec;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use config::Config;
 
 /// A family of checkpoints.
@@ -40,22 +56,49 @@ pub struct Family {
 /// Every family this program knows.
 pub const FAMILIES: &[Family] = &[
     Family { name: "llama", examples: "Llama 1–3.x, TinyLlama, SmolLM 1–2, Yi, Vicuna", spec: llama::spec },
-    Family { name: "mistral", examples: "Mistral 7B, Mistral Nemo, Zephyr", spec: mistral::spec },
+    Family { name: "mistral", examples: "Mistral 7B, Mistral Nemo, Zephyr", spec: mistral::first },
+    Family { name: "ministral", examples: "Ministral 8B", spec: mistral::ministral },
+    Family { name: "ministral3", examples: "Ministral 3 (text only)", spec: ministral3::spec },
     Family { name: "qwen2", examples: "Qwen 1.5, 2 and 2.5 (dense)", spec: qwen2::spec },
     Family { name: "qwen3", examples: "Qwen 3 (dense)", spec: qwen3::spec },
     Family { name: "gemma", examples: "Gemma 1, CodeGemma", spec: gemma::first },
     Family { name: "gemma2", examples: "Gemma 2", spec: gemma::second },
     Family { name: "gemma3_text", examples: "Gemma 3 270M and 1B", spec: gemma::third },
+    Family { name: "gemma3", examples: "Gemma 3 4B to 27B (their text part)", spec: text_part::gemma3 },
+    Family {
+        name: "mistral3",
+        examples: "Mistral Small 3.1, Ministral 3 (their text part)",
+        spec: text_part::mistral3,
+    },
+    Family { name: "qwen2_vl", examples: "Qwen 2 VL (its text part)", spec: text_part::qwen2_vl },
+    Family { name: "qwen2_5_vl", examples: "Qwen 2.5 VL (its text part)", spec: text_part::qwen2_5_vl },
+    Family { name: "qwen3_vl", examples: "Qwen 3 VL (dense; its text part)", spec: text_part::qwen3_vl },
+    Family { name: "phi", examples: "Phi-1, 1.5 and 2", spec: phi::spec },
+    Family { name: "phi3", examples: "Phi-3, 3.5 and 4 (dense, text only)", spec: phi3::spec },
     Family { name: "granite", examples: "Granite 3 (dense)", spec: granite::spec },
     Family { name: "smollm3", examples: "SmolLM3", spec: smollm3::spec },
     Family { name: "seed_oss", examples: "Seed-OSS 36B", spec: seed_oss::spec },
     Family { name: "arcee", examples: "AFM 4.5B", spec: arcee::spec },
     Family { name: "olmo", examples: "OLMo 1 (in the form of transformers)", spec: olmo::spec },
     Family { name: "olmo2", examples: "OLMo 2", spec: olmo2::spec },
+    Family { name: "olmo3", examples: "OLMo 3", spec: olmo3::spec },
+    Family { name: "cohere", examples: "Command R, Aya 23", spec: cohere::first },
+    Family { name: "cohere2", examples: "Command R7B, Command A", spec: cohere::second },
+    Family { name: "glm", examples: "GLM-4 9B (in the form of transformers)", spec: glm::first },
+    Family { name: "glm4", examples: "GLM-4 0414 9B and 32B", spec: glm::fourth },
+    Family { name: "exaone4", examples: "EXAONE 4", spec: exaone4::spec },
+    Family { name: "nemotron", examples: "Nemotron-4, Minitron", spec: nemotron::spec },
+    Family { name: "stablelm", examples: "StableLM 3B, StableLM 2 1.6B", spec: stablelm::spec },
+    Family { name: "starcoder2", examples: "StarCoder2", spec: starcoder2::spec },
+    Family { name: "hunyuan_v1_dense", examples: "Hunyuan 0.5B to 7B", spec: hunyuan::spec },
+    Family { name: "helium", examples: "Helium 1", spec: helium::spec },
+    Family { name: "ernie4_5", examples: "ERNIE 4.5 0.3B", spec: ernie4_5::spec },
+    Family { name: "falcon", examples: "Falcon 7B, 40B and 180B, Falcon 2", spec: falcon::spec },
     Family { name: "opt", examples: "OPT 125M to 66B", spec: opt::spec },
     Family { name: "gpt_neox", examples: "GPT-NeoX, Pythia, RedPajama-INCITE", spec: gpt_neox::spec },
     Family { name: "bloom", examples: "BLOOM, BLOOMZ", spec: bloom::spec },
-    Family { name: "gpt2", examples: "GPT-2, DistilGPT-2", spec: gpt2::spec },
+    Family { name: "gpt2", examples: "GPT-2, DistilGPT-2", spec: gpt2::first },
+    Family { name: "gpt_bigcode", examples: "StarCoder 1, SantaCoder", spec: gpt2::big_code },
     Family { name: "gptj", examples: "GPT-J 6B", spec: gptj::spec },
 ];
 
@@ -66,9 +109,7 @@ pub const FAMILIES: &[Family] = &[
 pub fn describe(path: &Path, json: &Value) -> Result<DecoderSpec> {
     let config = Config::new(path, json)?;
     let model_type = config.text("model_type")?;
-    let family = FAMILIES.iter().find(|family| family.name == model_type).ok_or_else(|| Error::Model {
-        problem: format!("{}: models of type {model_type:?} are not supported", path.display()),
-        hint: Some(format!("supported: {}", FAMILIES.iter().map(|family| family.name).collect::<Vec<_>>().join(", "))),
-    })?;
+    let family = FAMILIES.iter().find(|family| family.name == model_type);
+    let family = family.ok_or_else(|| unknown::refused(&config, model_type))?;
     (family.spec)(&config)
 }

@@ -2,16 +2,15 @@
 //! queries, keys and values.
 
 use super::config::Config;
-use super::llama_form::LlamaForm;
+use super::llama_form::{LLAMA, LlamaForm};
 use crate::error::Result;
 use crate::model::builder::Norm;
 use crate::model::spec::DecoderSpec;
 
 pub fn spec(config: &Config) -> Result<DecoderSpec> {
-    let mut form = LlamaForm::read(config, "olmo")?;
+    let mut form = LlamaForm::read(config, "olmo", &LLAMA)?;
     form.norm = Norm { weight: false, bias: false, ..Norm::layer(1e-5) };
     form.clamp = config.cap("clip_qkv", None)?;
-    form.input_bias = config.flag_or("attention_bias", false)?;
-    form.output_bias = form.input_bias;
+    form.read_attention_bias(config)?;
     Ok(form.build())
 }

@@ -2,22 +2,14 @@
 //! the branches.
 
 use super::config::Config;
-use super::llama_form::{LlamaForm, Norms, QueryNorms};
+use super::llama_form::{Defaults, LLAMA, LlamaForm, Norms, QueryNorms};
 use crate::error::Result;
-use crate::model::builder::Norm;
 use crate::model::spec::DecoderSpec;
 
 pub fn spec(config: &Config) -> Result<DecoderSpec> {
-    let mut form = LlamaForm::read(config, "olmo2")?;
-    form.norm = Norm::rms(config.epsilon("rms_norm_eps", 1e-5)?);
-    form.norms = Norms {
-        before_attention: None,
-        after_attention: Some("post_attention_layernorm"),
-        before_mlp: None,
-        after_mlp: Some("post_feedforward_layernorm"),
-    };
-    form.query_norms = QueryNorms::Rows;
-    form.input_bias = config.flag_or("attention_bias", false)?;
-    form.output_bias = form.input_bias;
+    let mut form = LlamaForm::read(config, "olmo2", &Defaults { epsilon: ("rms_norm_eps", 1e-5), ..LLAMA })?;
+    form.norms = Norms::AFTER;
+    form.query_norms = Some(QueryNorms { by_head: false, ..QueryNorms::HEADS });
+    form.read_attention_bias(config)?;
     Ok(form.build())
 }

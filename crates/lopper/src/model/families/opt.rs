@@ -15,7 +15,6 @@ use crate::model::spec::{DecoderSpec, HeadSpec, LearnedPositions, Stem};
 const EMBEDDING: &str = "model.decoder.embed_tokens.weight";
 /// Rows of the table of positions that stand before the first.
 const OFFSET: usize = 2;
-const ACTIVATIONS: [(&str, Activation); 2] = [("relu", Activation::Relu), ("gelu", Activation::Gelu)];
 
 struct Opt {
     hidden: usize,
@@ -40,7 +39,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         bias: config.flag_or("enable_bias", true)?,
         norm: Norm { weight: affine, bias: affine, ..Norm::layer(1e-5) },
         norm_first: config.flag_or("do_layer_norm_before", true)?,
-        activation: config.one_of("activation_function", &ACTIVATIONS)?,
+        activation: config.activation("activation_function", "relu")?,
     };
     let final_norm = opt.norm_first && !config.flag_or("_remove_final_layer_norm", false)?;
     let block = Arc::new(opt.block());
@@ -50,21 +49,21 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         hidden,
         max_positions,
         stem: Stem {
-            embedding: EMBEDDING,
+            embedding: EMBEDDING.into(),
             width,
             scale: None,
             transform: (width != hidden).then(|| Arc::new(projection("model.decoder.project_in", width, hidden))),
             positions: Some(LearnedPositions {
-                name: "model.decoder.embed_positions.weight",
+                name: "model.decoder.embed_positions.weight".into(),
                 offset: OFFSET,
                 rows: max_positions + OFFSET,
             }),
         },
-        block_prefix: "model.decoder.layers.",
+        block_prefix: "model.decoder.layers.".into(),
         blocks: vec![block; config.blocks()?],
         head: HeadSpec {
             finish: opt.finish(final_norm, width),
-            weight: if config.flag_or("tie_word_embeddings", true)? { EMBEDDING } else { "lm_head.weight" },
+            weight: if config.flag_or("tie_word_embeddings", true)? { EMBEDDING } else { "lm_head.weight" }.into(),
             bias: None,
             soft_cap: None,
             width,

@@ -8,8 +8,9 @@ use crate::error::Result;
 use crate::model::rotary::{RotaryScaling, RotarySpec};
 
 impl Config<'_> {
-    /// Rotary positions, from `rope_parameters` (transformers 5) or keys of their own and `rope_scaling` (before). `share` and `base`
-    /// are the keys, and the values without them, for the share of each head that is rotated and for the base.
+    /// Rotary positions, from `rope_parameters` (transformers 5) or keys of their own and `rope_scaling` (before), which wins where
+    /// both are there. `share` and `base` are the keys, and the values without them, for the share of each head that is rotated and
+    /// for the base.
     pub fn rotary(
         &self,
         head_dim: usize,
@@ -17,12 +18,11 @@ impl Config<'_> {
         share: (&str, f64),
         base: (&str, f64),
     ) -> Result<RotarySpec> {
-        let named = ["rope_parameters", "rope_scaling"].iter().find_map(|key| Some((*key, self.get(key)?)));
-        self.rotary_from(named, (head_dim, max_positions), share, base)
+        self.rotary_from(self.rotary_parameters(), (head_dim, max_positions), share, base)
     }
 
     /// Those of one kind of attention, where each has its own: under its name in `rope_parameters`, or by a base under a key of its own;
-    /// `rope_scaling` (before transformers 5) is that of full attention.
+    /// what `rope_scaling` (before transformers 5) says is added to that of full attention.
     pub fn rotary_of(
         &self,
         kind: &str,
@@ -32,8 +32,31 @@ impl Config<'_> {
     ) -> Result<RotarySpec> {
         let own = self.get("rope_parameters").and_then(|all| all.get(kind)).filter(|own| !own.is_null());
         let scaled = self.get("rope_scaling").filter(|_| kind == "full_attention");
-        let named = own.map(|own| ("rope_parameters", own)).or(scaled.map(|scaled| ("rope_scaling", scaled)));
+        let both = match (own.and_then(Value::as_object), scaled.and_then(Value::as_object)) {
+            (Some(own), Some(scaled)) => {
+                let keys = own.iter().chain(scaled).map(|(key, value)| (key.clone(), value.clone()));
+                Some(Value::Object(keys.collect()))
+            }
+            _ => None,
+        };
+        let own = own.map(|own| ("rope_parameters", both.as_ref().unwrap_or(own)));
+        let named = own.or(scaled.map(|scaled| ("rope_scaling", scaled)));
         self.rotary_from(named, (head_dim, max_positions), ("partial_rotary_factor", 1.0), base)
+    }
+
+    /// `alpha` of rotary positions that are scaled, where it is not 0.
+    pub fn rotary_alpha(&self) -> Result<Option<f64>> {
+        let Some((_, scaling)) = self.rotary_parameters() else { return Ok(None) };
+        let alpha = Config::new(&self.path, scaling)?.number_or("alpha", 0.0)?;
+        Ok(Some(alpha).filter(|alpha| *alpha > 0.0))
+    }
+
+    /// What says how positions turn, and the key that it stands under.
+    fn rotary_parameters(&self) -> Option<(&'static str, &Value)> {
+        let scaling =
+            self.get("rope_scaling").filter(|scaling| scaling.as_object().is_none_or(|keys| !keys.is_empty()));
+        let scaling = scaling.map(|scaling| ("rope_scaling", scaling));
+        scaling.or_else(|| Some(("rope_parameters", self.get("rope_parameters")?)))
     }
 
     fn rotary_from(
@@ -60,7 +83,7 @@ impl Config<'_> {
             theta,
             dim,
             pairs: RotaryPairs::Halves,
-            scaling: self.rotary_scaling(&scaling, max_positions)?,
+            scaling: self.rotary_scaling(&scaling, dim, max_positions)?,
         };
         if rotary.is_finite(max_positions) {
             return Ok(rotary);
@@ -68,9 +91,11 @@ impl Config<'_> {
         Err(self.wrong(format!("rotary embedding has frequencies that are no numbers, scaled by {:?}", rotary.scaling)))
     }
 
-    fn rotary_scaling(&self, scaling: &Config, max_positions: usize) -> Result<RotaryScaling> {
+    fn rotary_scaling(&self, scaling: &Config, dim: usize, max_positions: usize) -> Result<RotaryScaling> {
         let kind = scaling.text_or("rope_type", scaling.text_or("type", "default")?)?;
-        let original_positions = scaling.size_or("original_max_position_embeddings", max_positions)?;
+        let original = "original_max_position_embeddings";
+        // some models have it beside the others, where it wins
+        let original_positions = self.size_or(original, scaling.size_or(original, max_positions)?)?;
         Ok(match kind {
             "default" => RotaryScaling::Default,
             "linear" => RotaryScaling::Linear { factor: scaling.positive("factor")? },
@@ -85,9 +110,10 @@ impl Config<'_> {
                 original_positions,
             },
             "yarn" => yarn(scaling, original_positions)?,
+            "longrope" | "su" => long_rope(scaling, dim, (original_positions, max_positions))?,
             other => {
                 return Err(self.wrong(format!(
-                    "rotary scaling {other:?} is not supported; known: default, linear, dynamic, llama3, yarn"
+                    "rotary scaling {other:?} is not supported; known: default, linear, dynamic, llama3, yarn, longrope"
                 )));
             }
         })
@@ -111,5 +137,25 @@ fn yarn(scaling: &Config, original_positions: usize) -> Result<RotaryScaling> {
         attention_factor: scaling.number_or("attention_factor", default)?,
         truncate: scaling.flag_or("truncate", true)?,
         original_positions,
+    })
+}
+
+/// `LongRoPE` with factors of its own for each frequency (Ding et al. 2024, arXiv 2402.13753).
+fn long_rope(scaling: &Config, dim: usize, (original, positions): (usize, usize)) -> Result<RotaryScaling> {
+    let factors = |key: &str| {
+        let factors = scaling.numbers(key)?;
+        if factors.len() == dim / 2 && factors.iter().all(|factor| *factor > 0.0) {
+            Ok(factors)
+        } else {
+            Err(scaling.wrong(format!("{key:?} is no list of {} numbers above 0", dim / 2)))
+        }
+    };
+    let factor = scaling.positive_or("factor", positions as f64 / original as f64)?;
+    let default = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original as f64).ln()).sqrt() };
+    Ok(RotaryScaling::LongRope {
+        short_factors: factors("short_factor")?,
+        long_factors: factors("long_factor")?,
+        attention_factor: scaling.number_or("attention_factor", default)?,
+        original_positions: original,
     })
 }

@@ -1,0 +1,21 @@
+//! Hunyuan (Tencent 2025): Llama that norms queries and keys after they are turned.
+
+use super::config::Config;
+use super::llama_form::{Defaults, LLAMA, LlamaForm, QueryNorms};
+use crate::error::Result;
+use crate::model::rotary::RotaryScaling;
+use crate::model::spec::DecoderSpec;
+
+pub fn spec(config: &Config) -> Result<DecoderSpec> {
+    let mut form = LlamaForm::read(config, "hunyuan_v1_dense", &Defaults { epsilon: ("rms_norm_eps", 1e-5), ..LLAMA })?;
+    let (query, key) = ("self_attn.query_layernorm", "self_attn.key_layernorm");
+    form.query_norms = Some(QueryNorms { query, key, after_rotary: true, ..QueryNorms::HEADS });
+    form.read_attention_bias(config)?;
+    // "dynamic" with an alpha is a larger base for sequences of any length
+    let rotary = &mut form.rotary[0];
+    if let (RotaryScaling::Dynamic { .. }, Some(alpha)) = (&rotary.scaling, config.rotary_alpha()?) {
+        rotary.theta *= alpha.powf(rotary.dim as f64 / (rotary.dim as f64 - 2.0));
+        rotary.scaling = RotaryScaling::Default;
+    }
+    Ok(form.build())
+}

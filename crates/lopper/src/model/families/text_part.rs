@@ -1,0 +1,71 @@
+//! Text parts of models of more than text, each read as the family that it is. What else the files hold is copied as it is.
+
+use serde_json::{Value, json};
+
+use super::config::Config;
+use super::{gemma, ministral3, mistral, qwen2, qwen3};
+use crate::error::Result;
+use crate::model::spec::DecoderSpec;
+
+/// Where config.json says which rotary positions there are.
+const ROTARY: [&str; 2] = ["rope_scaling", "rope_parameters"];
+
+/// Gemma 3 with images. Its published files say only what differs from a size that was not published.
+pub fn gemma3(config: &Config) -> Result<DecoderSpec> {
+    let defaults = json!({
+        "vocab_size": 262_208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
+        "num_attention_heads": 8, "num_key_value_heads": 4, "tie_word_embeddings": true,
+    });
+    read(config, "gemma3", defaults, gemma::third)
+}
+
+/// Mistral Small 3.1 and later, and Ministral 3 as it is published.
+pub fn mistral3(config: &Config) -> Result<DecoderSpec> {
+    read(config, "mistral3", json!({ "tie_word_embeddings": true }), |text| match text.text("model_type")? {
+        "mistral" => mistral::first(text),
+        "ministral3" => ministral3::spec(text),
+        other => {
+            Err(text.wrong(format!("\"text_config\" is of the type {other:?}; known: \"mistral\", \"ministral3\"")))
+        }
+    })
+}
+
+/// Qwen 2 with images.
+pub fn qwen2_vl(config: &Config) -> Result<DecoderSpec> {
+    read(config, "qwen2_vl", json!({ "rope_theta": 1e6, "rms_norm_eps": 1e-5 }), qwen2::spec)
+}
+
+/// Qwen 2.5 with images.
+pub fn qwen2_5_vl(config: &Config) -> Result<DecoderSpec> {
+    read(config, "qwen2_5_vl", json!({ "rope_theta": 1e6, "rms_norm_eps": 1e-5 }), qwen2::spec)
+}
+
+/// Qwen 3 with images.
+pub fn qwen3_vl(config: &Config) -> Result<DecoderSpec> {
+    read(config, "qwen3_vl", json!({ "rope_theta": 5e5, "max_position_embeddings": 128_000 }), qwen3::spec)
+}
+
+/// What `text_config` says of the text, or the file itself where it has none; `defaults` where it is silent.
+fn read(
+    config: &Config,
+    family: &'static str,
+    mut defaults: Value,
+    spec: impl Fn(&Config) -> Result<DecoderSpec>,
+) -> Result<DecoderSpec> {
+    let text = config.object_or_all("text_config")?;
+    if let Some(keys) = defaults.as_object_mut() {
+        let said = text.iter().filter(|(_, value)| !value.is_null());
+        keys.extend(said.map(|(key, value)| (key.clone(), value.clone())));
+        // whether the head is the embedding stands beside the text
+        keys.extend(config.get("tie_word_embeddings").map(|tied| ("tie_word_embeddings".into(), tied.clone())));
+    }
+    // a token of text has one position where those of images have three
+    for rotary in ROTARY {
+        for key in ["type", "rope_type"] {
+            if let Some(kind) = defaults.pointer_mut(&format!("/{rotary}/{key}")).filter(|kind| *kind == "mrope") {
+                *kind = "default".into();
+            }
+        }
+    }
+    Ok(DecoderSpec { family, ..spec(&Config::new(&config.path, &defaults)?)? })
+}
