@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 
 
@@ -23,7 +23,9 @@ def main() -> int:
     parser.add_argument("text", type=Path)
     parser.add_argument("evaluation", type=Path)
     args = parser.parse_args()
-    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32).eval()
+    reads_text = type(AutoConfig.from_pretrained(args.model)) in AutoModelForCausalLM._model_mapping
+    kind = AutoModelForCausalLM if reads_text else AutoModelForImageTextToText
+    model = kind.from_pretrained(args.model, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     ids = tokenizer(args.text.read_text(), add_special_tokens=False, return_tensors="pt").input_ids[0]
     (score,) = json.loads(args.evaluation.read_text())["texts"]
@@ -33,7 +35,8 @@ def main() -> int:
         with torch.inference_mode():
             loss = model(window[None], labels=window[None]).loss.item()
         worst = max(worst, abs(loss - expected))
-    blocks = (module for name, module in model.named_modules() if ".layers." in name or ".h." in name)
+    of_text = ((name, module) for name, module in model.named_modules() if "vision" not in name)
+    blocks = (module for name, module in of_text if ".layers." in name or ".h." in name)
     weights = [module.weight for module in blocks if isinstance(module, (torch.nn.Linear, Conv1D))]
     zeros = sum((w == 0).sum().item() for w in weights) / sum(w.numel() for w in weights)
     print(f"{score['windows']} windows, largest difference {worst:.1e} nats; {100 * zeros:.2f} % zeros")
