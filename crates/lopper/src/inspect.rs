@@ -104,7 +104,7 @@ pub fn inspect(model: &Path, progress: &mut dyn FnMut(f64)) -> Result<Inspection
         hidden: spec.hidden,
         vocabulary: spec.vocabulary,
         max_positions: spec.max_positions,
-        tied_embeddings: spec.tied_embeddings(),
+        tied_embeddings: spec.head.tied,
         bytes: checkpoint.shards().iter().map(|shard| shard.size).sum(),
         files: checkpoint.shards().len(),
         matrices,

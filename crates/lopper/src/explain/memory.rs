@@ -259,12 +259,13 @@ impl Sizes<'_> {
     }
 
     fn scoring_head(&self, scored_tokens: usize) -> Vec<Item> {
-        let [rows, tokens] = [HEAD_ROWS, HEAD_TOKENS];
+        let (head, rows) = (&self.spec.head, HEAD_ROWS);
+        let logits = HEAD_TOKENS * head.logits_alive();
         let (h, rows) = (self.spec.hidden, rows.min(self.spec.vocabulary));
         let together = scored_tokens.min(HEAD_BATCHES * self.scored_batch());
         let f32s = |count: usize| count as u64 * F32;
         vec![
-            Item { name: "a slice of the head and its logits", bytes: f32s(rows * (self.spec.head.width + tokens)) },
+            Item { name: "a slice of the head and its logits", bytes: f32s(rows * (head.width + logits)) },
             Item { name: "states before the head, before and after the norm", bytes: f32s(2 * together * h) },
         ]
     }

@@ -73,7 +73,9 @@ impl Sizes<'_> {
             branches.map(|branch| branch.program.numbers_training() as u64).sum::<u64>()
         };
         let block = self.spec.blocks.iter().map(|block| of_block(block)).max().unwrap_or(0);
-        let logits = (HEAD_TOKENS * self.spec.vocabulary) as u64 * F32 * (2 + u64::from(self.has_teacher()));
+        // with a gradient, and those of a teacher
+        let alive = self.spec.head.logits_alive() + 1 + usize::from(self.has_teacher());
+        let logits = (HEAD_TOKENS * self.spec.vocabulary * alive) as u64 * F32;
         let mut items = vec![
             self.states(self.retraining_streams()),
             Item { name: "the whole model with its masks, and the head", bytes: weights * (F32 + 1) + head },

@@ -22,13 +22,16 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Reads config.json and checks that every tensor it implies is there with the right shape.
+    /// Reads config.json and checks that every tensor it implies is there with the right shape. Where config.json ties the head to the
+    /// embedding and the files have a head of its own, that one counts, as in transformers.
     ///
     /// # Errors
     /// If the family is unknown, or a tensor is missing or of another shape.
     pub fn open(checkpoint: Checkpoint) -> Result<Self> {
         let spec = describe(&checkpoint.dir().join("config.json"), &checkpoint.config_json()?)?;
-        let decoder = Self { spec: as_named(spec, &checkpoint), checkpoint };
+        let mut spec = as_named(spec, &checkpoint);
+        spec.head.tied &= checkpoint.info(&spec.head.weight).is_none();
+        let decoder = Self { spec, checkpoint };
         decoder.spec.tensors().iter().try_for_each(|(name, shape)| decoder.check(name, shape))?;
         Ok(decoder)
     }
@@ -44,18 +47,46 @@ impl Decoder {
     }
 
     fn check(&self, name: &str, shape: &[usize]) -> Result<()> {
-        let problem = match self.checkpoint.info(name) {
-            None => format!("tensor {name:?} is missing, which config.json of a {} model asks for", self.spec.family),
+        let quantised = "quantised checkpoints cannot be pruned: use the original one";
+        let (problem, hint) = match self.checkpoint.info(name) {
+            None => {
+                let family = self.spec.family;
+                let problem = format!("tensor {name:?} is missing, which config.json of a {family} model asks for");
+                (problem, if self.is_quantised() { quantised.into() } else { self.instead_of(name) })
+            }
             Some(info) if info.shape != shape => {
-                format!("tensor {name:?} has shape {:?}, config.json says {shape:?}", info.shape)
+                let problem = format!("tensor {name:?} has shape {:?}, config.json says {shape:?}", info.shape);
+                let differs = "config.json and the weights are of different models, or the weights are packed";
+                (problem, differs.into())
             }
             Some(info) if info.storage().is_none() => {
-                format!("tensor {name:?} has dtype {:?}; only F32, F16 and BF16 weights can be pruned", info.dtype)
+                let dtype = &info.dtype;
+                let problem =
+                    format!("tensor {name:?} has dtype {dtype:?}; only F32, F16 and BF16 weights can be pruned");
+                (problem, quantised.into())
             }
             Some(_) => return Ok(()),
         };
-        let hint = Some("quantised or partial checkpoints cannot be pruned: use the original one".into());
-        Err(Error::Checkpoint { path: self.checkpoint.dir().into(), problem, hint })
+        Err(Error::Checkpoint { path: self.checkpoint.dir().into(), problem, hint: Some(hint) })
+    }
+
+    /// Whether there are tensors that quantised checkpoints have beside their weights.
+    fn is_quantised(&self) -> bool {
+        let parts = [".qweight", ".qzeros", ".scales", ".weight_scale", ".weight_packed", ".SCB", ".absmax"];
+        self.checkpoint.names().any(|name| parts.iter().any(|part| name.ends_with(part)))
+    }
+
+    /// What the files have instead of a tensor of this name.
+    fn instead_of(&self, name: &str) -> String {
+        let short = name.strip_prefix(self.spec.base()).unwrap_or(name);
+        let alike = self.checkpoint.names().find(|other| other.ends_with(short));
+        match alike.or_else(|| self.checkpoint.names().next()) {
+            Some(other) if alike.is_some() => {
+                format!("the files have {other:?}: name their tensors as the family does")
+            }
+            Some(other) => format!("the files have other tensors, as {other:?}: they are not all of this model"),
+            None => "the files have no tensors".into(),
+        }
     }
 
     /// Reads every weight once and fails at the first NaN or infinity.
@@ -138,7 +169,7 @@ impl Decoder {
     /// The head of some tokens.
     pub(super) fn head_rows(&self, rows: Range<usize>) -> Result<HeadWeights> {
         let head = &self.spec.head;
-        let weight = self.checkpoint.rows_f32(&head.weight, rows.clone())?;
+        let weight = self.checkpoint.rows_f32(self.spec.head_matrix(), rows.clone())?;
         let bias = head.bias.as_ref().map(|bias| self.checkpoint.rows_f32(bias, rows)).transpose()?;
         Ok(HeadWeights { weight: weight.into(), bias: bias.map(Value::from), soft_cap: head.soft_cap })
     }

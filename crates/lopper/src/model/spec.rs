@@ -67,14 +67,23 @@ pub struct LearnedPositions {
 pub struct HeadSpec {
     /// Final norm and projection: one stage without a residual stream; or nothing.
     pub finish: Option<Arc<BlockSpec>>,
-    /// Name of the matrix [vocabulary, width].
+    /// Name of the matrix [vocabulary, width], where it is one of its own.
     pub weight: String,
+    /// Whether it is the embedding instead.
+    pub tied: bool,
     /// Name of what is added to the logits `[vocabulary]`.
     pub bias: Option<String>,
     /// Bounds logits softly: `cap·tanh(x / cap)`.
     pub soft_cap: Option<f32>,
     /// Width that it reads.
     pub width: usize,
+}
+
+impl HeadSpec {
+    /// Logits of a token that are alive at once, of each id: a soft bound makes others of the products.
+    pub fn logits_alive(&self) -> usize {
+        1 + usize::from(self.soft_cap.is_some())
+    }
 }
 
 impl DecoderSpec {
@@ -145,9 +154,9 @@ impl DecoderSpec {
         self.stem.embedding.split_inclusive('.').next().unwrap_or_default()
     }
 
-    /// Whether the head is the transposed embedding.
-    pub fn tied_embeddings(&self) -> bool {
-        self.head.weight == self.stem.embedding
+    /// Name of the matrix of the head.
+    pub fn head_matrix(&self) -> &str {
+        if self.head.tied { &self.stem.embedding } else { &self.head.weight }
     }
 
     /// Weights of the linear layers of the largest block.
@@ -177,7 +186,7 @@ impl DecoderSpec {
         tensors.extend(positions.map(|table| (table.name.clone(), vec![table.rows, self.hidden])));
         let around = [&self.stem.transform, &self.head.finish].into_iter().flatten();
         tensors.extend(around.flat_map(|spec| of(String::new(), spec)));
-        if !self.tied_embeddings() {
+        if !self.head.tied {
             tensors.push((self.head.weight.clone(), vec![self.vocabulary, self.head.width]));
         }
         tensors.extend(self.head.bias.clone().map(|bias| (bias, vec![self.vocabulary])));

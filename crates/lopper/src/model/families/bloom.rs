@@ -42,7 +42,8 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         blocks: vec![block; config.blocks_at(&["n_layer", "num_hidden_layers"])?],
         head: HeadSpec {
             finish: Some(Arc::new(BlockBuilder::final_norm(hidden, norm, "transformer.ln_f", None))),
-            weight: if config.flag_or("tie_word_embeddings", true)? { EMBEDDING } else { "lm_head.weight" }.into(),
+            weight: "lm_head.weight".into(),
+            tied: config.flag_or("tie_word_embeddings", true)?,
             bias: None,
             soft_cap: None,
             width: hidden,

@@ -89,7 +89,8 @@ impl Gpt2 {
             blocks: (0..config.blocks_at(&["n_layer", "num_hidden_layers"])?).map(block).collect(),
             head: HeadSpec {
                 finish: Some(Arc::new(BlockBuilder::final_norm(hidden, self.norm, "transformer.ln_f", None))),
-                weight: if config.flag_or("tie_word_embeddings", true)? { EMBEDDING } else { "lm_head.weight" }.into(),
+                weight: "lm_head.weight".into(),
+                tied: config.flag_or("tie_word_embeddings", true)?,
                 bias: None,
                 soft_cap: None,
                 width: hidden,

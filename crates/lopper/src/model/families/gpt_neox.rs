@@ -46,7 +46,8 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         blocks: vec![block; config.blocks()?],
         head: HeadSpec {
             finish: Some(Arc::new(BlockBuilder::final_norm(hidden, neox.norm, "gpt_neox.final_layer_norm", None))),
-            weight: if config.flag_or("tie_word_embeddings", false)? { EMBEDDING } else { "embed_out.weight" }.into(),
+            weight: "embed_out.weight".into(),
+            tied: config.flag_or("tie_word_embeddings", false)?,
             bias: None,
             soft_cap: None,
             width: hidden,

@@ -50,7 +50,8 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         blocks: vec![block; config.blocks_at(&["n_layer", "num_hidden_layers"])?],
         head: HeadSpec {
             finish: Some(Arc::new(BlockBuilder::final_norm(hidden, gptj.norm, "transformer.ln_f", None))),
-            weight: if tied { EMBEDDING } else { "lm_head.weight" }.into(),
+            weight: "lm_head.weight".into(),
+            tied,
             bias: Some("lm_head.bias".into()),
             soft_cap: None,
             width: hidden,

@@ -63,7 +63,8 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         blocks: vec![block; config.blocks()?],
         head: HeadSpec {
             finish: opt.finish(final_norm, width),
-            weight: if config.flag_or("tie_word_embeddings", true)? { EMBEDDING } else { "lm_head.weight" }.into(),
+            weight: "lm_head.weight".into(),
+            tied: config.flag_or("tie_word_embeddings", true)?,
             bias: None,
             soft_cap: None,
             width,
