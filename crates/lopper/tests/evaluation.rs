@@ -7,7 +7,7 @@ mod golden;
 
 use std::path::{Path, PathBuf};
 
-use golden::{fixtures, path};
+use golden::{fixtures, path, tiny};
 use lopper::checkpoint::Checkpoint;
 use lopper::evaluation::{
     Asking, Encoder, Passage, QuestionSet, Record, Source, TASKS, Task, TaskScore, log_likelihoods, next_tokens,
@@ -60,6 +60,21 @@ fn sequences_that_share_rows_score_as_they_do_alone() {
         for (a, b) in said.iter().zip(&alone[0]) {
             assert!((a.log_likelihood - b.log_likelihood).abs() < 1e-5, "{a:?} {b:?}");
             assert_eq!(a.most_likely, b.most_likely);
+        }
+    }
+}
+
+#[test]
+fn a_long_sequence_does_not_turn_a_short_one_otherwise() {
+    let (_directory, decoder) = tiny("phi3/long");
+    let of = |length: u32| Passage { tokens: (0..length).map(|i| i * 7 % 50).collect(), first: 1 };
+    // those of more than 20 tokens turn by the long factors
+    let together = [of(30), of(12), of(22), of(21), of(5)];
+    let said = next_tokens(&decoder, &together, Precision::F32, &mut |_| {}).expect("a pass");
+    for (passage, said) in together.iter().zip(&said) {
+        let alone = next_tokens(&decoder, std::slice::from_ref(passage), Precision::F32, &mut |_| {}).expect("a pass");
+        for (a, b) in said.iter().zip(&alone[0]) {
+            assert!((a.log_likelihood - b.log_likelihood).abs() < 1e-5, "{}: {a:?} {b:?}", passage.tokens.len());
         }
     }
 }

@@ -315,11 +315,68 @@ fn what_longrope_was_trained_on_stands_in_either_place() {
     changes["rope_scaling"]["original_max_position_embeddings"] = 32.into();
     assert_eq!(read(changes.clone()).1, 16, "the one beside it wins");
     changes["original_max_position_embeddings"] = Value::Null;
-    assert_eq!(read(changes.clone()).1, 32);
+    assert_eq!(read(changes.clone()).1, 4096, "that of Phi-3 does not stand with its scaling");
     changes["rope_scaling"]["long_factor"] = json!([2, 2]);
     assert!(refused("phi3", &changes).contains("\"long_factor\" is no list of 6 numbers"));
     changes["rope_scaling"] = json!({ "rope_type": "linear", "factor": 2 });
     assert!(refused("phi3", &changes).contains("longrope"));
+}
+
+#[test]
+fn what_a_family_does_not_read_changes_nothing_or_is_refused() {
+    let spec = |family: &str, changes: Value| changed(family, &changes).expect("supported");
+    // `layer_types` of families that slide in every block
+    let kinds = json!({ "sliding_window": 8, "layer_types": ["full_attention", "full_attention", "full_attention"] });
+    for family in ["starcoder2", "phi3", "ministral3"] {
+        assert_eq!(windows(&spec(family, kinds.clone())), [Some(8); 3], "{family}");
+    }
+    assert_eq!(windows(&spec("mistral", kinds.clone())), [None; 3]);
+    let listed = json!({ "use_sliding_window": false, "sliding_window": 8,
+        "layer_types": ["full_attention", "sliding_attention", "full_attention"] });
+    assert_eq!(windows(&spec("smollm3", listed)), [None, Some(8), None]);
+    // a share of each head in families that rotate whole ones
+    for family in ["llama", "qwen3", "cohere", "falcon", "gemma3_text"] {
+        let error = refused(family, &json!({ "partial_rotary_factor": 0.5 }));
+        assert!(error.contains("rotates whole heads"), "{family}: {error}");
+        spec(family, json!({ "partial_rotary_factor": 1.0 }));
+    }
+    assert!(refused("llama", &json!({ "per_layer_config": { "0": {} } })).contains("per_layer_config"));
+    let by_kind = json!({ "rope_scaling": null, "rope_parameters": { "full_attention": { "rope_theta": 9.0 } } });
+    assert!(refused("exaone4", &by_kind).contains("by kind of attention"));
+    let error = refused("gpt2", &json!({ "n_head": 3, "num_attention_heads": 2 }));
+    assert!(error.contains("\"n_head\" is 3") && error.contains("num_attention_heads"), "{error}");
+    // bounds of Gemma 3 that transformers leaves out
+    let capped = json!({ "attn_logit_softcapping": 1.0, "final_logit_softcapping": 2.0 });
+    let capped = spec("gemma3_text", capped);
+    assert_eq!(capped.head.soft_cap, Some(2.0));
+    assert_eq!(capped.blocks, spec("gemma3_text", json!({})).blocks);
+}
+
+#[test]
+fn text_parts_are_read_as_the_classes_around_them_read_them() {
+    let text = json!({ "model_type": "mistral", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": 97,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "sliding_window": null });
+    let mut config = json!({ "model_type": "mistral3", "text_config": text });
+    let read = |config: &Value| describe(Path::new("config.json"), config).expect("supported");
+    assert_eq!(windows(&read(&config)), [None; 2], "null is no window");
+    config["text_config"]["sliding_window"] = 8.into();
+    config["text_config"]["layer_types"] = json!(["full_attention", "full_attention"]);
+    assert_eq!(windows(&read(&config)), [Some(8); 2]);
+    let spec = changed(
+        "gemma3",
+        &json!({ "text_config": {
+        "hidden_size": 48, "head_dim": 12, "final_logit_softcapping": 3.0, "num_hidden_layers": 2, "rope_scaling": { "type": "linear" },
+    } }),
+    );
+    let spec = spec.expect("supported");
+    assert_eq!((spec.vocabulary, spec.head.soft_cap, spec.blocks.len()), (262_208, None, 2));
+    // only `rope_type` changes what is there without `rope_parameters`
+    assert_eq!(spec.rotary[0].scaling, RotaryScaling::Default);
+    let window = json!({ "use_sliding_window": true, "sliding_window": 8, "max_window_layers": null });
+    assert_eq!(windows(&changed("qwen2_vl", &window).expect("supported")), [None; 3], "80 by default");
+    let inner = json!({ "text_config": { "hidden_size": 48, "intermediate_size": 76, "num_hidden_layers": 2, "vocab_size": 97,
+        "num_attention_heads": 4, "use_sliding_window": true, "max_window_layers": 1 } });
+    assert_eq!(windows(&changed("qwen3_vl", &inner).expect("supported")), [None; 2]);
 }
 
 #[test]

@@ -95,14 +95,27 @@ fn sizes_that_contradict_each_other_are_refused() {
         (json!({"num_key_value_heads": 8}), "4 attention heads cannot share 8"),
         (json!({"num_attention_heads": 64, "num_key_value_heads": 64}), "rotary embedding of 0"),
         (json!({"head_dim": 15}), "rotary embedding of 15"),
-        (json!({"partial_rotary_factor": 2.0}), "rotary embedding of 16 of the 8 entries"),
-        (json!({"partial_rotary_factor": 1e10}), "makes no sense"),
-        (json!({"partial_rotary_factor": -1}), "rotary embedding of 0"),
+        (json!({"partial_rotary_factor": 2.0}), "this family rotates whole heads"),
         (json!({"rope_theta": 0}), "with base 0"),
         (json!({"rope_theta": -1e4}), "with base -10000"),
     ];
     for (changes, expected) in cases {
         refused("llama", &changes, expected);
+    }
+}
+
+#[test]
+fn shares_of_a_head_that_make_no_sense_are_refused() {
+    let cases = [
+        (json!(2.0), "rotary embedding of 16 of the 8 entries"),
+        (json!(1e10), "makes no sense"),
+        (json!(-1), "rotary embedding of 0"),
+        (json!(null), "\"partial_rotary_factor\" is null"),
+    ];
+    for (share, expected) in cases {
+        for family in ["phi", "nemotron", "stablelm"] {
+            refused(family, &json!({ "partial_rotary_factor": share }), expected);
+        }
     }
 }
 

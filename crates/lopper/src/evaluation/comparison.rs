@@ -119,7 +119,8 @@ pub fn compare_texts(
     let mut windows = vec![Window::default(); all.len()];
     let heads = [reference.head()?, model.head()?];
     // both models' states are in memory together
-    let groups = groups(&all, 2 * model.spec().hidden.max(reference.spec().hidden), group_bytes(model.spec()));
+    let kind = |length| [model, reference].map(|decoder| decoder.spec().is_stretched(length));
+    let groups = groups(&all, kind, 2 * model.spec().hidden.max(reference.spec().hidden), group_bytes(model.spec()));
     let count = groups.len() as f64;
     for (place, group) in groups.iter().enumerate() {
         let mut half = |decoder, part: f64| {

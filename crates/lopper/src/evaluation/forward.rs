@@ -71,6 +71,11 @@ impl Batch {
         self.layout.offsets()[self.members.len()]
     }
 
+    /// Tokens of the longest.
+    fn longest(&self) -> usize {
+        self.layout.ranges().map(|tokens| tokens.len()).max().unwrap_or(0)
+    }
+
     /// The rows that predict the targets of each passage, and those targets.
     fn asked(&self, passages: &[Passage]) -> (Vec<u32>, Vec<u32>) {
         let (mut rows, mut targets) = (Vec::new(), Vec::new());
@@ -93,11 +98,17 @@ pub(super) struct Asked {
     pub members: Vec<usize>,
 }
 
-/// The batches of all passages, in groups whose hidden states, `width` numbers a row, take no more than `bytes`.
-pub(super) fn groups(passages: &[Passage], width: usize, bytes: usize) -> Vec<Vec<Batch>> {
+/// The batches of all passages, in groups whose hidden states, `width` numbers a row, take no more than `bytes`. Each has passages of one
+/// `kind` by their length.
+pub(super) fn groups<K: Ord>(
+    passages: &[Passage],
+    kind: impl Fn(usize) -> K,
+    width: usize,
+    bytes: usize,
+) -> Vec<Vec<Batch>> {
     let mut groups: Vec<Vec<Batch>> = Vec::new();
     let mut rows = usize::MAX;
-    for members in batches(passages) {
+    for members in batches(passages, kind) {
         let batch = Batch::new(passages, &members);
         if rows.saturating_add(batch.ids.len()).saturating_mul(size_of::<f32>() * width) > bytes {
             groups.push(Vec::new());
@@ -110,15 +121,20 @@ pub(super) fn groups(passages: &[Passage], width: usize, bytes: usize) -> Vec<Ve
 }
 
 /// Which passages go together, in alphabetical order.
-fn batches(passages: &[Passage]) -> Vec<Vec<usize>> {
+fn batches<K: Ord>(passages: &[Passage], kind: impl Fn(usize) -> K) -> Vec<Vec<usize>> {
+    let of = |member: usize| {
+        let input = passages[member].input();
+        (kind(input.len()), input)
+    };
     let mut order: Vec<usize> = (0..passages.len()).collect();
-    order.sort_by(|&a, &b| passages[a].input().cmp(passages[b].input()));
+    order.sort_by(|&a, &b| of(a).cmp(&of(b)));
     let mut batches: Vec<Vec<usize>> = Vec::new();
     let (mut rows, mut tokens, mut before) = (0, 0, &[][..]);
     for member in order {
         let input = passages[member].input();
         let new = input.len() - common_prefix(before, input);
-        let fits = rows + new <= BATCH_ROWS && tokens + input.len() <= BATCH_TOKENS;
+        let alike = kind(before.len()) == kind(input.len());
+        let fits = alike && rows + new <= BATCH_ROWS && tokens + input.len() <= BATCH_TOKENS;
         if batches.is_empty() || !fits {
             batches.push(Vec::new());
             (rows, tokens) = (input.len(), input.len());
@@ -140,15 +156,19 @@ pub(super) fn states(
 ) -> Result<Vec<Tensor>> {
     let embed = |batch: &Batch| decoder.embed(&batch.ids, &batch.layout.positions());
     let mut states = group.iter().map(embed).collect::<Result<Vec<_>>>()?;
-    let longest = group.iter().flat_map(|batch| batch.layout.ranges()).map(|tokens| tokens.len()).max().unwrap_or(0);
-    let rotary = decoder.rotary(longest);
+    let spec = decoder.spec();
+    let rotary = [false, true].map(|stretched| {
+        let lengths = group.iter().map(Batch::longest).filter(|&length| spec.is_stretched(length) == stretched);
+        decoder.rotary(lengths.max().unwrap_or(0))
+    });
+    let angles = |batch: &Batch| rotary[usize::from(spec.is_stretched(batch.longest()))].as_slice();
     let blocks = decoder.spec().blocks.len();
     let total: usize = group.iter().map(Batch::whole).sum();
     for index in 0..blocks {
         let block = decoder.load_block(index)?;
         let mut done = 0;
         for (states, batches) in states.chunks_mut(AT_ONCE).zip(group.chunks(AT_ONCE)) {
-            advance(&block, states, batches, &rotary, precision)?;
+            advance(&block, states, batches, angles, precision)?;
             done += batches.iter().map(Batch::whole).sum::<usize>();
             progress((index as f64 + done as f64 / total as f64) / (blocks + 1) as f64);
         }
@@ -157,15 +177,15 @@ pub(super) fn states(
 }
 
 /// Takes a few batches through a block, side by side.
-fn advance(
+fn advance<'a>(
     block: &Block,
     states: &mut [Tensor],
     batches: &[Batch],
-    rotary: &[RotaryTable],
+    angles: impl Fn(&Batch) -> &'a [RotaryTable] + Sync,
     precision: Precision,
 ) -> Result<()> {
     let one = |(states, batch): (&mut Tensor, &Batch)| {
-        let context = Context { sequences: &batch.layout, rotary };
+        let context = Context { sequences: &batch.layout, rotary: angles(batch) };
         let y = block.forward(&mut Tape::new(precision), &(&*states).into(), context, &mut NoTap)?;
         // copied back: buffers that live as long as a group would otherwise lie between those of a forward pass
         states.host_mut().copy_from_slice(y.tensor().host());
@@ -216,7 +236,8 @@ pub fn next_tokens(
     }
     let mut found = vec![Vec::new(); passages.len()];
     let head = decoder.head()?;
-    let groups = groups(passages, decoder.spec().hidden, group_bytes(decoder.spec()));
+    let spec = decoder.spec();
+    let groups = groups(passages, |length| spec.is_stretched(length), spec.hidden, group_bytes(spec));
     let total: usize = groups.iter().flatten().map(Batch::whole).sum();
     let mut done = 0;
     for group in groups {

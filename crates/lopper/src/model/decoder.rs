@@ -31,7 +31,7 @@ impl Decoder {
         let spec = describe(&checkpoint.dir().join("config.json"), &checkpoint.config_json()?)?;
         let mut spec = as_named(spec, &checkpoint);
         spec.head.tied &= checkpoint.info(&spec.head.weight).is_none();
-        let decoder = Self { spec, checkpoint };
+        let decoder = Self { checkpoint, spec };
         decoder.spec.tensors().iter().try_for_each(|(name, shape)| decoder.check(name, shape))?;
         Ok(decoder)
     }

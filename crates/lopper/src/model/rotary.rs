@@ -87,6 +87,16 @@ impl RotarySpec {
         RotaryTable { cos: Tensor::new([length, half], cos), sin: Tensor::new([length, half], sin), pairs: self.pairs }
     }
 
+    /// Whether sequences of so many tokens have other frequencies than those trained on.
+    pub fn is_stretched(&self, length: usize) -> bool {
+        match self.scaling {
+            RotaryScaling::LongRope { original_positions, .. } | RotaryScaling::Dynamic { original_positions, .. } => {
+                length > original_positions
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the angles of sequences of up to `length` tokens are numbers.
     pub fn is_finite(&self, length: usize) -> bool {
         let (frequencies, scale) = self.frequencies(length);

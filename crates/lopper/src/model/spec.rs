@@ -154,6 +154,11 @@ impl DecoderSpec {
         self.stem.embedding.split_inclusive('.').next().unwrap_or_default()
     }
 
+    /// Whether sequences of so many tokens turn otherwise than short ones do.
+    pub fn is_stretched(&self, length: usize) -> bool {
+        self.rotary.iter().any(|rotary| rotary.is_stretched(length))
+    }
+
     /// Name of the matrix of the head.
     pub fn head_matrix(&self) -> &str {
         if self.head.tied { &self.stem.embedding } else { &self.head.weight }

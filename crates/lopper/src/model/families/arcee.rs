@@ -5,7 +5,8 @@ use super::llama_form::{Defaults, LLAMA, LlamaForm, Mlp};
 use crate::error::Result;
 use crate::model::spec::DecoderSpec;
 
-const DEFAULTS: Defaults = Defaults { activation: ("hidden_act", "relu2"), epsilon: ("rms_norm_eps", 1e-5), ..LLAMA };
+const DEFAULTS: Defaults =
+    Defaults { activation: ("hidden_act", "relu2"), epsilon: ("rms_norm_eps", 1e-5), max_positions: 4096, ..LLAMA };
 
 pub fn spec(config: &Config) -> Result<DecoderSpec> {
     let mut form = LlamaForm::read(config, "arcee", &DEFAULTS)?;

@@ -3,14 +3,19 @@
 //! four blocks slide and the others have no positions.
 
 use super::config::Config;
-use super::llama_form::{Defaults, LLAMA, LlamaForm, Norms};
+use super::llama_form::{Base, Defaults, LLAMA, LlamaForm, Norms};
 use crate::error::Result;
 use crate::model::builder::Norm;
 use crate::model::spec::DecoderSpec;
 
-const FIRST: Defaults =
-    Defaults { epsilon: ("layer_norm_eps", 1e-5), max_positions: 8192, base: 500_000.0, tied: true, ..LLAMA };
-const SECOND: Defaults = Defaults { base: 10_000.0, ..FIRST };
+const FIRST: Defaults = Defaults {
+    epsilon: ("layer_norm_eps", 1e-5),
+    max_positions: 8192,
+    base: Base::One(500_000.0),
+    tied: true,
+    ..LLAMA
+};
+const SECOND: Defaults = Defaults { base: Base::One(10_000.0), ..FIRST };
 
 pub fn first(config: &Config) -> Result<DecoderSpec> {
     if config.flag_or("use_qk_norm", false)? {

@@ -48,7 +48,7 @@ impl<'a> Config<'a> {
     }
 
     /// Whether the key is there at all, even with `null`.
-    fn has(&self, key: &str) -> bool {
+    pub(super) fn has(&self, key: &str) -> bool {
         self.json.get(key).is_some()
     }
 
@@ -95,9 +95,15 @@ impl<'a> Config<'a> {
         }
     }
 
-    /// The size under the first of some keys that is there.
+    /// The size under one of some keys.
     pub fn size_of(&self, keys: &[&str]) -> Result<usize> {
-        self.size(keys.iter().find(|key| self.get(key).is_some()).unwrap_or(&keys[0]))
+        let mut said = keys.iter().filter(|key| self.get(key).is_some());
+        let Some(first) = said.next() else { return self.size(keys[0]) };
+        let size = self.size(first)?;
+        match said.find(|key| self.size(key).ok() != Some(size)) {
+            Some(other) => Err(self.wrong(format!("{first:?} is {size}, {other:?} says otherwise"))),
+            None => Ok(size),
+        }
     }
 
     pub fn flag_or(&self, key: &str, default: bool) -> Result<bool> {
@@ -208,8 +214,9 @@ impl<'a> Config<'a> {
         Ok(heads)
     }
 
-    /// Width of a head; `default` without a key of its own.
-    pub fn head_dim(&self, default: usize) -> Result<usize> {
+    /// Width of a head; without a key of its own `default`, or, as where it is `null`, what is `shared` out.
+    pub fn head_dim(&self, default: Option<usize>, shared: usize) -> Result<usize> {
+        let default = default.filter(|_| !self.has("head_dim")).unwrap_or(shared);
         self.at_most("head_dim", WIDEST_HEAD, self.size_or("head_dim", default)?)
     }
 

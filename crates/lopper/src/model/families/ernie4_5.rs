@@ -1,7 +1,7 @@
 //! ERNIE 4.5 (Baidu 2025), its dense models: Llama that turns neighbouring entries of a head together.
 
 use super::config::Config;
-use super::llama_form::{Defaults, LLAMA, LlamaForm};
+use super::llama_form::{Base, Defaults, LLAMA, LlamaForm};
 use crate::error::Result;
 use crate::model::spec::DecoderSpec;
 
@@ -9,7 +9,7 @@ const DEFAULTS: Defaults = Defaults {
     epsilon: ("rms_norm_eps", 1e-5),
     max_positions: 131_072,
     head_dim: Some(128),
-    base: 500_000.0,
+    base: Base::One(500_000.0),
     tied: true,
     ..LLAMA
 };

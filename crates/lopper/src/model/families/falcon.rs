@@ -6,6 +6,7 @@ use std::sync::Arc;
 use lopper_kernels::Activation;
 
 use super::config::Config;
+use super::rotary_config::RotaryDefaults;
 use crate::autograd::AttentionLayout;
 use crate::error::Result;
 use crate::model::block_spec::{BlockSpec, Branch};
@@ -82,10 +83,8 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
             width: hidden,
         },
         rotary: vec![config.rotary(
-            hidden / heads,
-            max_positions,
-            ("partial_rotary_factor", 1.0),
-            ("rope_theta", 10_000.0),
+            (hidden / heads, max_positions),
+            &RotaryDefaults { share: None, base: ("rope_theta", 10_000.0), original: None },
         )?],
     })
 }

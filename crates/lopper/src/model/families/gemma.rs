@@ -5,7 +5,7 @@
 use lopper_kernels::Activation;
 
 use super::config::Config;
-use super::llama_form::{Defaults, LLAMA, LlamaForm, Norms, QueryNorms};
+use super::llama_form::{Base, Defaults, LLAMA, LlamaForm, Norms, QueryNorms};
 use crate::error::Result;
 use crate::model::builder::Norm;
 use crate::model::form::Form;
@@ -19,7 +19,11 @@ const FIRST: Defaults = Defaults {
     ..LLAMA
 };
 const SECOND: Defaults = Defaults { activation: ("hidden_activation", "gelu_pytorch_tanh"), ..FIRST };
-const THIRD: Defaults = Defaults { max_positions: 131_072, ..SECOND };
+const THIRD: Defaults = Defaults {
+    max_positions: 131_072,
+    base: Base::ByKind([("rope_theta", 1e6), ("rope_local_base_freq", 1e4)]),
+    ..SECOND
+};
 /// Around both branches.
 const FOUR_NORMS: Norms = Norms {
     after_attention: Some("post_attention_layernorm"),
@@ -30,8 +34,8 @@ const FOUR_NORMS: Norms = Norms {
 
 pub fn first(config: &Config) -> Result<DecoderSpec> {
     let mut form = LlamaForm::read(config, "gemma", &FIRST)?;
-    if form.activation == Activation::Gelu {
-        // the first release says "gelu" and means the approximation by tanh
+    if config.text_or("hidden_act", "")? == "gelu" {
+        // so the first release says, and means the approximation by tanh
         form.activation = Activation::GeluTanh;
     }
     finish(config, form)
@@ -51,13 +55,11 @@ pub fn third(config: &Config) -> Result<DecoderSpec> {
     let mut form = LlamaForm::read(config, "gemma3_text", &THIRD)?;
     form.norms = FOUR_NORMS;
     form.query_norms = Some(QueryNorms::HEADS);
-    form.soft_cap = config.cap("attn_logit_softcapping", None)?;
+    // transformers reads `attn_logit_softcapping` and does not use it
     form.logit_cap = config.cap("final_logit_softcapping", None)?;
     read_scale(config, &mut form)?;
     let pattern = config.size_or("sliding_window_pattern", 6)?;
-    let slides = |block| (block + 1) % pattern != 0;
-    form.read_windows(config, Some(4096), slides)?;
-    form.read_rotary_by_kind(config, [("rope_theta", 1e6), ("rope_local_base_freq", 1e4)], slides)?;
+    form.read_windows(config, Some(4096), |block| (block + 1) % pattern != 0)?;
     finish(config, form)
 }
 

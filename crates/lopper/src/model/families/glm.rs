@@ -10,7 +10,7 @@ const DEFAULTS: Defaults = Defaults {
     epsilon: ("rms_norm_eps", 1.562_5e-7),
     max_positions: 131_072,
     head_dim: Some(128),
-    rotated: 0.5,
+    rotated: Some(0.5),
     ..LLAMA
 };
 

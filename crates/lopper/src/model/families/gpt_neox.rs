@@ -6,6 +6,7 @@ use std::sync::Arc;
 use lopper_kernels::Activation;
 
 use super::config::Config;
+use super::rotary_config::RotaryDefaults;
 use crate::autograd::AttentionLayout;
 use crate::error::Result;
 use crate::model::block_spec::{BlockSpec, Branch};
@@ -53,10 +54,8 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
             width: hidden,
         },
         rotary: vec![config.rotary(
-            hidden / heads,
-            max_positions,
-            ("rotary_pct", 0.25),
-            ("rotary_emb_base", 10_000.0),
+            (hidden / heads, max_positions),
+            &RotaryDefaults { share: Some(("rotary_pct", 0.25)), base: ("rotary_emb_base", 10_000.0), original: None },
         )?],
     })
 }

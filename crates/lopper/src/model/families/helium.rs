@@ -1,12 +1,17 @@
 //! Helium (Kyutai 2025): Llama that turns neighbouring entries of a head together.
 
 use super::config::Config;
-use super::llama_form::{Defaults, LLAMA, LlamaForm};
+use super::llama_form::{Base, Defaults, LLAMA, LlamaForm};
 use crate::error::Result;
 use crate::model::spec::DecoderSpec;
 
-const DEFAULTS: Defaults =
-    Defaults { epsilon: ("rms_norm_eps", 1e-8), max_positions: 4096, head_dim: Some(128), base: 100_000.0, ..LLAMA };
+const DEFAULTS: Defaults = Defaults {
+    epsilon: ("rms_norm_eps", 1e-8),
+    max_positions: 4096,
+    head_dim: Some(128),
+    base: Base::One(100_000.0),
+    ..LLAMA
+};
 
 pub fn spec(config: &Config) -> Result<DecoderSpec> {
     let mut form = LlamaForm::read(config, "helium", &DEFAULTS)?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use lopper_kernels::{Activation, RotaryPairs};
 
 use super::config::Config;
+use super::rotary_config::RotaryDefaults;
 use crate::autograd::AttentionLayout;
 use crate::error::Result;
 use crate::model::block_spec::{BlockSpec, Branch};
@@ -26,12 +27,23 @@ pub struct Defaults {
     pub max_positions: usize,
     /// Width of a head; `None` shares the width of the states out.
     pub head_dim: Option<usize>,
-    /// Share of each head that is rotated.
-    pub rotated: f64,
+    /// Share of each head that is rotated, in families that let it be less than all.
+    pub rotated: Option<f64>,
     /// Base of the rotary positions.
-    pub base: f64,
+    pub base: Base,
+    /// Length trained on before positions were scaled, where that does not stand with the scaling.
+    pub original: Option<usize>,
     /// Whether the head is the embedding.
     pub tied: bool,
+}
+
+/// Base of rotary positions.
+#[derive(Clone, Copy)]
+pub enum Base {
+    /// `rope_theta`, or this.
+    One(f64),
+    /// Of full and of sliding attention, each under its key.
+    ByKind([(&'static str, f64); 2]),
 }
 
 /// Those of Llama.
@@ -40,8 +52,9 @@ pub const LLAMA: Defaults = Defaults {
     epsilon: ("rms_norm_eps", 1e-6),
     max_positions: 2048,
     head_dim: None,
-    rotated: 1.0,
-    base: 10_000.0,
+    rotated: None,
+    base: Base::One(10_000.0),
+    original: None,
     tied: false,
 };
 
@@ -181,13 +194,24 @@ impl LlamaForm {
     /// As far as the families agree.
     pub fn read(config: &Config, family: &'static str, defaults: &Defaults) -> Result<Self> {
         let (hidden, heads) = (config.size("hidden_size")?, config.heads()?);
-        let head_dim = config.head_dim(defaults.head_dim.unwrap_or(hidden / heads))?;
+        let head_dim = config.head_dim(defaults.head_dim, hidden / heads)?;
         let kv_heads = config.size_or("num_key_value_heads", heads)?;
         if !heads.is_multiple_of(kv_heads) {
             return Err(config.wrong(format!("{heads} attention heads cannot share {kv_heads} key-value heads")));
         }
         let max_positions = config.size_or("max_position_embeddings", defaults.max_positions)?;
-        let (share, base) = (("partial_rotary_factor", defaults.rotated), ("rope_theta", defaults.base));
+        let heads_and_length = (head_dim, max_positions);
+        let rotary = match defaults.base {
+            Base::One(base) => {
+                let share = defaults.rotated.map(|share| ("partial_rotary_factor", share));
+                let defaults = RotaryDefaults { share, base: ("rope_theta", base), original: defaults.original };
+                vec![config.rotary(heads_and_length, &defaults)?]
+            }
+            Base::ByKind([full, sliding]) => vec![
+                config.rotary_of("full_attention", heads_and_length, full)?,
+                config.rotary_of("sliding_attention", heads_and_length, sliding)?,
+            ],
+        };
         Ok(Self {
             family,
             vocabulary: config.size("vocab_size")?,
@@ -203,7 +227,7 @@ impl LlamaForm {
             query_norms: None,
             names: Names { output: "self_attn.o_proj", up: "mlp.up_proj", down: "mlp.down_proj" },
             activation: config.activation(defaults.activation.0, defaults.activation.1)?,
-            rotary: vec![config.rotary(head_dim, max_positions, share, base)?],
+            rotary,
             blocks: vec![Attention { window: None, rotary: Some(0) }; config.blocks()?],
             parallel: false,
             scale: None,
@@ -234,7 +258,8 @@ impl LlamaForm {
         self.rotary.iter_mut().for_each(|rotary| rotary.pairs = RotaryPairs::Neighbours);
     }
 
-    /// Windows of `sliding_window` tokens, in the blocks that `layer_types` names, or else those of which `slides` is true.
+    /// Windows of `sliding_window` tokens, in the blocks that `layer_types` names, or else those of which `slides` is true; where both
+    /// kinds of attention have rotary positions of their own, those too.
     pub fn read_windows(
         &mut self,
         config: &Config,
@@ -245,23 +270,15 @@ impl LlamaForm {
         for (block, attention) in self.blocks.iter_mut().enumerate() {
             let slides = config.slides(block)?.unwrap_or_else(|| slides(block));
             attention.window = window.filter(|_| slides);
+            attention.rotary = Some(usize::from(slides && self.rotary.len() > 1));
         }
         Ok(())
     }
 
-    /// Rotary positions of full and of sliding attention, each by its key and value without it of the base; in blocks as of
-    /// [`LlamaForm::read_windows`].
-    pub fn read_rotary_by_kind(
-        &mut self,
-        config: &Config,
-        bases: [(&str, f64); 2],
-        slides: impl Fn(usize) -> bool,
-    ) -> Result<()> {
-        let of = |kind, base| config.rotary_of(kind, self.head_dim, self.max_positions, base);
-        self.rotary = vec![of("full_attention", bases[0])?, of("sliding_attention", bases[1])?];
-        for (block, attention) in self.blocks.iter_mut().enumerate() {
-            attention.rotary = Some(usize::from(config.slides(block)?.unwrap_or_else(|| slides(block))));
-        }
+    /// The same window in every block, whatever `layer_types` says.
+    pub fn slide_everywhere(&mut self, config: &Config, default: Option<usize>) -> Result<()> {
+        let window = config.window(default)?;
+        self.blocks.iter_mut().for_each(|attention| attention.window = window);
         Ok(())
     }
 

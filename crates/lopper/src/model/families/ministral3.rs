@@ -18,6 +18,6 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         }
         _ => return Err(config.wrong("Ministral 3 needs \"rope_parameters\" of the type \"yarn\"")),
     }
-    form.read_windows(config, None, |_| true)?;
+    form.slide_everywhere(config, None)?;
     Ok(form.build())
 }

@@ -108,6 +108,9 @@ pub const FAMILIES: &[Family] = &[
 /// If the family is unknown, or a value is missing or contradicts another.
 pub fn describe(path: &Path, json: &Value) -> Result<DecoderSpec> {
     let config = Config::new(path, json)?;
+    if config.get("per_layer_config").is_some() {
+        return Err(config.wrong("\"per_layer_config\" is not supported: what it changes would be missed"));
+    }
     let model_type = config.text("model_type")?;
     let family = FAMILIES.iter().find(|family| family.name == model_type);
     let family = family.ok_or_else(|| unknown::refused(&config, model_type))?;

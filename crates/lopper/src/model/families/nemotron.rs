@@ -12,7 +12,7 @@ const DEFAULTS: Defaults = Defaults {
     activation: ("hidden_act", "relu2"),
     epsilon: ("norm_eps", 1e-5),
     max_positions: 4096,
-    rotated: 0.5,
+    rotated: Some(0.5),
     ..LLAMA
 };
 

@@ -1,21 +1,23 @@
 //! OLMo 3 (Ai2 2025): OLMo 2 where three of four blocks slide, with rotary positions of their own.
 
 use super::config::Config;
-use super::llama_form::{Defaults, LLAMA, LlamaForm, Norms, QueryNorms};
+use super::llama_form::{Base, Defaults, LLAMA, LlamaForm, Norms, QueryNorms};
 use crate::error::Result;
 use crate::model::spec::DecoderSpec;
 
 const BASE: f64 = 500_000.0;
-const DEFAULTS: Defaults = Defaults { epsilon: ("rms_norm_eps", 1e-5), base: BASE, ..LLAMA };
+const DEFAULTS: Defaults = Defaults {
+    epsilon: ("rms_norm_eps", 1e-5),
+    // no key is the base of sliding attention: transformers gives `rope_theta` to full attention alone
+    base: Base::ByKind([("rope_theta", BASE), ("", BASE)]),
+    ..LLAMA
+};
 
 pub fn spec(config: &Config) -> Result<DecoderSpec> {
     let mut form = LlamaForm::read(config, "olmo3", &DEFAULTS)?;
     form.norms = Norms::AFTER;
     form.query_norms = Some(QueryNorms { by_head: false, ..QueryNorms::HEADS });
-    let slides = |block| (block + 1) % 4 != 0;
-    form.read_windows(config, Some(4096), slides)?;
-    // no key is the base of sliding attention: transformers gives `rope_theta` to full attention alone
-    form.read_rotary_by_kind(config, [("rope_theta", BASE), ("", BASE)], slides)?;
+    form.read_windows(config, Some(4096), |block| (block + 1) % 4 != 0)?;
     form.read_attention_bias(config)?;
     Ok(form.build())
 }

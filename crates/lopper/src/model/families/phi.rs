@@ -8,7 +8,7 @@ use crate::model::builder::Norm;
 use crate::model::spec::DecoderSpec;
 
 const DEFAULTS: Defaults =
-    Defaults { activation: ("hidden_act", "gelu_new"), epsilon: ("layer_norm_eps", 1e-5), rotated: 0.5, ..LLAMA };
+    Defaults { activation: ("hidden_act", "gelu_new"), epsilon: ("layer_norm_eps", 1e-5), rotated: Some(0.5), ..LLAMA };
 
 pub fn spec(config: &Config) -> Result<DecoderSpec> {
     let mut form = LlamaForm::read(config, "phi", &DEFAULTS)?;

@@ -6,7 +6,13 @@ use crate::error::Result;
 use crate::model::rotary::RotaryScaling;
 use crate::model::spec::DecoderSpec;
 
-const DEFAULTS: Defaults = Defaults { epsilon: ("rms_norm_eps", 1e-5), max_positions: 4096, ..LLAMA };
+const DEFAULTS: Defaults = Defaults {
+    epsilon: ("rms_norm_eps", 1e-5),
+    max_positions: 4096,
+    rotated: Some(1.0),
+    original: Some(4096),
+    ..LLAMA
+};
 
 pub fn spec(config: &Config) -> Result<DecoderSpec> {
     let mut form = LlamaForm::read(config, "phi3", &DEFAULTS)?;
@@ -15,6 +21,6 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
     }
     form.fused_inputs = true;
     form.mlp = Mlp::Fused;
-    form.read_windows(config, None, |_| true)?;
+    form.slide_everywhere(config, None)?;
     Ok(form.build())
 }

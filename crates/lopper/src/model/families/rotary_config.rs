@@ -1,47 +1,62 @@
 //! Rotary positions as config.json has them, in the keys of transformers 5 and in those of before.
 
 use lopper_kernels::RotaryPairs;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::config::Config;
 use crate::error::Result;
 use crate::model::rotary::{RotaryScaling, RotarySpec};
 
+/// What a family has of rotary positions where config.json says nothing, and under which keys.
+pub struct RotaryDefaults<'a> {
+    /// Share of each head that is rotated, in families that may rotate less than a whole one.
+    pub share: Option<(&'a str, f64)>,
+    /// Base of the frequencies.
+    pub base: (&'a str, f64),
+    /// Length trained on before positions were scaled; `None` looks for it among the parameters of the scaling.
+    pub original: Option<usize>,
+}
+
+/// The length that a model was trained on before its positions were scaled.
+const ORIGINAL: &str = "original_max_position_embeddings";
+/// Kinds of attention that may have rotary positions of their own.
+const KINDS: [&str; 2] = ["full_attention", "sliding_attention"];
+
 impl Config<'_> {
     /// Rotary positions, from `rope_parameters` (transformers 5) or keys of their own and `rope_scaling` (before), which wins where
-    /// both are there. `share` and `base` are the keys, and the values without them, for the share of each head that is rotated and
-    /// for the base.
-    pub fn rotary(
-        &self,
-        head_dim: usize,
-        max_positions: usize,
-        share: (&str, f64),
-        base: (&str, f64),
-    ) -> Result<RotarySpec> {
-        self.rotary_from(self.rotary_parameters(), (head_dim, max_positions), share, base)
+    /// both are there.
+    pub fn rotary(&self, heads_and_length: (usize, usize), defaults: &RotaryDefaults) -> Result<RotarySpec> {
+        let named = self.rotary_parameters();
+        if let Some((key, kind)) =
+            named.and_then(|(key, all)| Some((key, KINDS.iter().find(|kind| all.get(kind).is_some())?)))
+        {
+            return Err(self.wrong(format!("{key:?} by kind of attention ({kind:?}) is not known in this family")));
+        }
+        // transformers takes it from beside the scaling where there is one
+        let beside = self.get(ORIGINAL).map(|_| self.size(ORIGINAL)).transpose()?;
+        let &RotaryDefaults { share, base, original } = defaults;
+        self.rotary_from(named, heads_and_length, share, base, (beside.or(original), false))
     }
 
     /// Those of one kind of attention, where each has its own: under its name in `rope_parameters`, or by a base under a key of its own;
     /// what `rope_scaling` (before transformers 5) says is added to that of full attention.
-    pub fn rotary_of(
-        &self,
-        kind: &str,
-        head_dim: usize,
-        max_positions: usize,
-        base: (&str, f64),
-    ) -> Result<RotarySpec> {
+    pub fn rotary_of(&self, kind: &str, heads_and_length: (usize, usize), base: (&str, f64)) -> Result<RotarySpec> {
         let own = self.get("rope_parameters").and_then(|all| all.get(kind)).filter(|own| !own.is_null());
-        let scaled = self.get("rope_scaling").filter(|_| kind == "full_attention");
-        let both = match (own.and_then(Value::as_object), scaled.and_then(Value::as_object)) {
+        let scaled = self.get("rope_scaling").filter(|_| kind == KINDS[0]);
+        let plain = json!({ "rope_type": "default" });
+        let both = match (own.unwrap_or(&plain).as_object(), scaled.and_then(Value::as_object)) {
             (Some(own), Some(scaled)) => {
                 let keys = own.iter().chain(scaled).map(|(key, value)| (key.clone(), value.clone()));
                 Some(Value::Object(keys.collect()))
             }
             _ => None,
         };
-        let own = own.map(|own| ("rope_parameters", both.as_ref().unwrap_or(own)));
-        let named = own.or(scaled.map(|scaled| ("rope_scaling", scaled)));
-        self.rotary_from(named, (head_dim, max_positions), ("partial_rotary_factor", 1.0), base)
+        let named = match (&both, own, scaled) {
+            (Some(both), ..) => Some(("rope_parameters", both)),
+            (None, Some(own), _) => Some(("rope_parameters", own)),
+            (None, None, scaled) => scaled.map(|scaled| ("rope_scaling", scaled)),
+        };
+        self.rotary_from(named, heads_and_length, None, base, (None, true))
     }
 
     /// `alpha` of rotary positions that are scaled, where it is not 0.
@@ -63,8 +78,9 @@ impl Config<'_> {
         &self,
         named: Option<(&str, &Value)>,
         (head_dim, max_positions): (usize, usize),
-        share: (&str, f64),
+        share: Option<(&str, f64)>,
         base: (&str, f64),
+        (original, by_kind): (Option<usize>, bool),
     ) -> Result<RotarySpec> {
         if let Some((key, other)) = named.filter(|(_, value)| !value.is_object()) {
             return Err(self.no(key, other, "an object"));
@@ -72,30 +88,54 @@ impl Config<'_> {
         let empty = Value::Object(serde_json::Map::new());
         let scaling = Config::new(&self.path, named.map_or(&empty, |(_, value)| value))?;
         let theta = scaling.number_or("rope_theta", self.number_or(base.0, base.1)?)?;
-        let partial = scaling.number_or("partial_rotary_factor", self.number_or(share.0, share.1)?)?;
+        let partial = self.rotated(&scaling, share)?;
         let dim = (head_dim as f64 * partial) as usize;
         if dim == 0 || dim > head_dim || !dim.is_multiple_of(2) || theta.is_nan() || theta <= 1.0 {
             return Err(self.wrong(format!(
                 "rotary embedding of {dim} of the {head_dim} entries per head with base {theta} makes no sense"
             )));
         }
-        let rotary = RotarySpec {
-            theta,
-            dim,
-            pairs: RotaryPairs::Halves,
-            scaling: self.rotary_scaling(&scaling, dim, max_positions)?,
+        let original = match original {
+            Some(original) => original,
+            None => scaling.size_or(ORIGINAL, max_positions)?,
         };
+        let mut scaling = self.rotary_scaling(&scaling, dim, (original, max_positions))?;
+        if let (RotaryScaling::Yarn { truncate, .. }, true) = (&mut scaling, by_kind) {
+            // transformers looks for it beside the kinds
+            *truncate = true;
+        }
+        let rotary = RotarySpec { theta, dim, pairs: RotaryPairs::Halves, scaling };
         if rotary.is_finite(max_positions) {
             return Ok(rotary);
         }
         Err(self.wrong(format!("rotary embedding has frequencies that are no numbers, scaled by {:?}", rotary.scaling)))
     }
 
-    fn rotary_scaling(&self, scaling: &Config, dim: usize, max_positions: usize) -> Result<RotaryScaling> {
+    /// The share of each head that is rotated.
+    fn rotated(&self, scaling: &Config, share: Option<(&str, f64)>) -> Result<f64> {
+        let key = share.map_or("partial_rotary_factor", |(key, _)| key);
+        if share.is_some() && self.has(key) && self.get(key).is_none() {
+            return Err(self.wrong(format!("{key:?} is null")));
+        }
+        let said =
+            [(scaling, "partial_rotary_factor"), (self, key)].into_iter().find(|(at, key)| at.get(key).is_some());
+        let said = said.map(|(at, key)| at.number_or(key, 1.0)).transpose()?;
+        match (share, said) {
+            (Some((_, default)), said) => Ok(said.unwrap_or(default)),
+            (None, Some(said)) if (said - 1.0).abs() > 0.0 => {
+                Err(self.wrong(format!("{key:?} is {said}; this family rotates whole heads")))
+            }
+            (None, _) => Ok(1.0),
+        }
+    }
+
+    fn rotary_scaling(
+        &self,
+        scaling: &Config,
+        dim: usize,
+        (original_positions, max_positions): (usize, usize),
+    ) -> Result<RotaryScaling> {
         let kind = scaling.text_or("rope_type", scaling.text_or("type", "default")?)?;
-        let original = "original_max_position_embeddings";
-        // some models have it beside the others, where it wins
-        let original_positions = self.size_or(original, scaling.size_or(original, max_positions)?)?;
         Ok(match kind {
             "default" => RotaryScaling::Default,
             "linear" => RotaryScaling::Linear { factor: scaling.positive("factor")? },

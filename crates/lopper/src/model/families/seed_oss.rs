@@ -6,7 +6,8 @@ use crate::error::Result;
 use crate::model::spec::DecoderSpec;
 
 pub fn spec(config: &Config) -> Result<DecoderSpec> {
-    let mut form = LlamaForm::read(config, "seed_oss", &Defaults { head_dim: Some(128), ..LLAMA })?;
+    let mut form =
+        LlamaForm::read(config, "seed_oss", &Defaults { max_positions: 524_288, head_dim: Some(128), ..LLAMA })?;
     form.input_bias = config.flag_or("attention_bias", true)?;
     form.output_bias = config.flag_or("attention_out_bias", false)?;
     form.mlp_bias = config.flag_or("mlp_bias", false)?;

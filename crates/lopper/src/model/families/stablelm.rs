@@ -7,7 +7,8 @@ use crate::error::Result;
 use crate::model::builder::Norm;
 use crate::model::spec::DecoderSpec;
 
-const DEFAULTS: Defaults = Defaults { epsilon: ("layer_norm_eps", 1e-5), max_positions: 4096, rotated: 0.25, ..LLAMA };
+const DEFAULTS: Defaults =
+    Defaults { epsilon: ("layer_norm_eps", 1e-5), max_positions: 4096, rotated: Some(0.25), ..LLAMA };
 
 pub fn spec(config: &Config) -> Result<DecoderSpec> {
     let mut form = LlamaForm::read(config, "stablelm", &DEFAULTS)?;

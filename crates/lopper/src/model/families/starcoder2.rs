@@ -21,6 +21,6 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
     form.mlp = Mlp::Plain;
     let bias = config.flag_or("use_bias", true)?;
     (form.input_bias, form.output_bias, form.mlp_bias) = (bias, bias, bias);
-    form.read_windows(config, None, |_| true)?;
+    form.slide_everywhere(config, None)?;
     Ok(form.build())
 }

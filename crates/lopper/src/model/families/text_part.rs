@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::config::Config;
 use super::{gemma, ministral3, mistral, qwen2, qwen3};
 use crate::error::Result;
-use crate::model::spec::DecoderSpec;
+use crate::model::spec::{DecoderSpec, HeadSpec};
 
 /// Where config.json says which rotary positions there are.
 const ROTARY: [&str; 2] = ["rope_scaling", "rope_parameters"];
@@ -16,13 +16,16 @@ pub fn gemma3(config: &Config) -> Result<DecoderSpec> {
         "vocab_size": 262_208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
         "num_attention_heads": 8, "num_key_value_heads": 4, "tie_word_embeddings": true,
     });
-    read(config, "gemma3", defaults, gemma::third)
+    let spec = read(config, "gemma3", defaults, gemma::third)?;
+    // the class around the text bounds no logits
+    Ok(DecoderSpec { head: HeadSpec { soft_cap: None, ..spec.head }, ..spec })
 }
 
 /// Mistral Small 3.1 and later, and Ministral 3 as it is published.
 pub fn mistral3(config: &Config) -> Result<DecoderSpec> {
-    read(config, "mistral3", json!({ "tie_word_embeddings": true }), |text| match text.text("model_type")? {
-        "mistral" => mistral::first(text),
+    let defaults = json!({ "model_type": "mistral", "tie_word_embeddings": true });
+    read(config, "mistral3", defaults, |text| match text.text("model_type")? {
+        "mistral" => mistral::sliding(text),
         "ministral3" => ministral3::spec(text),
         other => {
             Err(text.wrong(format!("\"text_config\" is of the type {other:?}; known: \"mistral\", \"ministral3\"")))
@@ -32,17 +35,21 @@ pub fn mistral3(config: &Config) -> Result<DecoderSpec> {
 
 /// Qwen 2 with images.
 pub fn qwen2_vl(config: &Config) -> Result<DecoderSpec> {
-    read(config, "qwen2_vl", json!({ "rope_theta": 1e6, "rms_norm_eps": 1e-5 }), qwen2::spec)
+    read(config, "qwen2_vl", qwen2_defaults(), qwen2::spec)
 }
 
 /// Qwen 2.5 with images.
 pub fn qwen2_5_vl(config: &Config) -> Result<DecoderSpec> {
-    read(config, "qwen2_5_vl", json!({ "rope_theta": 1e6, "rms_norm_eps": 1e-5 }), qwen2::spec)
+    read(config, "qwen2_5_vl", qwen2_defaults(), qwen2::spec)
 }
 
 /// Qwen 3 with images.
 pub fn qwen3_vl(config: &Config) -> Result<DecoderSpec> {
-    read(config, "qwen3_vl", json!({ "rope_theta": 5e5, "max_position_embeddings": 128_000 }), qwen3::spec)
+    read(config, "qwen3_vl", json!({ "rope_theta": 5e5, "max_position_embeddings": 128_000 }), qwen3::without_windows)
+}
+
+fn qwen2_defaults() -> Value {
+    json!({ "rope_theta": 1e6, "rms_norm_eps": 1e-5, "max_window_layers": 80 })
 }
 
 /// What `text_config` says of the text, or the file itself where it has none; `defaults` where it is silent.
@@ -54,8 +61,10 @@ fn read(
 ) -> Result<DecoderSpec> {
     let text = config.object_or_all("text_config")?;
     if let Some(keys) = defaults.as_object_mut() {
-        let said = text.iter().filter(|(_, value)| !value.is_null());
-        keys.extend(said.map(|(key, value)| (key.clone(), value.clone())));
+        // a `null` may say more than that the key is missing
+        let said = text.iter().filter(|(key, value)| !(value.is_null() && keys.contains_key(*key)));
+        let said: Vec<_> = said.map(|(key, value)| (key.clone(), value.clone())).collect();
+        keys.extend(said);
         // whether the head is the embedding stands beside the text
         keys.extend(config.get("tie_word_embeddings").map(|tied| ("tie_word_embeddings".into(), tied.clone())));
     }
