@@ -62,6 +62,8 @@ fn config(kind: &str) -> Result<Json> {
         "opt" => json!({
             "architectures": ["OPTForCausalLM"], "ffn_dim": 512, "word_embed_proj_dim": 128, "activation_function": "relu",
             "do_layer_norm_before": true,
+            // it learns no positions that it does not see
+            "max_position_embeddings": LENGTH,
         }),
         "bloom" => json!({ "architectures": ["BloomForCausalLM"], "n_layer": 4, "n_head": 4 }),
         "gpt_neox" => json!({
