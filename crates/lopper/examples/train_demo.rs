@@ -62,8 +62,6 @@ fn config(kind: &str) -> Result<Json> {
         "opt" => json!({
             "architectures": ["OPTForCausalLM"], "ffn_dim": 512, "word_embed_proj_dim": 128, "activation_function": "relu",
             "do_layer_norm_before": true,
-            // it learns no positions that it does not see
-            "max_position_embeddings": LENGTH,
         }),
         "bloom" => json!({ "architectures": ["BloomForCausalLM"], "n_layer": 4, "n_head": 4 }),
         "gpt_neox" => json!({
@@ -81,9 +79,10 @@ fn config(kind: &str) -> Result<Json> {
         }),
         other => return Err(wrong(format!("no kind {other}; known: llama, opt, bloom, gpt_neox, gemma3_text, qwen3"))),
     };
+    // as long as what it is trained on: not every kind of positions reaches further
     let mut config = json!({
         "model_type": kind, "vocab_size": 1024, "hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4,
-        "max_position_embeddings": 512, "tie_word_embeddings": true, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0,
+        "max_position_embeddings": LENGTH, "tie_word_embeddings": true, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0,
         "dtype": "bfloat16",
     });
     if let (Some(config), Some(own)) = (config.as_object_mut(), own.as_object()) {
