@@ -63,7 +63,7 @@ fn config(kind: &str) -> Result<Json> {
             "architectures": ["OPTForCausalLM"], "ffn_dim": 512, "word_embed_proj_dim": 128, "activation_function": "relu",
             "do_layer_norm_before": true,
         }),
-        "bloom" => json!({ "architectures": ["BloomForCausalLM"], "n_layer": 4, "n_head": 4 }),
+        "bloom" => json!({ "architectures": ["BloomForCausalLM"], "n_layer": 4, "n_head": 4, "seq_length": LENGTH }),
         "gpt_neox" => json!({
             "architectures": ["GPTNeoXForCausalLM"], "intermediate_size": 512, "hidden_act": "gelu", "rotary_pct": 0.25,
             "use_parallel_residual": true,
