@@ -83,7 +83,17 @@ impl BlockBuilder {
         self.spec.stages.push(Stage { branches, residual: true, after: None });
     }
 
-    /// The same, and the sum goes through a norm of this name.
+    /// Ends attention and feed-forward layer: a stage of both where they stand side by side, else a stage of each.
+    pub fn stages(&mut self, parallel: bool, [attention, mlp]: [Branch; 2]) {
+        if parallel {
+            self.stage([attention, mlp]);
+        } else {
+            self.stage([attention]);
+            self.stage([mlp]);
+        }
+    }
+
+    /// The same as [`BlockBuilder::stage`], and the sum goes through a norm of this name.
     pub fn normed_stage(&mut self, branches: impl Into<Vec<Branch>>, norm: Norm, name: &str) {
         let mut branches = branches.into();
         let width = branches.first().map_or(0, |branch| branch.program.width(0));

@@ -80,6 +80,11 @@ pub struct HeadSpec {
 }
 
 impl HeadSpec {
+    /// A norm, and a matrix of this name unless it is the embedding.
+    pub fn plain(norm: BlockSpec, weight: &str, tied: bool, width: usize) -> Self {
+        Self { finish: Some(Arc::new(norm)), weight: weight.into(), tied, bias: None, soft_cap: None, width }
+    }
+
     /// Logits of a token that are alive at once, of each id: a soft bound makes others of the products.
     pub fn logits_alive(&self) -> usize {
         1 + usize::from(self.soft_cap.is_some())

@@ -1,7 +1,8 @@
 //! Arcee (AFM, 2025): Llama with a feed-forward layer of squared ReLU that is not gated.
 
 use super::config::Config;
-use super::llama_form::{Defaults, LLAMA, LlamaForm, Mlp};
+use super::llama_block::Mlp;
+use super::llama_form::{Defaults, LLAMA, LlamaForm};
 use crate::error::Result;
 use crate::model::spec::DecoderSpec;
 

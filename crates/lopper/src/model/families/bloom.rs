@@ -40,14 +40,12 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         },
         block_prefix: "transformer.h.".into(),
         blocks: vec![block; config.blocks_at(&["n_layer", "num_hidden_layers"])?],
-        head: HeadSpec {
-            finish: Some(Arc::new(BlockBuilder::final_norm(hidden, norm, "transformer.ln_f", None))),
-            weight: "lm_head.weight".into(),
-            tied: config.flag_or("tie_word_embeddings", true)?,
-            bias: None,
-            soft_cap: None,
-            width: hidden,
-        },
+        head: HeadSpec::plain(
+            BlockBuilder::final_norm(hidden, norm, "transformer.ln_f", None),
+            "lm_head.weight",
+            config.flag_or("tie_word_embeddings", true)?,
+            hidden,
+        ),
         rotary: Vec::new(),
     })
 }

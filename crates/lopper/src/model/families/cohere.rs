@@ -3,7 +3,8 @@
 //! four blocks slide and the others have no positions.
 
 use super::config::Config;
-use super::llama_form::{Base, Defaults, LLAMA, LlamaForm, Norms};
+use super::llama_block::Norms;
+use super::llama_form::{Base, Defaults, LLAMA, LlamaForm};
 use crate::error::Result;
 use crate::model::builder::Norm;
 use crate::model::spec::DecoderSpec;

@@ -214,6 +214,16 @@ impl<'a> Config<'a> {
         Ok(heads)
     }
 
+    /// Key-value heads that so many heads share, under `key`; as many by default.
+    pub fn kv_heads(&self, key: &str, heads: usize) -> Result<usize> {
+        let kv_heads = self.size_or(key, heads)?;
+        if heads.is_multiple_of(kv_heads) {
+            Ok(kv_heads)
+        } else {
+            Err(self.wrong(format!("{heads} attention heads cannot share {kv_heads} key-value heads")))
+        }
+    }
+
     /// Width of a head; without a key of its own `default`, or, as where it is `null`, what is `shared` out.
     pub fn head_dim(&self, default: Option<usize>, shared: usize) -> Result<usize> {
         let default = default.filter(|_| !self.has("head_dim")).unwrap_or(shared);

@@ -2,7 +2,8 @@
 //! have no positions.
 
 use super::config::Config;
-use super::llama_form::{Defaults, LLAMA, LlamaForm, Norms, QueryNorms};
+use super::llama_block::{Norms, QueryNorms};
+use super::llama_form::{Defaults, LLAMA, LlamaForm};
 use crate::error::Result;
 use crate::model::spec::DecoderSpec;
 

@@ -42,13 +42,10 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         return Err(config.wrong("\"new_decoder_architecture\" needs \"parallel_attn\""));
     }
     let kv_heads = match (grouped, config.flag_or("multi_query", true)?) {
-        (true, _) => config.size_or("num_kv_heads", heads)?,
+        (true, _) => config.kv_heads("num_kv_heads", heads)?,
         (false, true) => 1,
         (false, false) => heads,
     };
-    if !heads.is_multiple_of(kv_heads) {
-        return Err(config.wrong(format!("{heads} attention heads cannot share {kv_heads} key-value heads")));
-    }
     let falcon = Falcon {
         hidden,
         intermediate: config.size_or("ffn_hidden_size", 4 * hidden)?,
@@ -74,14 +71,12 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         stem: Stem::plain(EMBEDDING, hidden),
         block_prefix: "transformer.h.".into(),
         blocks: vec![block; config.blocks()?],
-        head: HeadSpec {
-            finish: Some(Arc::new(BlockBuilder::final_norm(hidden, falcon.norm, "transformer.ln_f", None))),
-            weight: "lm_head.weight".into(),
-            tied: config.flag_or("tie_word_embeddings", true)?,
-            bias: None,
-            soft_cap: None,
-            width: hidden,
-        },
+        head: HeadSpec::plain(
+            BlockBuilder::final_norm(hidden, falcon.norm, "transformer.ln_f", None),
+            "lm_head.weight",
+            config.flag_or("tie_word_embeddings", true)?,
+            hidden,
+        ),
         rotary: vec![config.rotary(
             (hidden / heads, max_positions),
             &RotaryDefaults { share: None, base: ("rope_theta", 10_000.0), original: None },
@@ -92,15 +87,8 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
 impl Falcon {
     fn block(&self) -> BlockSpec {
         let mut block = BlockBuilder::default();
-        let attention = self.attention(&mut block);
-        if self.parallel {
-            let mlp = self.mlp(&mut block);
-            block.stage([attention, mlp]);
-        } else {
-            block.stage([attention]);
-            let mlp = self.mlp(&mut block);
-            block.stage([mlp]);
-        }
+        let branches = [self.attention(&mut block), self.mlp(&mut block)];
+        block.stages(self.parallel, branches);
         block.finish()
     }
 

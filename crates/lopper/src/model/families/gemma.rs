@@ -5,7 +5,8 @@
 use lopper_kernels::Activation;
 
 use super::config::Config;
-use super::llama_form::{Base, Defaults, LLAMA, LlamaForm, Norms, QueryNorms};
+use super::llama_block::{Norms, QueryNorms};
+use super::llama_form::{Base, Defaults, LLAMA, LlamaForm};
 use crate::error::Result;
 use crate::model::builder::Norm;
 use crate::model::form::Form;

@@ -2,7 +2,8 @@
 //! matrix; the later form norms what a branch gives too.
 
 use super::config::Config;
-use super::llama_form::{Defaults, LLAMA, LlamaForm, Mlp, Norms};
+use super::llama_block::{Mlp, Norms};
+use super::llama_form::{Defaults, LLAMA, LlamaForm};
 use crate::error::Result;
 use crate::model::spec::DecoderSpec;
 

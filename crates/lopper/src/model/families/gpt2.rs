@@ -87,14 +87,12 @@ impl Gpt2 {
             },
             block_prefix: "transformer.h.".into(),
             blocks: (0..config.blocks_at(&["n_layer", "num_hidden_layers"])?).map(block).collect(),
-            head: HeadSpec {
-                finish: Some(Arc::new(BlockBuilder::final_norm(hidden, self.norm, "transformer.ln_f", None))),
-                weight: "lm_head.weight".into(),
-                tied: config.flag_or("tie_word_embeddings", true)?,
-                bias: None,
-                soft_cap: None,
-                width: hidden,
-            },
+            head: HeadSpec::plain(
+                BlockBuilder::final_norm(hidden, self.norm, "transformer.ln_f", None),
+                "lm_head.weight",
+                config.flag_or("tie_word_embeddings", true)?,
+                hidden,
+            ),
             rotary: Vec::new(),
         })
     }

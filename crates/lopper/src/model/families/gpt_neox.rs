@@ -45,14 +45,12 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         stem: Stem::plain(EMBEDDING, hidden),
         block_prefix: "gpt_neox.layers.".into(),
         blocks: vec![block; config.blocks()?],
-        head: HeadSpec {
-            finish: Some(Arc::new(BlockBuilder::final_norm(hidden, neox.norm, "gpt_neox.final_layer_norm", None))),
-            weight: "embed_out.weight".into(),
-            tied: config.flag_or("tie_word_embeddings", false)?,
-            bias: None,
-            soft_cap: None,
-            width: hidden,
-        },
+        head: HeadSpec::plain(
+            BlockBuilder::final_norm(hidden, neox.norm, "gpt_neox.final_layer_norm", None),
+            "embed_out.weight",
+            config.flag_or("tie_word_embeddings", false)?,
+            hidden,
+        ),
         rotary: vec![config.rotary(
             (hidden / heads, max_positions),
             &RotaryDefaults { share: Some(("rotary_pct", 0.25)), base: ("rotary_emb_base", 10_000.0), original: None },
@@ -63,15 +61,8 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
 impl GptNeox {
     fn block(&self, parallel: bool) -> BlockSpec {
         let mut block = BlockBuilder::default();
-        let attention = self.attention(&mut block);
-        if parallel {
-            let mlp = self.mlp(&mut block);
-            block.stage([attention, mlp]);
-        } else {
-            block.stage([attention]);
-            let mlp = self.mlp(&mut block);
-            block.stage([mlp]);
-        }
+        let branches = [self.attention(&mut block), self.mlp(&mut block)];
+        block.stages(parallel, branches);
         block.finish()
     }
 

@@ -39,7 +39,6 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         return Err(config.wrong(format!("\"rotary_dim\" is {dim} of heads of {}", hidden / gptj.heads)));
     }
     let block = Arc::new(gptj.block());
-    let tied = config.flag_or("tie_word_embeddings", false)?;
     Ok(DecoderSpec {
         family: "gptj",
         vocabulary: config.size("vocab_size")?,
@@ -49,12 +48,13 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         block_prefix: "transformer.h.".into(),
         blocks: vec![block; config.blocks_at(&["n_layer", "num_hidden_layers"])?],
         head: HeadSpec {
-            finish: Some(Arc::new(BlockBuilder::final_norm(hidden, gptj.norm, "transformer.ln_f", None))),
-            weight: "lm_head.weight".into(),
-            tied,
             bias: Some("lm_head.bias".into()),
-            soft_cap: None,
-            width: hidden,
+            ..HeadSpec::plain(
+                BlockBuilder::final_norm(hidden, gptj.norm, "transformer.ln_f", None),
+                "lm_head.weight",
+                config.flag_or("tie_word_embeddings", false)?,
+                hidden,
+            )
         },
         rotary: vec![RotarySpec {
             theta: 10_000.0,

@@ -1,7 +1,8 @@
 //! Hunyuan (Tencent 2025): Llama that norms queries and keys after they are turned.
 
 use super::config::Config;
-use super::llama_form::{Defaults, LLAMA, LlamaForm, QueryNorms};
+use super::llama_block::QueryNorms;
+use super::llama_form::{Defaults, LLAMA, LlamaForm};
 use crate::error::Result;
 use crate::model::rotary::RotaryScaling;
 use crate::model::spec::DecoderSpec;

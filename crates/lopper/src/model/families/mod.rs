@@ -16,6 +16,7 @@ mod granite;
 mod helium;
 mod hunyuan;
 mod llama;
+mod llama_block;
 mod llama_form;
 mod ministral3;
 mod mistral;

@@ -2,7 +2,8 @@
 //! gate, half of each head rotated.
 
 use super::config::Config;
-use super::llama_form::{Defaults, LLAMA, LlamaForm, Mlp};
+use super::llama_block::Mlp;
+use super::llama_form::{Defaults, LLAMA, LlamaForm};
 use crate::error::Result;
 use crate::model::builder::Norm;
 use crate::model::form::Form;

@@ -1,7 +1,8 @@
 //! OLMo 3 (Ai2 2025): OLMo 2 where three of four blocks slide, with rotary positions of their own.
 
 use super::config::Config;
-use super::llama_form::{Base, Defaults, LLAMA, LlamaForm, Norms, QueryNorms};
+use super::llama_block::{Norms, QueryNorms};
+use super::llama_form::{Base, Defaults, LLAMA, LlamaForm};
 use crate::error::Result;
 use crate::model::spec::DecoderSpec;
 

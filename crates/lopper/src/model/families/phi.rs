@@ -2,7 +2,8 @@
 //! one layer norm, side by side; part of each head is rotated; everything has a bias.
 
 use super::config::Config;
-use super::llama_form::{Defaults, LLAMA, LlamaForm, Mlp, Names, Norms, QueryNorms};
+use super::llama_block::{Mlp, Names, Norms, QueryNorms};
+use super::llama_form::{Defaults, LLAMA, LlamaForm};
 use crate::error::Result;
 use crate::model::builder::Norm;
 use crate::model::spec::DecoderSpec;

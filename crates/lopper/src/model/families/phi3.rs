@@ -1,7 +1,8 @@
 //! Phi-3 and 4 (Abdin et al. 2024, arXiv 2404.14219 and 2412.08905): Llama with fused matrices, and a divisor for each rotary frequency.
 
 use super::config::Config;
-use super::llama_form::{Defaults, LLAMA, LlamaForm, Mlp};
+use super::llama_block::Mlp;
+use super::llama_form::{Defaults, LLAMA, LlamaForm};
 use crate::error::Result;
 use crate::model::rotary::RotaryScaling;
 use crate::model::spec::DecoderSpec;

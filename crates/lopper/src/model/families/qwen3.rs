@@ -1,7 +1,8 @@
 //! Qwen 3 (Yang et al. 2025, arXiv 2505.09388): Llama with a norm of every query and key head, and an optional window in late blocks.
 
 use super::config::Config;
-use super::llama_form::{Defaults, LLAMA, LlamaForm, QueryNorms};
+use super::llama_block::QueryNorms;
+use super::llama_form::{Defaults, LLAMA, LlamaForm};
 use crate::error::Result;
 use crate::model::spec::DecoderSpec;
 

@@ -2,7 +2,8 @@
 //! attention and feed-forward layer side by side.
 
 use super::config::Config;
-use super::llama_form::{Defaults, LLAMA, LlamaForm, Norms};
+use super::llama_block::Norms;
+use super::llama_form::{Defaults, LLAMA, LlamaForm};
 use crate::error::Result;
 use crate::model::builder::Norm;
 use crate::model::spec::DecoderSpec;

@@ -1,7 +1,8 @@
 //! StarCoder2 (Lozhkov et al. 2024, arXiv 2402.19173): Mistral with layer norms, biases, and no gate.
 
 use super::config::Config;
-use super::llama_form::{Defaults, LLAMA, LlamaForm, Mlp, Names};
+use super::llama_block::{Mlp, Names};
+use super::llama_form::{Defaults, LLAMA, LlamaForm};
 use crate::error::Result;
 use crate::model::builder::Norm;
 use crate::model::spec::DecoderSpec;

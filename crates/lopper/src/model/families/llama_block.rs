@@ -1,0 +1,175 @@
+//! A block of the form of Llama, and what families change of it.
+
+use super::llama_form::LlamaForm;
+use crate::autograd::AttentionLayout;
+use crate::model::block_spec::{BlockSpec, Branch};
+use crate::model::builder::{BlockBuilder, BranchBuilder};
+
+/// Names of the norms: before each branch of a block, of what it gives, and after the last block.
+#[derive(Clone, Copy)]
+pub struct Norms {
+    pub before_attention: Option<&'static str>,
+    pub after_attention: Option<&'static str>,
+    pub before_mlp: Option<&'static str>,
+    pub after_mlp: Option<&'static str>,
+    pub last: &'static str,
+}
+
+impl Norms {
+    /// As Llama has them: before each branch.
+    pub const BEFORE: Self = Self {
+        before_attention: Some("input_layernorm"),
+        after_attention: None,
+        before_mlp: Some("post_attention_layernorm"),
+        after_mlp: None,
+        last: "model.norm",
+    };
+    /// Of what each branch gives.
+    pub const AFTER: Self = Self {
+        before_attention: None,
+        after_attention: Some("post_attention_layernorm"),
+        before_mlp: None,
+        after_mlp: Some("post_feedforward_layernorm"),
+        last: "model.norm",
+    };
+    /// One before both branches.
+    pub const SHARED: Self = Self { before_mlp: Some("input_layernorm"), ..Self::BEFORE };
+}
+
+/// Norms of queries and keys.
+#[derive(Clone, Copy)]
+pub struct QueryNorms {
+    pub query: &'static str,
+    pub key: &'static str,
+    /// Whether each head is normed by itself, or all together.
+    pub by_head: bool,
+    /// Whether they come after the rotary positions.
+    pub after_rotary: bool,
+}
+
+impl QueryNorms {
+    /// Of each head, before the rotary positions.
+    pub const HEADS: Self =
+        Self { query: "self_attn.q_norm", key: "self_attn.k_norm", by_head: true, after_rotary: false };
+}
+
+/// How a feed-forward layer begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Mlp {
+    /// `f(gate) · up`
+    Gated,
+    /// The same from one matrix: first the gates.
+    Fused,
+    /// `f(up)`
+    Plain,
+}
+
+/// Names of matrices within a block.
+#[derive(Clone, Copy)]
+pub struct Names {
+    pub output: &'static str,
+    pub up: &'static str,
+    pub down: &'static str,
+}
+
+/// What the attention of a block sees.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Attention {
+    /// Sliding window; `None` sees everything before it.
+    pub window: Option<usize>,
+    /// Its rotary positions among those of the decoder; `None` has no positions.
+    pub rotary: Option<usize>,
+}
+
+impl LlamaForm {
+    /// A block whose attention sees this.
+    pub fn block(&self, attention: Attention) -> BlockSpec {
+        let mut block = BlockBuilder::default();
+        let branches = [self.attention(&mut block, attention), self.mlp(&mut block)];
+        block.stages(self.parallel, branches);
+        block.finish()
+    }
+
+    fn attention(&self, block: &mut BlockBuilder, Attention { window, rotary }: Attention) -> Branch {
+        let &Self { heads, kv_heads, head_dim, hidden, soft_cap, .. } = self;
+        let mut layout = AttentionLayout { kv_heads, window, soft_cap, ..AttentionLayout::new(heads, head_dim) };
+        layout.scale = self.scale.unwrap_or(layout.scale);
+        let mut branch = block.branch("attention", hidden);
+        let x = self.normed(&mut branch, BranchBuilder::INPUT, self.norms.before_attention);
+        let mut inputs = self.inputs(&mut branch, x, layout.widths());
+        let norms_first = self.query_norms.is_some_and(|norms| !norms.after_rotary);
+        if norms_first {
+            self.norm_queries(&mut branch, &mut inputs);
+        }
+        if let Some(bound) = self.clamp {
+            inputs = inputs.map(|x| branch.clamp(x, bound));
+        }
+        if let Some(table) = rotary {
+            inputs[..2].iter_mut().for_each(|x| *x = branch.rotary(*x, head_dim, table));
+        }
+        if !norms_first {
+            self.norm_queries(&mut branch, &mut inputs);
+        }
+        let mixed = branch.attention(inputs, layout);
+        let y = branch.linear(mixed, "output", self.names.output, hidden, self.output_bias);
+        self.leave(branch, y, self.norms.after_attention)
+    }
+
+    /// Queries, keys and values, of these widths.
+    fn inputs(&self, branch: &mut BranchBuilder, x: usize, widths: [usize; 3]) -> [usize; 3] {
+        if self.fused_inputs {
+            let width = widths.iter().sum();
+            let fused = branch.linear(x, "query_key_value", "self_attn.qkv_proj", width, self.input_bias);
+            return branch.split(fused, widths);
+        }
+        let [of_queries, of_keys, of_values] = widths;
+        [
+            branch.linear(x, "query", "self_attn.q_proj", of_queries, self.input_bias),
+            branch.linear(x, "key", "self_attn.k_proj", of_keys, self.input_bias),
+            branch.linear(x, "value", "self_attn.v_proj", of_values, self.input_bias),
+        ]
+    }
+
+    fn norm_queries(&self, branch: &mut BranchBuilder, [query, key, _]: &mut [usize; 3]) {
+        let Some(norms) = self.query_norms else { return };
+        for (x, name) in [(query, norms.query), (key, norms.key)] {
+            let width = if norms.by_head { self.head_dim } else { branch.width(*x) };
+            *x = branch.norm_of(*x, self.norm, name, width);
+        }
+    }
+
+    fn mlp(&self, block: &mut BlockBuilder) -> Branch {
+        let &Self { intermediate, mlp_bias: bias, names, .. } = self;
+        let mut branch = block.branch("mlp", self.hidden);
+        let x = self.normed(&mut branch, BranchBuilder::INPUT, self.norms.before_mlp);
+        let activated = match self.mlp {
+            Mlp::Gated => {
+                let gate = branch.linear(x, "gate", "mlp.gate_proj", intermediate, bias);
+                let up = branch.linear(x, "up", names.up, intermediate, bias);
+                branch.gated(self.activation, gate, up)
+            }
+            Mlp::Fused => {
+                let fused = branch.linear(x, "gate_up", "mlp.gate_up_proj", 2 * intermediate, bias);
+                let [gate, up] = branch.split(fused, [intermediate; 2]);
+                branch.gated(self.activation, gate, up)
+            }
+            Mlp::Plain => {
+                let up = branch.linear(x, "up", names.up, intermediate, bias);
+                branch.activate(up, self.activation)
+            }
+        };
+        let y = branch.linear(activated, "down", names.down, self.hidden, bias);
+        self.leave(branch, y, self.norms.after_mlp)
+    }
+
+    fn normed(&self, branch: &mut BranchBuilder, x: usize, name: Option<&str>) -> usize {
+        name.map_or(x, |name| branch.norm(x, self.norm, name))
+    }
+
+    /// What a branch adds to the residual stream.
+    fn leave(&self, mut branch: BranchBuilder, y: usize, norm: Option<&str>) -> Branch {
+        let y = self.normed(&mut branch, y, norm);
+        branch.scale(y, self.residual_scale);
+        branch.finish()
+    }
+}
