@@ -10,7 +10,7 @@ use lopper::autograd::Tape;
 use lopper::checkpoint::Checkpoint;
 use lopper::model::{Context, Decoder, DecoderSpec, FAMILIES, NoTap, Operation, RotaryScaling, Sequences, describe};
 use lopper::tensor::Tensor;
-use lopper_kernels::Precision;
+use lopper_kernels::{Activation, Precision};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
@@ -350,6 +350,45 @@ fn what_a_family_does_not_read_changes_nothing_or_is_refused() {
     let capped = spec("gemma3_text", capped);
     assert_eq!(capped.head.soft_cap, Some(2.0));
     assert_eq!(capped.blocks, spec("gemma3_text", json!({})).blocks);
+}
+
+#[test]
+fn what_a_key_means_without_it_or_as_null() {
+    let spec = |family: &str, changes: Value| changed(family, &changes).expect("supported");
+    for (family, positions) in [
+        ("llama", 2048),
+        ("mistral", 131_072),
+        ("qwen2", 32_768),
+        ("qwen3", 32_768),
+        ("smollm3", 32_768),
+        ("seed_oss", 524_288),
+        ("arcee", 4096),
+    ] {
+        assert_eq!(spec(family, json!({ "max_position_embeddings": null })).max_positions, positions, "{family}");
+    }
+    // a `head_dim` of `null` shares the width out; here `null` removes the key
+    let mut config: Value =
+        serde_json::from_str(&std::fs::read_to_string(fixtures().join("seed_oss/config.json")).expect("fixture"))
+            .expect("JSON");
+    config["head_dim"] = Value::Null;
+    let shared = describe(Path::new("config.json"), &config).expect("supported");
+    assert_eq!((shared.rotary[0].dim, spec("seed_oss", json!({ "head_dim": null })).rotary[0].dim), (12, 128));
+    // the first Gemma says "gelu" and means the approximation; by its other name it is exact
+    let activation = |name: &str| {
+        let spec = spec("gemma", json!({ "hidden_act": name }));
+        let branches = spec.blocks[0].stages.iter().flat_map(|stage| &stage.branches);
+        let gate = branches.flat_map(|branch| branch.program.instructions()).find_map(|one| match one.operation {
+            Operation::Gated(kind) => Some(kind),
+            _ => None,
+        });
+        gate.expect("a gate")
+    };
+    assert_eq!([activation("gelu"), activation("gelu_python")], [Activation::GeluTanh, Activation::Gelu]);
+    // of one kind of attention, the ends of YaRN's ramp are rounded and the length beside it is not read
+    let yarn = json!({ "rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "truncate": false });
+    let changes = json!({ "rope_parameters": { "full_attention": yarn }, "original_max_position_embeddings": 16 });
+    let read = &spec("olmo3", changes).rotary[0].scaling;
+    assert!(matches!(read, RotaryScaling::Yarn { truncate: true, original_positions: 64, .. }), "{read:?}");
 }
 
 #[test]
