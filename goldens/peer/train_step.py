@@ -73,11 +73,11 @@ def timed(step: Callable[[bool], None], kernels: str) -> float:
     return 1e3 * (time.perf_counter() - start)
 
 
-def measure(name: str, length: int, warm_up: int, repeats: int) -> Iterator[dict]:
+def measure(name: str, length: int, kernels_of_all: list[str], warm_up: int, repeats: int) -> Iterator[dict]:
     times: dict[tuple[str, str], list[float]] = {}
     for what, step in steps(name, length).items():
         for _ in range(warm_up + repeats):
-            for kernels in KERNELS:
+            for kernels in kernels_of_all:
                 times.setdefault((what, kernels), []).append(timed(step, kernels))
     for (what, kernels), all_times in times.items():
         kept = all_times[warm_up:]
@@ -91,13 +91,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--block", choices=BLOCKS, default="smollm2-135m")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--kernels", choices=KERNELS, nargs="+", default=KERNELS)
     parser.add_argument("--lengths", type=int, nargs="+", default=[512, 1024])
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--warm-up", type=int, default=3)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     for length in arguments.lengths:
-        for line in measure(arguments.block, length, arguments.warm_up, arguments.repeats):
+        for line in measure(arguments.block, length, arguments.kernels, arguments.warm_up, arguments.repeats):
             print(json.dumps(line), flush=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(json.dumps({"torch": torch.__version__, "threads": arguments.threads, "peak_rss_mb": peak}))

@@ -1,10 +1,10 @@
 //! A train step and a forward pass of one decoder block, with the ratio to PyTorch measured in the same run.
 //!
-//! `LOPPER_PYTHON=~/goldens/bin/python cargo bench -p lopper --bench train_step [-- BLOCK …]`
+//! `LOPPER_PYTHON=~/goldens/bin/python cargo bench -p lopper --bench train_step [-- [f32] BLOCK …]`
 //!
 //! The block is that of SmolLM2-135M, unless others are named: OPT-125M, Pythia-160M, BLOOM-560M, Gemma-3-270M (of the latter one
-//! that does not slide). Without `LOPPER_PYTHON` (a Python that has
-//! torch) only our own times are printed. Rounds of both take turns, so that a machine that slows down slows both.
+//! that does not slide). `f32` leaves bf16 out, which takes PyTorch minutes on a processor without instructions for it. Without
+//! `LOPPER_PYTHON` (a Python that has torch) only our own times are printed. Rounds of both take turns, so that a machine that slows down slows both.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -53,7 +53,9 @@ type Times = BTreeMap<Setting, Vec<f64>>;
 fn main() -> Result<()> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     // cargo adds an option of its own
-    let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let mut asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let only_f32 = asked.iter().any(|argument| argument == "f32");
+    asked.retain(|argument| argument != "f32");
     let known = blocks();
     if let Some(unknown) = asked.iter().find(|name| !known.iter().any(|(known, _)| name.eq_ignore_ascii_case(known))) {
         eprintln!("no block {unknown}; known: {}", known.map(|(name, _)| name).join(", "));
@@ -67,9 +69,9 @@ fn main() -> Result<()> {
         }
         let (mut ours, mut peer) = (Times::new(), Times::new());
         for _ in 0..ROUNDS {
-            measure(config, &mut ours)?;
+            measure(config, only_f32, &mut ours)?;
             if let Some(python) = std::env::var_os("LOPPER_PYTHON") {
-                measure_peer(Path::new(&python), &name.to_lowercase(), threads, &mut peer);
+                measure_peer(Path::new(&python), &name.to_lowercase(), threads, only_f32, &mut peer);
             }
         }
         print(name, threads, &ours, &peer);
@@ -95,9 +97,10 @@ fn minimum(times: &[f64]) -> f64 {
 }
 
 /// Our medians of one round.
-fn measure(config: &serde_json::Value, times: &mut Times) -> Result<()> {
+fn measure(config: &serde_json::Value, only_f32: bool, times: &mut Times) -> Result<()> {
+    let precisions = [("f32", Precision::F32), ("bf16", Precision::Bf16)];
     for length in LENGTHS {
-        for (name, precision) in [("f32", Precision::F32), ("bf16", Precision::Bf16)] {
+        for (name, precision) in precisions.into_iter().take(if only_f32 { 1 } else { 2 }) {
             let mut case = Case::new(config.clone(), length, precision)?;
             for (what, train) in [("forward", false), ("train", true)] {
                 let median = median(|| if train { case.train() } else { case.forward() })?;
@@ -121,10 +124,11 @@ fn median(mut step: impl FnMut() -> Result<()>) -> Result<f64> {
 }
 
 /// One round of the PyTorch program.
-fn measure_peer(python: &Path, block: &str, threads: usize, times: &mut Times) {
+fn measure_peer(python: &Path, block: &str, threads: usize, only_f32: bool, times: &mut Times) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens/peer/train_step.py");
     let arguments = ["--block", block, "--threads", &threads.to_string()];
-    let output = Command::new(python).arg(script).args(arguments).output().expect("LOPPER_PYTHON runs");
+    let kernels: &[&str] = if only_f32 { &["--kernels", "f32", "f32 onednn"] } else { &[] };
+    let output = Command::new(python).arg(script).args(arguments).args(kernels).output().expect("LOPPER_PYTHON runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let Ok(row) = serde_json::from_str::<serde_json::Value>(line) else { continue };
