@@ -133,7 +133,10 @@ pub(super) fn report_window(job: &mut Job, window: &str, outcome: &Outcome) {
         let held_out = outcome.held_out_before.zip(outcome.held_out_after);
         let held_out =
             held_out.map_or_else(String::new, |(before, after)| format!(", held-out error {before:.3e} → {after:.3e}"));
-        let line = format!("{window}: {epochs} epochs, loss {loss:.3}{held_out}, {speed:.0} tokens/s");
+        let share = outcome.share;
+        let line = format!(
+            "{window}: {epochs} epochs, loss {loss:.3}{held_out} at {share:.2} of the way, {speed:.0} tokens/s"
+        );
         job.observer.event(Event::Detail(&line));
     }
     if outcome.restored == 0 {

@@ -2,6 +2,7 @@
 //! model's activations. One training loop; what trains, on what, and towards what is data.
 
 mod adapter;
+mod line_search;
 mod objective;
 mod outcome;
 mod parameters;

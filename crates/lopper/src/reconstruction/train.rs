@@ -3,17 +3,18 @@
 //!
 //! The loss is divided by what it was before training, so its gradients have one scale in every model; steps are relative to the
 //! weights, and smaller by the square root of the depth of the window, so one learning rate serves windows of all sizes. Sequences
-//! held out from training decide after each epoch what is kept: the window never ends worse than it began on them.
+//! held out from training decide which epoch is kept, and how much of the way there: the window never ends worse than it began on them.
 
 use std::time::Instant;
 
+use super::line_search::search;
 use super::objective::Objective;
 use super::trainee::Trainee;
 use super::window::Window;
 use super::{Outcome, Settings};
 use crate::autograd::Gradients;
 use crate::autograd::optimizer::RateSchedule;
-use crate::calibration::{HiddenStates, shuffle};
+use crate::calibration::{HiddenStates, Parked, shuffle};
 use crate::error::Result;
 
 /// What a window trains on. The first `train` sequences train, the others are held out.
@@ -68,12 +69,18 @@ pub fn reconstruct(
     for attempt in 0..ATTEMPTS {
         let run = train(window, data, &Settings { learning_rate, ..*settings }, watch)?;
         let Some(run) = run else { return Ok(outcome) };
-        let finite = run.losses.iter().all(|loss| loss.is_finite()) && window.is_finite();
-        let after = run.best.map(|(error, _)| error);
-        if finite && after.zip(before).is_none_or(|(after, before)| after <= before) {
-            outcome = Outcome { held_out_after: after, learning_rate, restored: attempt, ..run.outcome() };
-            outcome.held_out_before = before;
-            break;
+        if run.losses.iter().all(|loss| loss.is_finite()) && window.is_finite() {
+            let ends = before.zip(run.best.map(|(error, _)| error));
+            let (share, after) = match ends {
+                Some(ends) => keep_what_gains(window, &original, ends, data, settings)?,
+                None => (1.0, None),
+            };
+            // where nothing moved, nothing was lost
+            if share > 0.0 || ends.is_some_and(|(before, end)| end == before) {
+                outcome = Outcome { held_out_after: after, share, learning_rate, restored: attempt, ..run.outcome() };
+                outcome.held_out_before = before;
+                break;
+            }
         }
         window.restore(&original)?;
         outcome.restored = attempt + 1;
@@ -81,6 +88,29 @@ pub fn reconstruct(
     }
     outcome.seconds = started.elapsed().as_secs_f64();
     Ok(outcome)
+}
+
+/// Takes a window that has trained to the point on its way where the held-out error is least. Returns its share of the way, and the error.
+fn keep_what_gains(
+    window: &mut Window,
+    original: &Parked,
+    (before, after): (f64, f64),
+    data: &WindowData,
+    settings: &Settings,
+) -> Result<(f32, Option<f64>)> {
+    let trained = window.snapshot(data.inputs.storage())?;
+    let best = search(before, after, |share| {
+        window.blend(original, &trained, share as f32)?;
+        let error = held_out_error(window, &Trainee::none(window, settings), data, settings)?;
+        Ok(error.unwrap_or(f64::NAN))
+    })?;
+    let share = best.share as f32;
+    if share == 1.0 {
+        window.restore(&trained)?;
+    } else {
+        window.blend(original, &trained, share)?;
+    }
+    Ok((share, Some(best.error)))
 }
 
 /// What came of one attempt.

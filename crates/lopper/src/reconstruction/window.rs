@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::objective::Objective;
 use super::trainee::Trainee;
 use crate::autograd::{Gradients, RotaryTable, Tape, Value};
@@ -183,6 +185,20 @@ impl Window<'_> {
             places.map(|place| segment.block.tensors[place.tensor].clone()).collect::<Vec<Tensor>>()
         };
         Parked::new(self.segments.iter().flat_map(of).collect(), storage)
+    }
+
+    /// Every tensor that may train goes this share of the way from one snapshot to another.
+    pub(super) fn blend(&mut self, from: &Parked, to: &Parked, share: f32) -> Result<()> {
+        let mut ends = from.tensors().zip(to.tensors());
+        for segment in &mut self.segments {
+            for (place, (from, to)) in segment.places().into_iter().zip(ends.by_ref()) {
+                let (mut between, to) = (from?, to?);
+                let numbers = between.host_mut().par_iter_mut().zip(to.host());
+                numbers.for_each(|(from, to)| *from += share * (to - *from));
+                segment.block.tensors[place.tensor] = between;
+            }
+        }
+        Ok(())
     }
 
     /// Puts a snapshot back.
