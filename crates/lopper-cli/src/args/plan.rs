@@ -51,7 +51,7 @@ pub struct PlanOptions {
     /// Choose by the inverse Hessian at once or a block of columns at a time [default: the criterion's own way]
     #[arg(long, value_name = "ORDER", value_parser = one_of::<Order>(&["whole", "blocks"]), help_heading = PRUNING)]
     pub order: Option<Order>,
-    /// Damping of the Hessian, as a share of its mean diagonal [default: 0.01]
+    /// Damping of the Hessian, as a share of its mean diagonal [default: what serves held-out windows best for joint compensation, else 0.01]
     #[arg(long, value_name = "SHARE", help_heading = PRUNING)]
     pub damping: Option<f64>,
     /// At most N conjugate-gradient iterations of the joint compensation [default: 20]
@@ -207,7 +207,7 @@ impl PlanOptions {
         set_list(&mut pruning.rules, &self.rule);
         set(&mut pruning.compensation, self.compensation.as_ref());
         set_some(&mut pruning.order, self.order.as_ref());
-        set(&mut pruning.damping, self.damping.as_ref());
+        set_some(&mut pruning.damping, self.damping.as_ref());
         set(&mut pruning.iterations, self.iterations.as_ref());
         set(&mut pruning.column_block, self.column_block.as_ref());
         set(&mut pruning.swaps, self.swaps.as_ref());

@@ -31,6 +31,8 @@ pub struct InputStatistics {
     pub squares: Tensor<f64>,
     /// `XᵀX`, where asked for.
     pub gram: Option<Gram>,
+    /// `XᵀX` of the rows held out, where there are any; always of no less than [`Needs::Gram`].
+    pub held_out: Option<Gram>,
     /// The factor of `(XᵀX + γI)⁻¹`, where asked for and where there is one.
     pub inverse: Option<InverseHessian>,
     needs: Needs,
@@ -40,7 +42,7 @@ impl InputStatistics {
     /// Of no input yet.
     pub fn new(d_in: usize, needs: Needs) -> Self {
         let gram = (needs >= Needs::Gram).then(|| Gram::new(d_in));
-        Self { tokens: 0, squares: Tensor::zeros([d_in]), gram, inverse: None, needs }
+        Self { tokens: 0, squares: Tensor::zeros([d_in]), gram, held_out: None, inverse: None, needs }
     }
 
     /// Of inputs that no method asked about.
@@ -56,6 +58,12 @@ impl InputStatistics {
             Some(gram) => gram.add(x),
             None => column_squares(x, d_in, self.squares.host_mut()),
         }
+    }
+
+    /// Adds rows [tokens, d_in] that are held out.
+    pub fn hold_out(&mut self, x: &[f32]) {
+        let d_in = self.squares.len();
+        self.held_out.get_or_insert_with(|| Gram::new(d_in)).add(x);
     }
 
     /// Adds the rows that another has counted, of the same layer and with the same needs: parts of the calibration data may be counted
@@ -90,6 +98,10 @@ impl InputStatistics {
         if let (Some(gram), Some(other)) = (&mut self.gram, &other.gram) {
             gram.merge(other);
         }
+        match (&mut self.held_out, &other.held_out) {
+            (Some(held_out), Some(other)) => held_out.merge(other),
+            (held_out, other) => *held_out = held_out.take().or_else(|| other.clone()),
+        }
         Ok(())
     }
 
@@ -109,6 +121,9 @@ impl InputStatistics {
             self.squares = gram.diagonal();
             self.inverse = (self.needs == Needs::InverseHessian).then(|| InverseHessian::new(gram, damping)).flatten();
         }
+        if let Some(held_out) = &mut self.held_out {
+            held_out.shrink();
+        }
     }
 }
 
@@ -118,24 +133,29 @@ pub type BlockStatistics = BTreeMap<usize, InputStatistics>;
 /// Collects the statistics of the inputs that it is given.
 pub struct Collector {
     needs: Needs,
+    judges: bool,
     collected: BlockStatistics,
 }
 
 impl Collector {
-    /// Of no input yet.
-    pub fn new(needs: Needs) -> Self {
-        Self { needs, collected: BTreeMap::new() }
+    /// Of no input yet. Gram matrices are also made of the rows held out if it `judges`.
+    pub fn new(needs: Needs, judges: bool) -> Self {
+        Self { needs, judges, collected: BTreeMap::new() }
     }
 
-    /// Adds the first `rows` rows of each input.
+    /// Adds the first `rows` rows of each input; the others are held out.
     pub fn add(&mut self, seen: &SeenInputs, rows: usize) {
-        if self.needs == Needs::Nothing || rows == 0 {
+        if self.needs == Needs::Nothing {
             return;
         }
         for (first, input) in &seen.0 {
             let width = input.width();
             let statistics = self.collected.entry(*first).or_insert_with(|| InputStatistics::new(width, self.needs));
-            statistics.add(&input.host()[..input.len().min(rows * width)]);
+            let (counted, held_out) = input.host().split_at(input.len().min(rows * width));
+            statistics.add(counted);
+            if self.judges && self.needs >= Needs::Gram && !held_out.is_empty() {
+                statistics.hold_out(held_out);
+            }
         }
     }
 

@@ -204,6 +204,7 @@ impl Sizes<'_> {
         let seen: usize = branches.iter().flat_map(|(_, inputs)| inputs).sum();
         let numbers = seen + branches.iter().map(|(forward, _)| *forward).max().unwrap_or(0);
         let sums: u64 = branches.iter().flat_map(|(_, inputs)| inputs).map(|&n| (n * n) as u64 * F32).sum();
+        let sums = sums * if self.run.judges { 2 } else { 1 };
         let activations = numbers as u64 * self.batch_tokens() * F32;
         vec![
             Item { name: "activations of one batch", bytes: activations.max(self.inverting(self.schedule.needs)) },
@@ -223,6 +224,8 @@ impl Sizes<'_> {
                     let slab = weights.min(SLAB as u64);
                     // a solver's vectors; then a candidate, the masked weight, their differences from the weight, and an image
                     let (solving, judging) = (square + 4 * slab + 2 * weights, square + 4 * weights + slab);
+                    // where γ is looked for, both at once, and the best so far
+                    let solving = if self.run.judges { solving + square + weights } else { solving };
                     let walking = if self.schedule.needs == Needs::Gram { 0 } else { 2 * square + 5 * weights };
                     weights + F32 * solving.max(judging).max(walking)
                 }

@@ -23,6 +23,8 @@ struct Held {
     dense: bool,
     pruned: bool,
     statistics: bool,
+    /// Of held-out inputs, until it is pruned.
+    judged: bool,
 }
 
 impl Alive {
@@ -42,13 +44,17 @@ impl Alive {
     pub fn step(&mut self, step: &Step, sizes: &Sizes) {
         let hidden = sizes.spec.hidden;
         let linear = |id: &LinearId| sizes.spec.linear(*id).shape;
+        if !matches!(step, Step::Prune(_)) {
+            self.branches.values_mut().for_each(|held| held.judged = false);
+        }
         match step {
             Step::Load(block) => {
                 let held = Held { dense: true, ..Held::default() };
                 self.branches.extend(sizes.spec.blocks[*block].branch_ids(*block).map(|branch| (branch, held)));
             }
             Step::Calibrate { branches, writes, .. } => {
-                self.each(branches, |held| held.statistics = sizes.schedule.needs >= Needs::Gram);
+                let (statistics, judged) = (sizes.schedule.needs >= Needs::Gram, sizes.run.judges);
+                self.each(branches, |held| (held.statistics, held.judged) = (statistics, judged));
                 if let Some(state) = *writes {
                     self.write(state, hidden);
                 }
@@ -114,10 +120,11 @@ impl Alive {
     /// Bytes of the Gram matrices, packed f64, and of the factors of their inverses.
     pub fn statistics(&self, sizes: &Sizes) -> u64 {
         let known = self.branches.iter().filter(|(_, held)| held.statistics);
-        let of = |(branch, _): (&BranchId, &Held)| {
+        let of = |(branch, held): (&BranchId, &Held)| {
             let spec = &sizes.spec.blocks[branch.at.block];
             let inputs = spec.inputs_of(spec.branch(*branch)).into_iter();
-            inputs.map(|n| gram(n, sizes.schedule.needs)).sum::<u64>()
+            let held_out = |n| if held.judged { gram(n, Needs::Gram) } else { 0 };
+            inputs.map(|n| gram(n, sizes.schedule.needs) + held_out(n)).sum::<u64>()
         };
         known.map(of).sum()
     }

@@ -52,6 +52,7 @@ fn memory_is_the_sum_of_what_is_alive() {
     assert_eq!(bytes(&plan(), "training", "one block"), Some(640 * 5));
     // of the feed-forward half an input of width 8 and one of 16, lower triangles in f64; with the block three of 8
     assert_eq!(bytes(&plan(), "training", "Gram"), Some(8 * (36 + 136)));
+    assert_eq!(bytes(&plan(), "choosing", "Gram"), Some(2 * 8 * (36 + 136)), "and those of held-out inputs");
     let mut block = plan();
     block.reconstruction.granularity = Granularity::Block;
     assert_eq!(bytes(&block, "training", "Gram"), Some(8 * (3 * 36 + 136)));
@@ -79,14 +80,22 @@ fn what_does_not_happen_takes_no_memory() {
 fn work_is_two_operations_per_weight_and_token() {
     // per token and block: 2·640 for the matrices, 2·8·10 for attention over windows of 10; two blocks
     let forward = 2.0 * (2.0 * 640.0 + 160.0);
-    // 2 epochs of 6 windows forward and backward, 2 held-out windows before, and after each
-    assert_eq!(flops(&plan(), "reconstruct"), (3.0 * 2.0 * 60.0 + 3.0 * 20.0) * forward);
+    // 2 epochs of 6 windows forward and backward, 2 held-out windows before, after each, and twice on the way
+    assert_eq!(flops(&plan(), "reconstruct"), (3.0 * 2.0 * 60.0 + 5.0 * 20.0) * forward);
     // both streams, all 8 windows
     assert_eq!(flops(&plan(), "advance"), 2.0 * 80.0 * forward);
-    // training windows forward as far as the inputs of the last matrices, and their triangles
+    // all windows forward as far as the inputs of the last matrices, and their triangles
     let seen = 2.0 * (2.0 * 3.0 * 64.0 + 160.0 + 2.0 * 2.0 * 128.0);
     let squares = 2.0 * f64::from(3 * 8 * 8 + 16 * 16);
-    assert_eq!(flops(&plan(), "calibrate"), 60.0 * (seen + squares));
+    assert_eq!(flops(&plan(), "calibrate"), 80.0 * (seen + squares));
+    let mut fixed = plan();
+    fixed.pruning.damping = Some(0.01);
+    assert_eq!(flops(&fixed, "calibrate"), 60.0 * (seen + squares), "nothing is judged by the held-out ones");
+    // iterations and one product to begin with; errors before, after and at the end of training; squares of all inputs
+    let products = 2.0 * 2.0 * f64::from(4 * 8 * 64 + 2 * 16 * 64 + 8 * 256);
+    assert_eq!(flops(&fixed, "solve"), (21.0 + 6.0) * products);
+    // five shares of five iterations, the product that each begins with and is judged by, and one for the mask
+    assert_eq!(flops(&plan(), "solve"), (36.0 + 6.0) * products);
 }
 
 #[test]
@@ -117,7 +126,7 @@ fn retraining_has_the_whole_model_in_memory() {
     assert_eq!(flops(&plan, "retrain"), 0.0);
     plan.retraining.objective = RetrainingObjective::Ce;
     let (blocks, head) = (2.0 * (2.0 * 640.0 + 160.0), 512.0);
-    assert_eq!(flops(&plan, "retrain"), 2.0 * 60.0 * (4.0 * blocks + 2.0 * head) + 3.0 * 20.0 * (blocks + head));
+    assert_eq!(flops(&plan, "retrain"), 2.0 * 60.0 * (4.0 * blocks + 2.0 * head) + 5.0 * 20.0 * (blocks + head));
     assert_eq!(bytes(&plan, "whole model", "whole model"), Some(2 * 640 * 5 + 32 * 8 * 4));
     assert_eq!(bytes(&plan, "whole model", "moments"), Some(2 * 640 * 8));
     assert_eq!(bytes(&plan, "whole model", "hidden states"), Some(8 * 10 * 8 * 4));
@@ -202,7 +211,11 @@ fn windows_of_several_blocks_are_counted_by_their_own_steps() {
     assert_eq!(flops(&several, "advance"), 80.0 * (3.0 * forward - last));
     // the states that are ahead, what the window reads, and the targets
     assert_eq!(bytes(&several, "choosing", "hidden states"), Some(3 * 8 * 10 * 8 * 4));
-    assert_eq!(bytes(&several, "calibrating", "Gram"), Some(8 * (3 * 36 + 136)));
+    assert_eq!(
+        bytes(&several, "calibrating", "Gram"),
+        Some(8 * (3 * 36 + 136 + 36 + 136)),
+        "and of held-out inputs those at hand"
+    );
     // of the first block only what is pruned is left
     assert_eq!(bytes(&several, "choosing", "blocks of a window"), Some(640 * 5 + 640 * 9));
 }

@@ -113,12 +113,13 @@ impl Sizes<'_> {
             let block = &self.spec.blocks[branch.at.block];
             squares(block, block.branch(*branch), self.schedule.needs)
         });
-        let tokens = if writes.is_some() { all } else { train };
-        tokens * branches.iter().map(forward).sum::<f64>() + train * squares.sum::<f64>()
+        let tokens = if writes.is_some() || self.run.judges { all } else { train };
+        let counted = if self.run.judges { all } else { train };
+        tokens * branches.iter().map(forward).sum::<f64>() + counted * squares.sum::<f64>()
     }
 
     /// Forward, and two products of the same size backward; segments but the last go forward twice; the held-out sequences before,
-    /// and after each epoch.
+    /// after each epoch, and at two more points of the way.
     fn train(&self, window: &Trained) -> f64 {
         let [all, train] = self.tokens().map(|tokens| tokens as f64);
         let epochs = self.plan.reconstruction.epochs as f64;
@@ -135,7 +136,7 @@ impl Sizes<'_> {
                 (of(false), of(true))
             }
         };
-        epochs * train * (3.0 * forward + again) + (epochs + 1.0) * (all - train) * forward
+        epochs * train * (3.0 * forward + again) + (epochs + 3.0) * (all - train) * forward
     }
 
     /// Operations of training the whole model: every block twice forward and once backward, the head forward and half backward
@@ -149,7 +150,7 @@ impl Sizes<'_> {
             RetrainingObjective::Ce => 0.0,
             RetrainingObjective::Kl | RetrainingObjective::Logits => head,
         };
-        let held_out = (epochs + 1.0) * (all - train) * (blocks + head + teacher);
+        let held_out = (epochs + 3.0) * (all - train) * (blocks + head + teacher);
         epochs * train * (4.0 * blocks + 2.0 * head + teacher) + held_out
     }
 
@@ -172,7 +173,8 @@ impl Sizes<'_> {
     fn solve(&self, linear: &LinearSpec) -> f64 {
         let [d_out, d_in] = linear.shape;
         let errors = if self.trains() { 6.0 } else { 4.0 };
-        let compensation = self.run.method.compensation.cost(linear.shape, &self.plan.solver_settings());
+        let judged = self.plan.calibration.held_out > 0;
+        let compensation = self.run.method.compensation.cost(linear.shape, &self.plan.solver_settings(), judged);
         compensation + 2.0 * errors * (d_out * d_in * d_in) as f64
     }
 }

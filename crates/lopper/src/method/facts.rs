@@ -1,6 +1,6 @@
 //! How a solution came about.
 
-use super::LayerProblem;
+use super::{DAMPING, LayerProblem};
 use crate::linalg::{Gram, InverseHessian};
 
 /// How a solution came about, for the report.
@@ -10,6 +10,10 @@ pub struct SolutionFacts {
     pub error_pruned: Option<f64>,
     /// The same after compensation.
     pub error_compensated: Option<f64>,
+    /// The error of the masked weights on inputs held out, where γ was found by those.
+    pub held_out_pruned: Option<f64>,
+    /// The same after compensation.
+    pub held_out_compensated: Option<f64>,
     /// γ added to the diagonal of `H = 2XᵀX`.
     pub damping: Option<f64>,
     /// Iterations of the solver.
@@ -46,7 +50,7 @@ impl SolutionFacts {
             .inputs
             .inverse
             .as_ref()
-            .map_or(problem.settings.damping * gram.mean_diagonal(), InverseHessian::damping);
+            .map_or(problem.settings.damping.unwrap_or(DAMPING) * gram.mean_diagonal(), InverseHessian::damping);
         if !(gram.mean_diagonal() > 0.0 && damping.is_finite()) {
             self.warn(format!("the inputs of this layer sum to {} squared", gram.mean_diagonal()));
             return None;

@@ -28,7 +28,7 @@ pub use facts::SolutionFacts;
 pub use named::{METHODS, NamedMethod};
 pub use output_error::OutputError;
 pub(crate) use problem::SLAB;
-pub use problem::{LayerProblem, LayerSolution, SolverSettings};
+pub use problem::{DAMPING, LayerProblem, LayerSolution, SolverSettings};
 pub use selection::{Order, Selection};
 
 /// A choice of what is pruned, then a compensation; or both block by block.
@@ -55,6 +55,11 @@ impl Method {
     /// What both want to know. Refinement needs the Gram matrix too, which the caller adds.
     pub fn needs(&self) -> Needs {
         self.selection.needs().max(self.compensation.needs())
+    }
+
+    /// Whether it makes use of inputs held out: then [`SolverSettings::damping`] may be left to it.
+    pub fn judges(&self) -> bool {
+        self.compensation.judges()
     }
 
     /// Solves one layer. A compensation that is not finite, or worse than masking, is thrown away and the facts say so.

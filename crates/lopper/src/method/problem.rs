@@ -58,11 +58,15 @@ impl LayerProblem<'_> {
     }
 }
 
+/// γ as a share of the mean diagonal, where nothing tells a better one: that of the papers.
+pub const DAMPING: f64 = 0.01;
+
 /// How a layer problem is solved.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SolverSettings {
-    /// γ on the diagonal of H, as a share of its mean.
-    pub damping: f64,
+    /// γ on the diagonal of H, as a share of its mean. `None`: [`DAMPING`], but where the joint compensation knows inputs held out, the γ
+    /// that serves those best.
+    pub damping: Option<f64>,
     /// At most so many conjugate-gradient iterations.
     pub iterations: usize,
     /// Columns that a walk over the matrix takes at a time; 0 is taken as 1.
@@ -73,7 +77,7 @@ pub struct SolverSettings {
 
 impl Default for SolverSettings {
     fn default() -> Self {
-        Self { damping: 0.01, iterations: 20, column_block: 128, swaps: 0 }
+        Self { damping: None, iterations: 20, column_block: 128, swaps: 0 }
     }
 }
 

@@ -79,8 +79,10 @@ pub struct PruningPlan {
     /// When a criterion that goes by the inverse Hessian chooses; its own way if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<Order>,
-    /// γ on the diagonal of the Hessian, as a share of its mean.
-    pub damping: f64,
+    /// γ on the diagonal of the Hessian, as a share of its mean. If absent, the joint compensation takes what serves the held-out
+    /// sequences best, and everything else 0.01.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damping: Option<f64>,
     /// At most so many conjugate-gradient iterations of the joint compensation.
     pub iterations: usize,
     /// Inputs that a method which walks over the columns takes at a time.

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::evaluation::{Asking, EvaluationSet, Source, Windows};
-use crate::method::{Method, Selection, SolverSettings};
+use crate::method::{DAMPING, Method, Selection, SolverSettings};
 use crate::model::DecoderSpec;
 use crate::sparsity::{Extent, Pattern};
 use crate::text::from_toml;
@@ -107,6 +107,11 @@ impl Plan {
         Selection::by_name(&self.pruning.criterion, self.pruning.order)
     }
 
+    /// γ of inverse Hessians, as a share of the mean diagonal.
+    pub fn damping(&self) -> f64 {
+        self.pruning.damping.unwrap_or(DAMPING)
+    }
+
     /// How hard a layer problem is solved.
     pub fn solver_settings(&self) -> SolverSettings {
         let &PruningPlan { damping, iterations, column_block, swaps, .. } = &self.pruning;
@@ -187,7 +192,7 @@ impl Plan {
             (self.evaluation.windows != Some(0), "evaluation.windows is 0"),
             (self.evaluation.limit != Some(0), "evaluation.limit is 0"),
             (
-                self.pruning.damping >= 0.0 && self.pruning.damping.is_finite(),
+                self.pruning.damping.is_none_or(|damping| damping >= 0.0 && damping.is_finite()),
                 "pruning.damping is negative or not finite: it is a share of the mean diagonal of the Hessian",
             ),
             (self.pruning.iterations > 0, "pruning.iterations is 0; for no compensation set it to \"none\""),

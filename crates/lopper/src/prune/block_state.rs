@@ -42,6 +42,13 @@ impl BlockState {
         self.statistics.retain(|first, _| !linears.contains(first));
     }
 
+    /// Lets go of what is known of the held-out inputs of a branch: nothing is chosen by them any more.
+    pub fn forget_held_out(&mut self, branch: BranchId) {
+        let linears = &self.pruned.spec.branch(branch).linears;
+        let own = self.statistics.iter_mut().filter(|(first, _)| linears.contains(first));
+        own.for_each(|(_, statistics)| statistics.held_out = None);
+    }
+
     /// What the inputs of this layer were; layers that read one input share it.
     pub fn inputs_of(&self, linear: usize) -> Option<&InputStatistics> {
         self.statistics.get(&self.pruned.spec.linears[linear].first_reader)

@@ -175,9 +175,8 @@ impl Compression<'_, '_> {
         let block = branches[0].at.block - self.blocks[0].index;
         let dense = &self.blocks[block].dense;
         let (passage, of) = (&*passage, &mut self.states);
-        let found = self.job.timings.measure(Stage::Calibrate, || {
-            calibrate(of, (passage, &run.plan), (dense, branches), run.schedule.needs, states)
-        })?;
+        let found =
+            self.job.timings.measure(Stage::Calibrate, || calibrate(of, (passage, run), (dense, branches), states))?;
         self.blocks[block].statistics.extend(found);
         Ok(())
     }
@@ -191,6 +190,7 @@ impl Compression<'_, '_> {
                 let by = (self.run, self.allocation);
                 self.record.matrices.push(prune(self.job, by, state, linear)?);
             }
+            state.forget_held_out(branch);
         }
         Ok(())
     }

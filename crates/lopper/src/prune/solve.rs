@@ -4,11 +4,11 @@ use super::block_state::BlockState;
 use super::job::Job;
 use super::states::{Passage, States};
 use crate::autograd::{Tape, Value};
-use crate::calibration::{BlockStatistics, Collector, InputStatistics, Needs, SeenInputs};
+use crate::calibration::{BlockStatistics, Collector, InputStatistics, SeenInputs};
 use crate::error::Result;
 use crate::method::{LayerProblem, SolutionFacts};
 use crate::model::{Block, BranchId, DecoderSpec, LinearId, Sequences, Tap};
-use crate::plan::{Allocation, Plan};
+use crate::plan::Allocation;
 use crate::report::{MatrixFacts, Stage};
 use crate::schedule::{Run, State};
 use crate::tensor::Tensor;
@@ -27,16 +27,15 @@ impl Tap for Of<'_> {
     }
 }
 
-/// Runs branches of a dense block on the states `reads`, and collects what a method `needs` to know of their inputs on the training
-/// sequences. What their last stage gives goes to `writes`; without that, nothing is computed that no layer reads.
+/// Runs branches of a dense block on the states `reads`, and collects what the method of a run needs to know of their inputs on the
+/// training sequences, and on those held out if it judges by them. What their last stage gives goes to `writes`; without that, nothing is computed that no layer reads.
 pub(super) fn calibrate(
     states: &mut States,
-    (passage, plan): (&Passage, &Plan),
+    (passage, run): (&Passage, &Run),
     (dense, branches): (&Block, &[BranchId]),
-    needs: Needs,
     (reads, writes): (State, Option<State>),
 ) -> Result<BlockStatistics> {
-    let (tensors, train) = (dense.constants(), plan.calibration.samples);
+    let (tensors, train) = (dense.constants(), run.plan.calibration.samples);
     let linears: Vec<usize> = branches.iter().flat_map(|&branch| dense.spec.branch(branch).linears.clone()).collect();
     let [first, last] = [branches.first(), branches.last()].map(|branch| branch.map_or(0, |branch| branch.at.stage));
     let forward = |x: &Tensor, sequences: &Sequences| {
@@ -54,8 +53,8 @@ pub(super) fn calibrate(
         Ok((y, seen))
     };
     let inputs = states.get(reads)?;
-    let (mut collector, mut next) = (Collector::new(needs), writes.map(|_| inputs.clone()));
-    let count = if writes.is_some() { inputs.len() } else { train.min(inputs.len()) };
+    let (mut collector, mut next) = (Collector::new(run.schedule.needs, run.judges), writes.map(|_| inputs.clone()));
+    let count = if writes.is_some() || run.judges { inputs.len() } else { train.min(inputs.len()) };
     inputs.for_each(count, passage.batch, forward, |indices, sequences, (y, seen)| {
         let counted = indices.iter().filter(|&&index| index < train).count();
         collector.add(&seen, sequences.offsets()[counted]);
@@ -64,7 +63,7 @@ pub(super) fn calibrate(
     if let Some((state, next)) = writes.zip(next) {
         states.set(state, next);
     }
-    Ok(collector.finish(plan.pruning.damping))
+    Ok(collector.finish(run.plan.damping()))
 }
 
 /// Prunes and repairs one matrix, unless it stays dense.

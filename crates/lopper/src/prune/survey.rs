@@ -82,7 +82,7 @@ impl<'j, 'o> Survey<'j, 'o> {
 
     /// Moves the dense model's states through a block; returns the statistics of its inputs.
     fn advance(&mut self, block: &Block, states: &mut HiddenStates) -> Result<BlockStatistics> {
-        let (passage, mut collector) = (&self.passage, Collector::new(self.needs));
+        let (passage, mut collector) = (&self.passage, Collector::new(self.needs, false));
         self.job.timings.measure(Stage::Calibrate, || {
             let forward = |x: &Tensor, sequences: &Sequences| {
                 let (mut tape, mut seen) = (Tape::new(passage.precision), SeenInputs::default());
@@ -94,7 +94,7 @@ impl<'j, 'o> Survey<'j, 'o> {
                 Ok(())
             })
         })?;
-        Ok(collector.finish(self.plan.pruning.damping))
+        Ok(collector.finish(self.plan.damping()))
     }
 
     /// The scores that a selection gives a dense matrix.

@@ -35,6 +35,8 @@ pub struct Run<'a> {
     pub name: &'static str,
     /// How a layer problem is solved.
     pub method: Method,
+    /// Whether the inputs of held-out sequences are counted too, because the compensation finds its damping by them.
+    pub judges: bool,
     /// What is asked of every matrix.
     pub targets: Targets,
     /// What happens to every window.
@@ -76,6 +78,7 @@ impl<'a> Run<'a> {
             plan: plan.clone(),
             spec,
             name: name(plan),
+            judges: method.judges() && plan.pruning.damping.is_none() && plan.calibration.held_out > 0,
             method,
             targets: plan.targets(spec)?,
             lower: Vec::new(),

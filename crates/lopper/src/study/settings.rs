@@ -92,7 +92,7 @@ mod tests {
         let files = plan("calibration.files", "a.txt".into()).expect("a list of one").calibration.files;
         assert_eq!(files, [std::path::PathBuf::from("a.txt")]);
         let damping = plan("pruning.damping", 2.into()).expect("an integer is a number").pruning.damping;
-        assert!((damping - 2.0).abs() < 1e-12);
+        assert!((damping.expect("given") - 2.0).abs() < 1e-12);
         for (key, value) in [("pruning.dampin", 1.0.into()), ("pruning.damping", toml::Value::from("much"))] {
             let message = plan(key, value).expect_err("refused").to_string();
             assert!(

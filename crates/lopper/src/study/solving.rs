@@ -15,7 +15,7 @@ use super::wrong;
 use crate::calibration::{InputStatistics, Needs};
 use crate::error::Result;
 use crate::linalg::Uniform;
-use crate::method::{Compensation, LayerProblem, OutputError, SolutionFacts, SolverSettings};
+use crate::method::{Compensation, DAMPING, LayerProblem, OutputError, SolutionFacts, SolverSettings};
 use crate::prune::in_pool;
 use crate::sparsity::{Mask, Pattern, Scope};
 use crate::tensor::Tensor;
@@ -45,12 +45,12 @@ pub struct SolverTiming {
 
 impl Default for SolverTiming {
     fn default() -> Self {
-        let SolverSettings { damping, iterations, .. } = SolverSettings::default();
+        let iterations = SolverSettings::default().iterations;
         Self {
             compensation: "joint".into(),
             kept: 256,
             rows: 64,
-            damping,
+            damping: DAMPING,
             iterations,
             repeats: 3,
             seed: 0,
@@ -149,7 +149,7 @@ fn solve(
         inputs: &layer.inputs,
         pattern: &layer.pattern,
         seed,
-        settings: SolverSettings { damping, iterations, ..SolverSettings::default() },
+        settings: SolverSettings { damping: Some(damping), iterations, ..SolverSettings::default() },
     };
     compensation.repair(&problem, &layer.mask, facts)
 }

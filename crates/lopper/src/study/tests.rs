@@ -169,7 +169,8 @@ fn what_makes_no_sense_is_refused_before_anything_is_written() {
     other.set_axis(super::Axis::parse("calibration.samples=4,8").expect("axis")).expect("valid");
     assert!(home.run(&other, "new").expect_err("refused").to_string().contains("scored on different"));
     let mut fixed = valid.clone();
-    let message = fixed.settle(&Plan::default(), |plan| plan.pruning.damping = 0.5).expect_err("refused").to_string();
+    let message =
+        fixed.settle(&Plan::default(), |plan| plan.pruning.damping = Some(0.5)).expect_err("refused").to_string();
     assert_eq!(message, "pruning.damping is varied by this study");
     assert!(!home.path("new").exists() && !home.path("out").exists());
 }

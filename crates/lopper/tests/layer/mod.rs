@@ -67,10 +67,10 @@ pub fn solve_exactly(a: &[f64], b: &[f64]) -> Vec<f64> {
     x
 }
 
-/// `w_K' = w_K + w_P·H_PK·H_KK⁻¹` row by row in f64.
-pub fn exact_rows(weight: &Tensor, kept: &[u8], inputs: &InputStatistics) -> Tensor {
+/// `w_K' = w_K + w_P·H_PK·H_KK⁻¹` row by row in f64; γ is this share of the mean diagonal of H.
+pub fn exact_rows(weight: &Tensor, kept: &[u8], inputs: &InputStatistics, damping: f64) -> Tensor {
     let (n, gram) = (inputs.squares.len(), inputs.gram.as_ref().expect("Gram"));
-    let h: Vec<f64> = gram.damped(0.01 * gram.mean_diagonal()).into_vec().into_iter().map(f64::from).collect();
+    let h: Vec<f64> = gram.damped(damping * gram.mean_diagonal()).into_vec().into_iter().map(f64::from).collect();
     let rows = weight.host().chunks(n).zip(kept.chunks(n)).map(|(row, kept)| {
         let (keep, prune): (Vec<usize>, Vec<usize>) = (0..n).partition(|&j| kept[j] == 1);
         let a: Vec<f64> = keep.iter().flat_map(|&i| keep.iter().map(|&j| h[i * n + j]).collect::<Vec<_>>()).collect();

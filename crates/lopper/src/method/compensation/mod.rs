@@ -20,9 +20,10 @@ pub struct Compensation {
     /// One line for people.
     pub summary: &'static str,
     needs: Needs,
+    judges: bool,
     moving: Moving,
-    /// Products of the weight with the Gram matrix that it takes, for so many inputs.
-    products: fn(usize, &SolverSettings) -> f64,
+    /// Products of the weight with a Gram matrix that it takes, for so many inputs, some of which may be held out to judge by.
+    products: fn(usize, &SolverSettings, bool) -> f64,
     repair: fn(&LayerProblem, &Mask, &mut SolutionFacts) -> Option<Tensor>,
 }
 
@@ -32,35 +33,38 @@ pub const COMPENSATIONS: &[Compensation] = &[
         name: "joint",
         summary: "the least-squares optimum of all kept weights of a row at once (Zhao et al. 2024, eq. 11-13)",
         needs: Needs::Gram,
+        judges: true,
         moving: Moving::Joint,
-        // one for each iteration, and one to begin with
-        products: |_, settings| settings.iterations as f64 + 1.0,
+        products: joint::products,
         repair: joint::repair,
     },
     Compensation {
         name: "exact",
         summary: "the same optimum by a factorisation per row: slow, for small layers and as a reference",
         needs: Needs::Gram,
+        judges: false,
         moving: Moving::Joint,
         // k³/3 for each row, k = half of d_in kept weights
-        products: |d_in, _| d_in as f64 / 48.0,
+        products: |d_in, _, _| d_in as f64 / 48.0,
         repair: exact::repair,
     },
     Compensation {
         name: "sweep",
         summary: "columns from left to right, only what lies to the right moves (Frantar & Alistarh 2023)",
         needs: Needs::InverseHessian,
+        judges: false,
         moving: Moving::Sweep,
         // each column meets those to its right
-        products: |_, _| 0.5,
+        products: |_, _, _| 0.5,
         repair: sweep::repair,
     },
     Compensation {
         name: "none",
         summary: "kept weights stay as they are",
         needs: Needs::Nothing,
+        judges: false,
         moving: Moving::Nothing,
-        products: |_, _| 0.0,
+        products: |_, _, _| 0.0,
         repair: none::repair,
     },
 ];
@@ -85,14 +89,19 @@ impl Compensation {
         self.needs
     }
 
+    /// Whether it makes use of inputs held out.
+    pub fn judges(&self) -> bool {
+        self.judges
+    }
+
     /// What moves in a walk that chooses for this compensation.
     pub(super) fn moving(&self) -> Moving {
         self.moving
     }
 
-    /// Floating-point operations for a weight of this shape, [d_out, d_in], of which half is pruned.
-    pub fn cost(&self, [d_out, d_in]: [usize; 2], settings: &SolverSettings) -> f64 {
-        2.0 * (self.products)(d_in, settings) * (d_out * d_in * d_in) as f64
+    /// Floating-point operations for a weight of this shape, [d_out, d_in], of which half is pruned, and where inputs are held out.
+    pub fn cost(&self, [d_out, d_in]: [usize; 2], settings: &SolverSettings, held_out: bool) -> f64 {
+        2.0 * (self.products)(d_in, settings, held_out) * (d_out * d_in * d_in) as f64
     }
 
     /// The repaired weight [d_out, d_in], zero wherever the mask prunes; `None` if kept weights stay as they are.
