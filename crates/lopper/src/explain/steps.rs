@@ -18,13 +18,22 @@ pub(super) struct Alive {
     branches: BTreeMap<BranchId, Held>,
 }
 
+/// Whose inputs the statistics in memory are of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Known {
+    #[default]
+    Nothing,
+    /// The sequences that train.
+    Trained,
+    /// Those held out too, until the branch is pruned.
+    All,
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Held {
     dense: bool,
     pruned: bool,
-    statistics: bool,
-    /// Of held-out inputs, until it is pruned.
-    judged: bool,
+    statistics: Known,
 }
 
 impl Alive {
@@ -45,7 +54,8 @@ impl Alive {
         let hidden = sizes.spec.hidden;
         let linear = |id: &LinearId| sizes.spec.linear(*id).shape;
         if !matches!(step, Step::Prune(_)) {
-            self.branches.values_mut().for_each(|held| held.judged = false);
+            let judged = self.branches.values_mut().filter(|held| held.statistics == Known::All);
+            judged.for_each(|held| held.statistics = Known::Trained);
         }
         match step {
             Step::Load(block) => {
@@ -53,8 +63,12 @@ impl Alive {
                 self.branches.extend(sizes.spec.blocks[*block].branch_ids(*block).map(|branch| (branch, held)));
             }
             Step::Calibrate { branches, writes, .. } => {
-                let (statistics, judged) = (sizes.schedule.needs >= Needs::Gram, sizes.run.judges);
-                self.each(branches, |held| (held.statistics, held.judged) = (statistics, judged));
+                let known = match sizes.schedule.needs {
+                    Needs::Nothing | Needs::ColumnNorms => Known::Nothing,
+                    _ if sizes.run.judges => Known::All,
+                    _ => Known::Trained,
+                };
+                self.each(branches, |held| held.statistics = known);
                 if let Some(state) = *writes {
                     self.write(state, hidden);
                 }
@@ -69,7 +83,7 @@ impl Alive {
             Step::Capture { linear: id, to, .. } => self.write(*to, linear(id)[1]),
             Step::Apply { linear: id, to, .. } => self.write(*to, linear(id)[0]),
             Step::Release(branches) => self.each(branches, |held| held.dense = false),
-            Step::ForgetStatistics(branches) => self.each(branches, |held| held.statistics = false),
+            Step::ForgetStatistics(branches) => self.each(branches, |held| held.statistics = Known::Nothing),
             Step::Rename { from, to } => {
                 if let Some(content) = self.states.remove(from) {
                     self.states.insert(*to, content);
@@ -119,11 +133,11 @@ impl Alive {
 
     /// Bytes of the Gram matrices, packed f64, and of the factors of their inverses.
     pub fn statistics(&self, sizes: &Sizes) -> u64 {
-        let known = self.branches.iter().filter(|(_, held)| held.statistics);
+        let known = self.branches.iter().filter(|(_, held)| held.statistics != Known::Nothing);
         let of = |(branch, held): (&BranchId, &Held)| {
             let spec = &sizes.spec.blocks[branch.at.block];
             let inputs = spec.inputs_of(spec.branch(*branch)).into_iter();
-            let held_out = |n| if held.judged { gram(n, Needs::Gram) } else { 0 };
+            let held_out = |n| if held.statistics == Known::All { gram(n, Needs::Gram) } else { 0 };
             inputs.map(|n| gram(n, sizes.schedule.needs) + held_out(n)).sum::<u64>()
         };
         known.map(of).sum()

@@ -76,7 +76,7 @@ pub fn reconstruct(
                 None => (1.0, None),
             };
             // where nothing moved, nothing was lost
-            if share > 0.0 || ends.is_some_and(|(before, end)| end == before) {
+            if share > 0.0 || ends.is_some_and(|(before, end)| end <= before) {
                 outcome = Outcome { held_out_after: after, share, learning_rate, restored: attempt, ..run.outcome() };
                 outcome.held_out_before = before;
                 break;
@@ -105,11 +105,7 @@ fn keep_what_gains(
         Ok(error.unwrap_or(f64::NAN))
     })?;
     let share = best.share as f32;
-    if share == 1.0 {
-        window.restore(&trained)?;
-    } else {
-        window.blend(original, &trained, share)?;
-    }
+    window.blend(original, &trained, share)?;
     Ok((share, Some(best.error)))
 }
 

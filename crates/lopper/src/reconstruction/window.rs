@@ -194,7 +194,8 @@ impl Window<'_> {
             for (place, (from, to)) in segment.places().into_iter().zip(ends.by_ref()) {
                 let (mut between, to) = (from?, to?);
                 let numbers = between.host_mut().par_iter_mut().zip(to.host());
-                numbers.for_each(|(from, to)| *from += share * (to - *from));
+                // exact at either end
+                numbers.for_each(|(from, to)| *from = (1.0 - share) * *from + share * to);
                 segment.block.tensors[place.tensor] = between;
             }
         }

@@ -80,8 +80,7 @@ fn best_on_held_out(
         let limits = (problem.settings.iterations.div_ceil(PART), TOLERANCE_OF_PART);
         let candidate = solve(problem, mask, Some(&best), (gram, share * mean), limits, facts);
         let error = error.relative(&candidate);
-        // a NaN is no better either
-        if !(error < least) {
+        if error.is_nan() || error >= least {
             break;
         }
         (best, least, facts.damping) = (candidate, error, Some(2.0 * share * mean));
