@@ -31,7 +31,7 @@ pub use wanda::Wanda;
 ///
 /// use lopper::calibration::{InputStatistics, Needs};
 /// use lopper::linalg::Uniform;
-/// use lopper::method::{Compensation, Criterion, LayerProblem, Method, Selection, SolverSettings};
+/// use lopper::method::{Compensation, Criterion, DAMPING, LayerProblem, Method, Selection, SolverSettings};
 /// use lopper::sparsity::Pattern;
 /// use lopper::tensor::Tensor;
 ///
@@ -62,7 +62,7 @@ pub use wanda::Wanda;
 /// let settings = SolverSettings::default();
 /// let mut inputs = InputStatistics::new(8, method.needs());
 /// inputs.add(&read);
-/// inputs.finish(settings.damping);
+/// inputs.finish(DAMPING);
 ///
 /// let pattern: Pattern = "2:4".parse()?;
 /// let problem = LayerProblem { weight: &weight, inputs: &inputs, pattern: &pattern, seed: 0, settings };
