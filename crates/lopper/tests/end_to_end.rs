@@ -103,6 +103,32 @@ fn a_learning_rate_of_zero_changes_nothing() {
 }
 
 #[test]
+fn damping_is_found_on_held_out_windows_where_there_are_any_and_none_is_asked_for() {
+    let demo = Demo::new();
+    let mut plan = demo.plan();
+    plan.reconstruction.epochs = 1;
+    let report = demo.prune(&plan, "found").expect("a valid run");
+    for facts in report.matrices.iter().map(|facts| &facts.solution) {
+        assert!(facts.held_out_pruned.is_some() && facts.held_out_compensated <= facts.held_out_pruned, "{facts:?}");
+    }
+    for window in &report.windows {
+        let (outcome, name) = (&window.outcome, &window.window);
+        let kept = outcome.held_out_after < outcome.held_out_before;
+        assert_eq!(kept, outcome.share > 0.0 && outcome.share <= 1.5, "{name}: {outcome:?}");
+    }
+    plan.reconstruction.granularity = Granularity::None;
+    let mut without = plan.clone();
+    plan.pruning.damping = Some(0.01);
+    without.calibration.held_out = 0;
+    for (plan, out) in [(&plan, "fixed"), (&without, "without")] {
+        let report = demo.prune(plan, out).expect("a valid run");
+        assert!(report.matrices.iter().all(|facts| facts.solution.held_out_pruned.is_none()), "{out}");
+        assert!(report.matrices.iter().all(|facts| facts.solution.damping.is_some()), "{out}");
+    }
+    assert!(weights(&demo.path("fixed")) == weights(&demo.path("without")), "0.01 is what is left without them");
+}
+
+#[test]
 fn a_learning_rate_that_diverges_is_undone() {
     let demo = Demo::new();
     let mut plan = demo.plan();
