@@ -173,8 +173,8 @@ impl Sizes<'_> {
     fn solve(&self, linear: &LinearSpec) -> f64 {
         let [d_out, d_in] = linear.shape;
         let errors = if self.trains() { 6.0 } else { 4.0 };
-        let judged = self.plan.calibration.held_out > 0;
-        let compensation = self.run.method.compensation.cost(linear.shape, &self.plan.solver_settings(), judged);
+        let compensation =
+            self.run.method.compensation.cost(linear.shape, &self.plan.solver_settings(), self.run.judges);
         compensation + 2.0 * errors * (d_out * d_in * d_in) as f64
     }
 }

@@ -81,6 +81,7 @@ impl Method {
             facts.error_compensated = after;
             return Ok(LayerSolution { weight: repaired, mask, facts });
         }
+        facts.held_out_compensated = None;
         facts.warn(format!("compensation gave the error {after:?} and was thrown away: mask only"));
         Ok(LayerSolution { weight: masked, mask, facts })
     }

@@ -25,8 +25,8 @@ const TOLERANCE_OF_PART: f64 = 1e-2;
 const TRIED: f64 = 5.0;
 
 /// Products of the weight with a Gram matrix: one for each iteration, one to begin with, and one to judge the result by.
-pub(super) fn products(_: usize, settings: &SolverSettings, held_out: bool) -> f64 {
-    if held_out && settings.damping.is_none() {
+pub(super) fn products(_: usize, settings: &SolverSettings, judges: bool) -> f64 {
+    if judges {
         return 1.0 + TRIED * (settings.iterations.div_ceil(PART) as f64 + 2.0);
     }
     settings.iterations as f64 + 1.0

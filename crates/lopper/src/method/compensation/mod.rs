@@ -22,7 +22,7 @@ pub struct Compensation {
     needs: Needs,
     judges: bool,
     moving: Moving,
-    /// Products of the weight with a Gram matrix that it takes, for so many inputs, some of which may be held out to judge by.
+    /// Products of the weight with a Gram matrix that it takes, for so many inputs, and where it looks for γ on others held out.
     products: fn(usize, &SolverSettings, bool) -> f64,
     repair: fn(&LayerProblem, &Mask, &mut SolutionFacts) -> Option<Tensor>,
 }
@@ -99,9 +99,10 @@ impl Compensation {
         self.moving
     }
 
-    /// Floating-point operations for a weight of this shape, [d_out, d_in], of which half is pruned, and where inputs are held out.
-    pub fn cost(&self, [d_out, d_in]: [usize; 2], settings: &SolverSettings, held_out: bool) -> f64 {
-        2.0 * (self.products)(d_in, settings, held_out) * (d_out * d_in * d_in) as f64
+    /// Floating-point operations for a weight of this shape, [d_out, d_in], of which half is pruned; more where it `judges` γ by
+    /// inputs held out.
+    pub fn cost(&self, [d_out, d_in]: [usize; 2], settings: &SolverSettings, judges: bool) -> f64 {
+        2.0 * (self.products)(d_in, settings, judges) * (d_out * d_in * d_in) as f64
     }
 
     /// The repaired weight [d_out, d_in], zero wherever the mask prunes; `None` if kept weights stay as they are.
