@@ -8,6 +8,7 @@ from transformers.utils import logging
 import activations
 import adamw
 import bloom
+import chat
 import compensation
 import criteria
 import elementwise
@@ -33,7 +34,7 @@ import window
 
 GOLDENS = (
     llama, mistral, qwen2, qwen3, gemma, llama_like, side_by_side, text_part, opt, gpt_neox, bloom, gpt2, gptj, window, adamw, optimizers, layer_problem,
-    criteria, sparsegpt, compensation, rotary, elementwise, activations, losses,
+    criteria, sparsegpt, compensation, rotary, elementwise, activations, losses, chat,
 )
 
 

@@ -15,13 +15,12 @@ mod study;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use lopper::Result;
 
 use args::{Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(&std::env::args_os().collect::<Vec<_>>()) {
         Ok(cli) => cli,
         Err(usage) => return render::error::usage(&usage),
     };

@@ -57,7 +57,7 @@ pub fn settle(
     let named = file.as_ref().map(|plan| plan.model.as_str()).filter(|name| !name.is_empty());
     let name = model.or(named).ok_or_else(|| Error::Plan {
         problem: "no model is named".into(),
-        hint: Some("give a directory, a Hub id, or `demo`: lopper prune demo -o demo-pruned".into()),
+        hint: Some("give a directory, a Hub id, or `demo`, before flags that take several values: lopper prune demo -o demo-pruned".into()),
     })?;
     let model = Model::locate(name, interrupt, observer)?;
     let demo_plan = model.demo().map(|_| Demo::plan()).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! `lopper prune`: settle the plan, run it, show the report.
 
 use lopper::Result;
-use lopper::checkpoint::Checkpoint;
+use lopper::checkpoint::{Checkpoint, check_output};
 use lopper::model::Decoder;
 use lopper::prune::{prune, redo_from, unfinished};
 
@@ -18,6 +18,8 @@ use crate::render::{output, report};
 pub fn run(args: &PruneArgs, quiet: bool) -> Result<()> {
     let interrupt = Interrupt::install();
     let mut progress = Progress::new(quiet);
+    // before anything is fetched or read
+    check_output(&args.out)?;
     let (model, plan) = settle(args.model.as_deref(), &args.plan, &interrupt, &mut progress)?;
     interrupt.keep_finished(&args.out);
     let result = Decoder::open(Checkpoint::open(model.directory())?).and_then(|model| match args.redo_from {

@@ -14,7 +14,6 @@ use lopper::autograd::optimizer::{Decay, Optimizer, OptimizerKind, RateSchedule}
 use lopper::autograd::{Gradients, RotaryTable, Tape, Value};
 use lopper::checkpoint::{Dtype, StorageDtype};
 use lopper::error::{Error, Result};
-use lopper::evaluation::tokenize;
 use lopper::model::{Block, BlockSpec, Context, DecoderSpec, Form, Kind, NoTap, Sequences, TensorSpec, describe};
 use lopper::tensor::Tensor;
 use lopper::text::Tokenizer;
@@ -98,7 +97,7 @@ fn wrong(problem: String) -> Error {
 /// Enough tokens that none is read twice.
 fn text(tokenizer: &Tokenizer, steps: usize) -> Result<Vec<u32>> {
     let documents = (steps + 1) * BATCH * LENGTH / TOKENS_PER_DOCUMENT;
-    tokenize(&[lopper_demo::training_text(documents)], tokenizer)
+    tokenizer.encode_all(&[lopper_demo::training_text(documents)])
 }
 
 /// The whole model in memory.

@@ -51,6 +51,7 @@ pub mod evaluation;
 pub mod explain;
 pub mod hub;
 pub mod inspect;
+mod json;
 pub mod linalg;
 pub mod machine;
 pub mod method;

@@ -9,7 +9,7 @@ use lopper::autograd::Tape;
 use lopper::calibration::{
     HiddenDtype, HiddenStates, InputStatistics, Needs, Sampling, Storage, batches, draw_windows,
 };
-use lopper::evaluation::{open_tokenizer, tokenize};
+use lopper::evaluation::open_tokenizer;
 use lopper::method::compensation::COMPENSATIONS;
 use lopper::method::criterion::CRITERIA;
 use lopper::method::{LayerProblem, Method, SolverSettings};
@@ -372,7 +372,7 @@ fn naive_scores(demo: &Demo, plan: &Plan) -> BTreeMap<LinearId, Vec<f64>> {
     let decoder = demo.open("model").expect("a decoder");
     let tokenizer = open_tokenizer(&demo.path("model"), decoder.spec()).expect("tokenizer");
     let text = read_text(&plan.calibration.files[0]).expect("text");
-    let tokens = tokenize(&text, &tokenizer).expect("tokens");
+    let tokens = tokenizer.encode_all(&text).expect("tokens");
     let calibration = &plan.calibration;
     let (length, count) = (calibration.seqlen.expect("given"), calibration.samples + calibration.held_out);
     let windows = draw_windows(&tokens, length, count, Sampling::Random, calibration.seed).expect("enough");

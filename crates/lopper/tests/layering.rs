@@ -6,7 +6,7 @@ use std::path::Path;
 /// Stages from bottom to top.
 const LAYERS: &[&[&str]] = &[
     &["error", "progress", "chart"],
-    &["tensor"],
+    &["tensor", "json"],
     &["checkpoint", "text", "linalg", "machine"],
     &["sparsity", "hub"],
     &["autograd"],

@@ -4,11 +4,12 @@
 mod files;
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use files::directory;
 use lopper::Error;
-use lopper::text::{Tokenizer, read_documents, read_text, read_wikitext};
+use lopper::text::{Reader, Tokenizer, read_text, read_wikitext};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -19,36 +20,133 @@ fn file(dir: &TempDir, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
 }
 
 #[test]
-fn plain_text_is_one_document_and_json_lines_are_many() {
+fn plain_text_is_one_document_with_the_line_ends_of_unix() {
     let dir = directory();
-    let text = "one\r\n\ntwo  \n";
+    let text = "one\n\ntwo  \n";
     assert_eq!(read_text(&file(&dir, "a.txt", text)).unwrap(), [text]);
     assert_eq!(read_text(&file(&dir, "bom.txt", format!("\u{feff}{text}"))).unwrap(), [text]);
-    let lines = "{\"id\": 1, \"text\": \"a\\nb\"}\n\n{\"text\": \"\"}\r\n{\"text\": \"ä\"}";
-    for name in ["a.jsonl", "a.ndjson", "a.JSON"] {
-        assert_eq!(read_text(&file(&dir, name, lines)).unwrap(), ["a\nb", "", "ä"]);
+    assert_eq!(read_text(&file(&dir, "windows.txt", text.replace('\n', "\r\n"))).unwrap(), [text]);
+    assert_eq!(read_text(&file(&dir, "old.txt", text.replace('\n', "\r"))).unwrap(), [text]);
+    // pieces are put together again, lines longer than one, and texts without lines, too
+    for line in [10, 70_000, 300_000] {
+        let long = "é x".repeat(line) + "\n";
+        let text = long.repeat(2_000_000 / long.len());
+        for (name, text) in
+            [("lines", text.clone()), ("one", text.replace('\n', " ")), ("solid", text.replace([' ', '\n'], ""))]
+        {
+            assert!(read_text(&file(&dir, name, &text)).unwrap() == [text.as_str()], "{name} {line}");
+            assert!(read_text(&file(&dir, name, text.replace('\n', "\r\n"))).unwrap() == [text], "{name} {line}");
+        }
     }
-    assert_eq!(read_documents(&dir.path().join("a.jsonl")).unwrap()[2].text, "ä");
+}
+
+/// The same three texts in every form that holds rows.
+#[test]
+fn what_a_file_holds_decides_not_its_name() {
+    let dir = directory();
+    let texts = ["a\nb", "", "ä 😀"];
+    let rows: Vec<Value> = texts.iter().enumerate().map(|(id, text)| json!({"id": id, "text": text})).collect();
+    let lines = rows.iter().map(|row| row.to_string() + "\r\n").collect::<String>() + "\n";
+    let forms = [
+        lines.clone(),
+        format!("\u{feff}\n{lines}"),
+        serde_json::to_string_pretty(&rows).unwrap(),
+        json!(rows).to_string(),
+        json!(texts).to_string(),
+        lines.replace("\"id\":0", "\"id\": NaN, \"b\": -Infinity"),
+    ];
+    for form in &forms {
+        let gzip = || {
+            let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            packed.write_all(form.as_bytes()).unwrap();
+            packed.finish().unwrap()
+        };
+        let zstandard = || zstd::encode_all(form.as_bytes(), 1).unwrap();
+        for name in ["a.jsonl", "a.ndjson", "a.JSON", "a.txt", "blob", "a.json.gz", "a.jsonl.zst"] {
+            // packed parts follow on each other as texts do
+            let doubled = (*form == lines).then(|| [gzip(), gzip()].concat());
+            for contents in [form.clone().into_bytes(), gzip(), zstandard()].into_iter().chain(doubled) {
+                let path = file(&dir, name, &contents);
+                let mut reader = Reader::default();
+                let read = reader.texts(&path).unwrap_or_else(|error| panic!("{name} {form}: {error}"));
+                assert!(read == texts || read == [texts, texts].concat(), "{name} {form} {read:?}");
+                let promised = name.to_lowercase().contains("json");
+                let notes: Vec<&str> = reader.notes().collect();
+                assert_eq!(notes.len(), usize::from(!promised), "{name} {notes:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn text_that_only_looks_like_json_is_text() {
+    let dir = directory();
+    for (text, note) in [
+        ("[1] Introduction\n[2] End\n", None),
+        ("{ an aside }\nand more\n", None),
+        ("[1, 2]\n", None),
+        (
+            "{\"a\": 1}\n{\"b\": 2}\n",
+            Some("its lines are JSON without a field `text`; read as plain text, braces and all"),
+        ),
+        ("{\n  \"a\": 1\n}\n", None),
+        ("  \n\n x\n", None),
+    ] {
+        let path = file(&dir, "a.txt", text);
+        let mut reader = Reader::default();
+        assert_eq!(reader.texts(&path).unwrap(), [text]);
+        let note = note.map(|note| format!("{}: {note}", path.display()));
+        assert_eq!(reader.notes().collect::<Vec<_>>(), note.iter().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn half_a_character_is_replaced_and_counted() {
+    let dir = directory();
+    let path =
+        file(&dir, "a.jsonl", "{\"text\": \"a\"}\n{\"text\": \"b\\ud83d\"}\n{\"text\": \"\\ude00\\ud83d\\ude00\"}\n");
+    let mut reader = Reader::default();
+    assert_eq!(reader.texts(&path).unwrap(), ["a", "b\u{fffd}", "\u{fffd}😀"]);
+    let note = format!("{}: 2 halves of characters became U+FFFD, the first in line 2", path.display());
+    assert_eq!(reader.notes().collect::<Vec<_>>(), [note]);
 }
 
 #[test]
 fn text_that_cannot_be_used_says_where() {
     let dir = directory();
-    let cases: [(&str, &[u8], &str); 10] = [
+    let zip = b"PK\x03\x04and so on";
+    let tar = [&[b'a'; 257][..], b"ustar"].concat();
+    let half = zstd::encode_all(&b"some text ".repeat(10_000)[..], 1).unwrap();
+    let bomb = zstd::encode_all(&vec![b' '; 1 << 26][..], 19).unwrap();
+    let cases: [(&str, &[u8], &str); 24] = [
         ("empty.txt", b"", "the file holds no text"),
         ("blank.jsonl", b" \n\n", "the file holds no text"),
+        ("blanks.jsonl", b"{\"text\": \" \"}", "the file holds no text"),
         ("latin1.txt", b"one\ntwo \xe4\n", "line 2: not UTF-8 (byte 8)"),
         ("utf16.txt", b"\xff\xfea\0", "this is UTF-16"),
-        ("packed.txt", b"\x1f\x8b\x08", "compressed by gzip"),
+        ("utf32.txt", b"\xff\xfe\0\0a\0\0\0", "this is UTF-32"),
+        ("packed.txt", b"\x1f\x8b\x08", "it cannot be read to its end"),
+        ("half.txt", &half[..half.len() / 2], "it cannot be read to its end"),
+        ("bomb.txt", &bomb, "it grows to more than 256 times"),
+        ("wikitext.zip", zip, "this is a zip archive"),
+        ("a.tar", &tar, "this is a tar archive"),
+        ("data.arrow", b"ARROW1\0\0", "this is an Arrow file"),
+        ("a.parquet", b"PAR1, but not really PAR1", "not Parquet that can be read"),
         (
             "a.jsonl",
             b"{\"text\": \"a\"}\n{\"content\": 1, \"id\": 2}\n",
-            "line 2: no field `text` (there is `content`, `id`)",
+            "line 2: no field `text` and no conversation (there is `content`, `id`)",
         ),
         ("b.jsonl", b"\n{\"text\": 3}\n", "line 2: the field `text` is not a string"),
+        ("nan.jsonl", b"{\"text\": NaN}\n", "line 1: the field `text` is not a string"),
         ("c.jsonl", b"{\"text\": \"a\"\n", "line 1: not JSON"),
-        ("d.json", b"[\n  {\"text\": \"a\"}\n]\n", "line 1: not JSON"),
-        ("e.jsonl", b"\"a\"\n", "line 1: not a JSON object"),
+        ("d.json", b"[\n  {\"text\": \"a\"},\n", "line 1: not JSON"),
+        ("e.jsonl", b"3\n", "line 1: not a JSON object"),
+        ("f.json", b"[1, 2]", "entry 1: not a JSON object"),
+        ("g.json", b"{\"data\": [\n]}", "entry 1: no field `text` and no conversation (there is `data`)"),
+        ("h.json", b"prose", "line 1: not JSON"),
+        ("i.jsonl", b"{\"text\": \"a\"}\nprose", "line 2: not JSON"),
+        ("chat.jsonl", b"{\"messages\": []}", "line 1: a conversation: reading it takes a model's chat template"),
     ];
     for (name, contents, problem) in cases {
         let path = file(&dir, name, contents);
@@ -56,19 +154,106 @@ fn text_that_cannot_be_used_says_where() {
         assert!(matches!(error, Error::Text { .. }) && error.hint().is_some(), "{error:?}");
         assert!(
             error.to_string().starts_with(&format!("{}: ", path.display())) && error.to_string().contains(problem),
-            "{error}"
+            "{name}: {error}"
         );
     }
+    let named = file(&dir, "j.jsonl", "{\"id\": 1, \"content\": \"a\"}");
+    assert!(read_text(&named).unwrap_err().hint().unwrap().contains("jq -c '{text: .content}' FILE"));
     let error = read_text(&dir.path().join("absent.txt")).unwrap_err();
     assert!(matches!(error, Error::Io { .. }) && !error.is_machine());
+}
+
+/// Goldens of transformers; each conversation alone, and all that one template renders in one file.
+#[test]
+fn conversations_are_rendered_as_transformers_renders_them() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/chat.json");
+    let goldens: Value = serde_json::from_slice(&fs::read(fixture).unwrap()).unwrap();
+    for golden in goldens.as_array().unwrap() {
+        let cases = golden["cases"].as_array().unwrap();
+        let dir = directory();
+        let mut tokenizer = golden["tokens"].clone();
+        tokenizer["chat_template"] = golden["template"].clone();
+        file(&dir, "tokenizer_config.json", tokenizer.to_string());
+        for case in cases {
+            let rows = file(&dir, "row.jsonl", case["row"].to_string());
+            let read = Reader::of(dir.path()).texts(&rows);
+            match case["text"].as_str() {
+                Some(text) => assert_eq!(read.unwrap(), [text], "{}", golden["template"]),
+                None => assert!(
+                    read.unwrap_err().to_string().contains("no conversation can be read; line 1: its chat template")
+                ),
+            }
+        }
+        let rows = file(&dir, "rows.json", cases.iter().map(|case| case["row"].to_string() + "\n").collect::<String>());
+        let texts: Vec<&str> = cases.iter().filter_map(|case| case["text"].as_str()).collect();
+        let mut reader = Reader::of(dir.path());
+        assert_eq!(reader.texts(&rows).unwrap(), texts);
+        let left_out = reader.notes().any(|note| {
+            note.contains("2 of 6 conversations left out; line 3: its chat template refuses it: roles must alternate")
+        });
+        assert_eq!(left_out, texts.len() < cases.len());
+    }
+}
+
+#[test]
+fn a_chat_template_is_found_where_transformers_finds_it() {
+    let dir = directory();
+    let plain = file(&dir, "plain.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}");
+    let tools = file(
+        &dir,
+        "tools.jsonl",
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], \"tools\": [{\"name\": \"b\"}]}",
+    );
+    let read = || [&plain, &tools].map(|path| Reader::of(dir.path()).texts(path).map(|texts| texts[0].clone()));
+    let without = read()[0].as_ref().unwrap_err().to_string();
+    assert!(without.ends_with("no conversation can be read; line 1: the model has no chat template"), "{without}");
+    file(&dir, "tokenizer_config.json", json!({"chat_template": "config {{ (tools or []) | length }}"}).to_string());
+    assert_eq!(read().map(Result::unwrap), ["config 0", "config 1"]);
+    let named =
+        json!({"chat_template": [{"name": "default", "template": "named"}, {"name": "tool_use", "template": "tools"}]});
+    file(&dir, "tokenizer_config.json", named.to_string());
+    assert_eq!(read().map(Result::unwrap), ["named", "tools"]);
+    file(&dir, "chat_template.json", json!({"chat_template": "processor"}).to_string());
+    assert_eq!(read().map(Result::unwrap), ["processor", "tools"]);
+    fs::create_dir(dir.path().join("additional_chat_templates")).unwrap();
+    file(&dir, "additional_chat_templates/tool_use.jinja", "own tools\n");
+    file(&dir, "chat_template.jinja", "own {{ strftime_now('%d %B %Y') }}\n");
+    assert_eq!(read().map(Result::unwrap), ["own 26 July 2024", "own tools"]);
+}
+
+#[test]
+fn a_chat_template_that_does_not_end_is_stopped() {
+    let dir = directory();
+    let rows = file(&dir, "rows.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}");
+    for template in [
+        "{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}",
+        "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}",
+        "{% for %}",
+    ] {
+        file(&dir, "chat_template.jinja", template);
+        let error = Reader::of(dir.path()).texts(&rows).unwrap_err();
+        assert!(error.to_string().contains("its chat template refuses it"), "{error}");
+    }
 }
 
 #[test]
 fn wikitext_is_joined_as_the_data_set_is() {
     let dir = directory();
-    let path = file(&dir, "test.txt", " \n = Title = \n \n Text . \n \n");
     // Rows: "", " = Title = \n", "", " Text . \n", "".
-    assert_eq!(read_wikitext(&path).unwrap(), "\n\n = Title = \n\n\n\n\n Text . \n\n\n");
+    let joined = "\n\n = Title = \n\n\n\n\n Text . \n\n\n";
+    let lines = " \n = Title = \n \n Text . \n \n";
+    assert_eq!(read_wikitext(&file(&dir, "test.txt", lines)).unwrap(), joined);
+    assert_eq!(read_wikitext(&file(&dir, "crlf.txt", lines.replace('\n', "\r\n"))).unwrap(), joined);
+    let rows =
+        ["", " = Title = \n", "", " Text . \n", ""].map(|text| json!({"text": text}).to_string() + "\n").concat();
+    assert_eq!(read_wikitext(&file(&dir, "rows.jsonl", rows)).unwrap(), joined);
+    // over the ends of pieces
+    let many = " = Title = \n\n some words \n".repeat(20_000);
+    let rows: Vec<String> = many
+        .split_terminator('\n')
+        .map(|line| if line.is_empty() { String::new() } else { format!("{line}\n") })
+        .collect();
+    assert!(read_wikitext(&file(&dir, "long.txt", &many)).unwrap() == rows.join("\n\n"));
 }
 
 /// Byte-level BPE of the letters a, b, c, space and one merge.
@@ -142,12 +327,46 @@ fn sentence_piece_models_of_both_kinds_are_run() {
     assert_eq!(unigram.encode("ab bab", false).unwrap(), [4, 1, 3, 5]);
 }
 
+/// With special tokens, of which these tokenizers have none around a text, a text is encoded at one time.
 #[test]
-fn a_long_text_is_encoded_as_its_repeated_part() {
-    let tokenizer = tokenizer(&byte_level());
-    let part = tokenizer.encode("abc cab ", false).unwrap();
-    let whole = tokenizer.encode(&"abc cab ".repeat(20_000), false).unwrap();
-    assert_eq!(whole, part.repeat(20_000));
+fn a_long_text_has_the_tokens_of_the_whole() {
+    let byte_level = json!({"post_processor": null, "added_tokens": []}).as_object().unwrap().iter().fold(
+        byte_level(),
+        |mut tokenizer, (key, value)| {
+            tokenizer[key] = value.clone();
+            tokenizer
+        },
+    );
+    let vocab = json!({"<unk>": 0, "▁": 1, "a": 2, "b": 3, "▁a": 4, "ab": 5, "c": 6});
+    let bpe = json!({"type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null, "end_of_word_suffix": null,
+        "fuse_unk": true, "byte_fallback": false, "vocab": vocab, "merges": [["▁", "a"], ["a", "b"]]});
+    for tokenizer in [byte_level, sentence_piece(&bpe)].map(|json| tokenizer(&json)) {
+        let mut random = 1_u32;
+        let mut letters = |count: usize| -> String {
+            (0..count)
+                .map(|_| {
+                    random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    ['a', 'b', 'c', ' '][(random >> 30) as usize]
+                })
+                .collect()
+        };
+        let text = letters(700_000);
+        assert!(tokenizer.encode(&text, false).unwrap() == tokenizer.encode(&text, true).unwrap());
+        // nothing by which to tell places apart
+        let text = "ab".repeat(200_000);
+        assert!(tokenizer.encode(&text, false).unwrap() == tokenizer.encode(&text, true).unwrap());
+        let texts = [letters(10), letters(400_000), String::new(), letters(5)];
+        let each = texts.each_ref().map(|text| tokenizer.encode(text, false).unwrap());
+        assert!(tokenizer.encode_all(&texts).unwrap() == each.concat());
+    }
+}
+
+#[test]
+fn a_token_that_the_model_does_not_know_is_refused_where_a_text_has_it() {
+    let tokenizer = tokenizer(&byte_level()).within(9);
+    assert_eq!(tokenizer.encode("abc", false).unwrap(), [4, 2]);
+    let error = tokenizer.encode("ab<s>", false).unwrap_err();
+    assert!(error.to_string().contains("the token 9 (\"<s>\"), and the model knows only 9 tokens"), "{error}");
 }
 
 #[test]

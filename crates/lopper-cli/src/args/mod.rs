@@ -4,8 +4,10 @@ mod choice;
 mod plan;
 mod training;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 pub use plan::{ComputeOptions, PlanOptions};
@@ -19,6 +21,44 @@ pub struct Cli {
     /// Show no progress, only errors and the result
     #[arg(long, short, global = true)]
     pub quiet: bool,
+}
+
+impl Cli {
+    /// Reads the words of a command line. A flag that takes several values takes all words after it; the last of those is given back where it
+    /// is the model, and there is no other.
+    ///
+    /// # Errors
+    /// What clap says of them.
+    pub fn read(words: &[OsString]) -> Result<Self, clap::Error> {
+        let cli = Self::try_parse_from(words);
+        let lacks_model = match &cli {
+            Err(error) => error.kind() == ErrorKind::MissingRequiredArgument,
+            Ok(Self {
+                command: Command::Prune(PruneArgs { model, .. }) | Command::Explain(ExplainArgs { model, .. }),
+                ..
+            }) => model.is_none(),
+            Ok(_) => false,
+        };
+        match lacks_model.then(|| with_model_first(words)).flatten() {
+            Some(words) => Self::try_parse_from(words),
+            None => cli,
+        }
+    }
+}
+
+/// The same words with a model that follows the values of a flag before all flags of its command.
+fn with_model_first(words: &[OsString]) -> Option<Vec<OsString>> {
+    let is_flag = |word: &OsString| word.to_string_lossy().starts_with('-');
+    let is_model = |place: &usize| {
+        let follows_value = words[..*place].last().is_some_and(|word| !is_flag(word));
+        follows_value && Path::new(&words[*place]).join("config.json").is_file()
+    };
+    let command = 1 + words[1..].iter().position(|word| !is_flag(word))?;
+    let place = (command + 1..words.len()).rev().find(is_model)?;
+    let mut words = words.to_vec();
+    let model = words.remove(place);
+    words.insert(command + 1, model);
+    Some(words)
 }
 
 const AFTER_HELP: &str = "\
@@ -92,7 +132,7 @@ pub struct ExplainArgs {
 pub struct EvalArgs {
     /// Directory of a checkpoint, a Hub id, or `demo`
     pub model: String,
-    /// Text files as they stand, or JSONL with a field `text`; `demo` is the built-in one
+    /// Texts: plain, or JSON lines or Parquet with a field `text` or conversations; packed or not; files, directories or patterns; `demo` is the built-in one
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub text: Vec<PathBuf>,
     /// Files of the `WikiText` data set: rows joined the way the literature joins them
@@ -205,6 +245,31 @@ pub struct ManArgs {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+
+    use super::{Cli, Command};
+
+    #[test]
+    fn a_flag_of_several_values_does_not_swallow_the_model() {
+        let home = tempfile::tempdir().expect("folder");
+        let model = home.path().join("model");
+        std::fs::create_dir(&model).expect("folder");
+        std::fs::write(model.join("config.json"), "{}").expect("file");
+        let model = model.to_str().expect("a name").to_owned();
+        let read =
+            |words: &str| Cli::read(&words.replace("MODEL", &model).split(' ').map(Into::into).collect::<Vec<_>>());
+        let cli = read("lopper -q prune --calibration a.txt b.txt MODEL -o out").expect("read");
+        let Command::Prune(args) = cli.command else { panic!("another command") };
+        assert_eq!((args.model.as_deref(), args.plan.calibration.len()), (Some(model.as_str()), 2));
+        let cli = read("lopper eval --text a.txt MODEL --seqlen 3").expect("read");
+        let Command::Eval(args) = cli.command else { panic!("another command") };
+        assert_eq!((args.model, args.text.len(), args.seqlen), (model.clone(), 1, Some(3)));
+        // a directory that is named alone is a value
+        let Command::Prune(args) = read("lopper prune --calibration MODEL -o out").expect("read").command else {
+            panic!("another command")
+        };
+        assert_eq!((args.model, args.plan.calibration.len()), (None, 1));
+        assert!(read("lopper eval --text a.txt b.txt").is_err());
+    }
 
     #[test]
     fn definition_is_consistent_and_every_option_has_help() {

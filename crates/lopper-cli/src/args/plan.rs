@@ -72,7 +72,7 @@ pub struct PlanOptions {
     #[command(flatten)]
     pub retraining: RetrainingOptions,
 
-    /// Text that shows the model at work: files as they stand, or JSONL with a field `text` [default: built-in text]
+    /// Text that shows the model at work: plain text, or JSON lines or Parquet with a field `text` or conversations; packed or not; files, directories or patterns [default: built-in text]
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = CALIBRATION)]
     pub calibration: Vec<PathBuf>,
     /// Files of the `WikiText` data set to calibrate on, rows joined the way the literature joins them [default: none]
@@ -97,7 +97,7 @@ pub struct PlanOptions {
     #[arg(long, value_name = "N", help_heading = CALIBRATION)]
     pub seed: Option<u64>,
 
-    /// Texts to measure perplexity on; `demo` is the built-in one [default: the held-out calibration windows]
+    /// Texts to measure perplexity on, of the same forms; `demo` is the built-in one [default: the held-out calibration windows]
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = EVALUATION)]
     pub eval_text: Vec<PathBuf>,
     /// Files of the `WikiText` data set to measure perplexity on, rows joined the way the literature joins them [default: none]

@@ -100,6 +100,8 @@ fn measure(
     evaluation_set.asking.split.clone_from(&args.fewshot_split);
     evaluation_set.asking.seed = args.seed;
     let suite = Suite::read(&evaluation_set, model.directory(), &decoder, progress)?;
+    let notes = decoder.notes()?;
+    notes.iter().chain(&suite.notes).for_each(|note| progress.event(Event::Warning(note)));
     decoder.check_finite()?;
     let (precision, name) = (plan.compute.dtype.precision(), model.name.clone());
     let Some(against) = against else {

@@ -3,6 +3,7 @@
 mod words;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use lopper::Result;
 use lopper::checkpoint::Checkpoint;
@@ -13,6 +14,7 @@ use lopper::plan::{Measured, Plan};
 use lopper::progress::{Event, Observer};
 use lopper::schedule::Run;
 use lopper::sparsity::Pattern;
+use lopper::text::Reader;
 use serde::Serialize;
 
 use crate::args::ExplainArgs;
@@ -124,10 +126,10 @@ fn allocation(run: &Run) -> Result<(Option<PatternByName>, Vec<String>)> {
 
 /// Tokens of each text to score; without a tokenizer that is not known, and an error.
 fn text_lengths(plan: &Plan, model: &Model, spec: &DecoderSpec) -> Result<Vec<usize>> {
-    let (texts, wikitext) = (&plan.evaluation.texts, &plan.evaluation.wikitext);
+    let texts: [&[PathBuf]; 2] = [&plan.evaluation.texts, &plan.evaluation.wikitext];
     let tokenizer = open_tokenizer(model.directory(), spec)?;
     let windows = Windows { length: plan.evaluation_seqlen(spec), count: plan.evaluation.windows };
-    let texts = ScoredText::read_all(texts, wikitext, &tokenizer, windows)?;
+    let texts = ScoredText::read_all(texts, &tokenizer, windows, &mut Reader::of(model.directory()))?;
     Ok(texts.iter().map(|text| text.tokens.len()).collect::<Vec<_>>())
 }
 

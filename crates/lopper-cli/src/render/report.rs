@@ -7,6 +7,7 @@ use lopper::evaluation::TaskScore;
 use lopper::report::Report;
 
 use super::table::{Align, Table};
+use super::words::{python_string, shell_word};
 use super::{patterns, units};
 
 /// Everything, ready to print.
@@ -83,7 +84,8 @@ fn facts(report: &Report, out: &Path) -> Vec<(&'static str, String)> {
         let matrices = report.matrices.iter().map(|facts| (facts.role.as_str(), facts.pattern));
         facts.extend(patterns::kinds(matrices).into_iter().map(|kind| ("", kind)));
     }
-    facts.push(("time", format!("{} ({})", units::seconds(report.seconds), stages.join(", "))));
+    let stages = if stages.is_empty() { String::new() } else { format!(" ({})", stages.join(", ")) };
+    facts.push(("time", format!("{}{stages}", units::seconds(report.seconds))));
     facts.extend(report.peak_memory.map(|bytes| ("memory", format!("{} at most", units::bytes(bytes)))));
     facts.push(("written", format!("{} (with report.json and plan.toml)", out.display())));
     facts
@@ -100,11 +102,11 @@ fn pattern(report: &Report) -> String {
 /// What to do with the result.
 fn next(report: &Report, out: &Path) -> String {
     let text = if report.plan.model == crate::demo::DEMO { crate::demo::DEMO } else { "FILE" };
-    let out = out.display();
+    let (out, in_python) = (shell_word(out), python_string(out));
     let rows = [
         (format!("lopper eval {out} --text {text}"), "measure it on a text"),
         (format!("lopper inspect {out}"), "see what is zero where"),
-        (format!("AutoModelForCausalLM.from_pretrained(\"{out}\")"), "load it in transformers, as any checkpoint"),
+        (format!("AutoModelForCausalLM.from_pretrained({in_python})"), "load it in transformers, as any checkpoint"),
     ];
     let width = rows.iter().map(|(command, _)| command.chars().count()).max().unwrap_or(0);
     let lines = rows.iter().map(|(command, why)| format!("  {command:<width$}  {why}\n"));

@@ -1,6 +1,6 @@
-//! Storage dtypes of weights: f32, f16 and bf16, little endian as in a file, to and from f32 in memory.
+//! Storage dtypes of weights: f64, f32, f16 and bf16, little endian as in a file, to and from f32 in memory.
 //!
-//! Widening is exact. Narrowing rounds to nearest, ties to even (IEEE 754 §4.3.1); values beyond the range of f16
+//! Widening is exact. Narrowing, also of f64 that is read, rounds to nearest, ties to even (IEEE 754 §4.3.1); values beyond the range of f16
 //! become infinite, which [`super::Rewrite::put`] refuses. Work is cut into fixed chunks, so the thread count
 //! changes nothing.
 
@@ -13,9 +13,16 @@ const CHUNK: usize = 1 << 16;
 /// 16-bit elements converted at once: the kernels work on slices.
 const BLOCK: usize = 4096;
 
+/// The largest number of f16.
+const F16_LARGEST: f32 = 65504.0;
+/// From here on f16 rounds to infinity.
+const F16_END: f32 = 65520.0;
+
 /// A dtype in which weights are stored and that this program can read and write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StorageDtype {
+    /// IEEE double precision, of which f32 is computed with.
+    F64,
     /// IEEE single precision.
     F32,
     /// IEEE half precision: 11 bits of significand, at most 65504.
@@ -28,6 +35,7 @@ impl StorageDtype {
     /// The storage dtype behind a safetensors dtype; none for integers, 8-bit floats and the like.
     pub fn of(dtype: Dtype) -> Option<Self> {
         match dtype {
+            Dtype::F64 => Some(Self::F64),
             Dtype::F32 => Some(Self::F32),
             Dtype::F16 => Some(Self::F16),
             Dtype::BF16 => Some(Self::BF16),
@@ -38,12 +46,13 @@ impl StorageDtype {
     /// Bytes per element.
     pub fn size(self) -> usize {
         match self {
+            Self::F64 => 8,
             Self::F32 => 4,
             Self::F16 | Self::BF16 => 2,
         }
     }
 
-    /// Widens stored `bytes` into `values`, exactly.
+    /// Widens stored `bytes` into `values`, exactly; rounds f64.
     ///
     /// # Panics
     /// If `bytes` does not hold as many elements as `values`.
@@ -51,6 +60,7 @@ impl StorageDtype {
         assert_eq!(bytes.len(), values.len() * self.size(), "bytes and values differ in length");
         let tasks = bytes.par_chunks(CHUNK * self.size()).zip(values.par_chunks_mut(CHUNK));
         tasks.for_each(|(bytes, values)| match self {
+            Self::F64 => decode_f64(bytes, values),
             Self::F32 => decode_f32(bytes, values),
             Self::F16 => widen(bytes, values, f16_to_f32),
             Self::BF16 => widen(bytes, values, bf16_to_f32),
@@ -65,29 +75,47 @@ impl StorageDtype {
         assert_eq!(bytes.len(), values.len() * self.size(), "bytes and values differ in length");
         let tasks = values.par_chunks(CHUNK).zip(bytes.par_chunks_mut(CHUNK * self.size()));
         tasks.for_each(|(values, bytes)| match self {
+            Self::F64 => encode_f64(values, bytes),
             Self::F32 => encode_f32(values, bytes),
             Self::F16 => narrow(values, bytes, f32_to_f16),
             Self::BF16 => narrow(values, bytes, f32_to_bf16),
         });
     }
 
-    /// Rounds `values` to what would be stored of them.
-    pub fn round(self, values: &mut [f32]) {
-        if self == Self::F32 {
-            return;
+    /// Rounds `values` to what can be stored of them: the largest number there is instead of larger ones. Returns how many those were.
+    pub fn round(self, values: &mut [f32]) -> usize {
+        if matches!(self, Self::F64 | Self::F32) {
+            return 0;
         }
+        let clamped = self.clamp(values);
         values.par_chunks_mut(CHUNK).for_each(|values| {
             let mut bytes = vec![0; values.len() * self.size()];
             self.encode(values, &mut bytes);
             self.decode(&bytes, values);
         });
+        clamped
     }
 
-    /// Position of the first NaN or infinity among stored `bytes`.
+    /// Whether it has a finite number for each of `values`.
+    pub fn holds(self, values: &[f32]) -> bool {
+        self != Self::F16 || values.par_chunks(CHUNK).all(|values| values.iter().all(|value| value.abs() < F16_END))
+    }
+
+    /// Takes what is beyond the range of this dtype to the end of it. Returns how many values that were.
+    pub fn clamp(self, values: &mut [f32]) -> usize {
+        let beyond = |value: &&mut f32| value.is_finite() && value.abs() >= F16_END;
+        if self != Self::F16 {
+            return 0;
+        }
+        values.iter_mut().filter(beyond).map(|value| *value = F16_LARGEST.copysign(*value)).count()
+    }
+
+    /// Position of the first NaN or infinity among stored `bytes`; of f64 also of what is one in f32.
     pub fn first_non_finite(self, bytes: &[u8]) -> Option<usize> {
         let chunks = bytes.par_chunks(CHUNK * self.size()).enumerate();
         chunks.find_map_first(|(chunk, bytes)| {
             let inside = match self {
+                Self::F64 => first_beyond_f32(bytes),
                 Self::F32 => first_full_exponent::<4>(bytes, 0x7f80_0000),
                 Self::F16 => first_full_exponent::<2>(bytes, 0x7c00),
                 Self::BF16 => first_full_exponent::<2>(bytes, 0x7f80),
@@ -106,6 +134,22 @@ fn first_full_exponent<const N: usize>(bytes: &[u8], mask: u32) -> Option<usize>
     let (elements, _) = bytes.as_chunks::<N>();
     // The count without an early exit vectorises; almost always it is zero.
     if elements.iter().filter(|element| full(element)).count() == 0 { None } else { elements.iter().position(full) }
+}
+
+fn first_beyond_f32(bytes: &[u8]) -> Option<usize> {
+    bytes.as_chunks::<8>().0.iter().position(|&stored| !(f64::from_le_bytes(stored) as f32).is_finite())
+}
+
+fn decode_f64(bytes: &[u8], values: &mut [f32]) {
+    for (value, &stored) in values.iter_mut().zip(bytes.as_chunks::<8>().0) {
+        *value = f64::from_le_bytes(stored) as f32;
+    }
+}
+
+fn encode_f64(values: &[f32], bytes: &mut [u8]) {
+    for (stored, value) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(values) {
+        *stored = f64::from(*value).to_le_bytes();
+    }
 }
 
 fn decode_f32(bytes: &[u8], values: &mut [f32]) {

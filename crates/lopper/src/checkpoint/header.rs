@@ -210,7 +210,8 @@ impl<'de> Visitor<'de> for RawHeaderVisitor {
                 return Err(de::Error::custom(format!("tensor `{name}` is described twice")));
             }
             if name == "__metadata__" {
-                header.metadata = map.next_value()?;
+                // `null` stands for none, as in the library
+                header.metadata = map.next_value::<Option<_>>()?.unwrap_or_default();
                 continue;
             }
             let fields = map.next_value().map_err(|error| de::Error::custom(format!("tensor `{name}`: {error}")))?;

@@ -1,16 +1,19 @@
 //! What a Hugging Face directory holds: one file of weights, shards with their index, or weights of another format.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::{Error, Result};
+use crate::{Error, Result, json};
 
 /// The file of a checkpoint that is not cut into shards.
 pub(crate) const SINGLE: &str = "model.safetensors";
 /// The file that says which shard holds which tensor.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
+
+/// The file that says what an adapter is for.
+const ADAPTER: &str = "adapter_config.json";
 
 /// Endings of files that hold weights, which a copy with other weights must not carry along.
 const WEIGHT_ENDINGS: [&str; 12] = [
@@ -52,16 +55,23 @@ pub(crate) fn is_sharded(dir: &Path) -> Result<bool> {
         return Ok(true);
     }
     let (problem, hint) = without_weights(dir)?;
-    fault(&problem, hint)
+    fault(&problem, &hint)
 }
 
 /// What a directory without usable weights holds instead, and what to do about it.
-fn without_weights(dir: &Path) -> Result<(String, &'static str)> {
+fn without_weights(dir: &Path) -> Result<(String, String)> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(Error::io("list", dir))? {
         names.push(entry.map_err(Error::io("list", dir))?.file_name().to_string_lossy().into_owned());
     }
     names.sort();
+    if names.iter().any(|name| name == ADAPTER) {
+        return Ok(adapter(dir));
+    }
+    if let Some(snapshot) = snapshot(dir) {
+        let problem = "this is the folder of a model in the Hub's cache, not a checkpoint of it";
+        return Ok((problem.into(), format!("give a snapshot, as {}", snapshot.display())));
+    }
     let ending = |ending: &str| names.iter().find(|name| name.to_ascii_lowercase().ends_with(ending));
     let convert = "load it with transformers and call save_pretrained(dir, safe_serialization=True)";
     let known = [
@@ -70,26 +80,56 @@ fn without_weights(dir: &Path) -> Result<(String, &'static str)> {
             "a GGUF file, which is quantised for inference",
             "prune the checkpoint it was made from, then convert the result to GGUF",
         ),
+        ("model_index.json", "the index of a pipeline of diffusers", "give the folder of its language model"),
+        (
+            "consolidated.safetensors",
+            "weights in the form of Mistral's own tools",
+            "fetch the files for transformers: config.json, and model.safetensors or its shards",
+        ),
+        (".distcp", "shards of a distributed checkpoint", "gather them into one, and save it with save_pretrained"),
         (".bin", "PyTorch weights", convert),
         (".bin.index.json", "PyTorch weights", convert),
         (".pth", "PyTorch weights", convert),
         (".h5", "TensorFlow weights", convert),
         (".msgpack", "Flax weights", convert),
-        (
-            ".safetensors",
-            "safetensors under another name",
-            "name the file model.safetensors, or add model.safetensors.index.json",
-        ),
     ];
     for (end, what, hint) in known {
         if let Some(name) = ending(end) {
-            return Ok((format!("there is no {SINGLE}, only {what} ({name})"), hint));
+            return Ok((format!("there is no {SINGLE}, only {what} ({name})"), hint.into()));
         }
     }
-    Ok((
-        format!("there is neither {SINGLE} nor {INDEX}"),
-        "give the directory that a model was saved to, with config.json and weights",
-    ))
+    let shards: Vec<&String> = names.iter().filter(|name| name.ends_with(".safetensors")).collect();
+    let hint = match shards.as_slice() {
+        [] => "give the directory that a model was saved to, with config.json and weights".into(),
+        [one] => format!("if {one} is the whole model, name it {SINGLE}"),
+        _ => format!("fetch {INDEX}, which says what is in each of the {} files", shards.len()),
+    };
+    Ok(match shards.first() {
+        Some(first) => {
+            (format!("there is neither {SINGLE} nor {INDEX}, only safetensors of other names ({first})"), hint)
+        }
+        None => (format!("there is neither {SINGLE} nor {INDEX}"), hint),
+    })
+}
+
+/// An adapter, and how to merge it into the model it is for.
+fn adapter(dir: &Path) -> (String, String) {
+    let settings = json::of_file(&dir.join(ADAPTER)).unwrap_or_default();
+    let text = |key: &str| settings[key].as_str().map(String::from);
+    let kind = text("peft_type").map_or_else(String::new, |kind| format!(" ({kind})"));
+    let base = text("base_model_name_or_path").unwrap_or_else(|| "its model".into());
+    let problem = format!("this is an adapter{kind} for {base}, not a model");
+    let merge = format!(
+        "merge it first: AutoPeftModelForCausalLM.from_pretrained({:?}).merge_and_unload().save_pretrained(DIRECTORY)",
+        dir.display().to_string()
+    );
+    (problem, merge)
+}
+
+/// A snapshot in the folder that the Hub's cache has for a model.
+fn snapshot(dir: &Path) -> Option<PathBuf> {
+    let snapshots = std::fs::read_dir(dir.join("snapshots")).ok()?;
+    snapshots.flatten().map(|entry| entry.path()).filter(|path| path.join("config.json").is_file()).max()
 }
 
 /// The index: tensor name → file name, with file names that stay inside the directory.
@@ -101,8 +141,8 @@ pub(crate) fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
     let fault =
         |problem| Error::Checkpoint { path: path.to_owned(), problem, hint: Some("fetch the file again".into()) };
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    let index: Index =
-        serde_json::from_slice(&bytes).map_err(|error| fault(format!("not a safetensors index: {error}")))?;
+    let index: Index = serde_json::from_slice(json::without_mark(&bytes))
+        .map_err(|error| fault(format!("not a safetensors index: {error}")))?;
     if index.weight_map.is_empty() {
         return Err(fault("the index names no tensor".into()));
     }

@@ -11,7 +11,7 @@ use safetensors::Dtype;
 use super::dtype::StorageDtype;
 use super::layout::{INDEX, SINGLE, check_present, is_sharded, read_index};
 use super::shard::{Shard, ShardInfo};
-use crate::{Error, Result};
+use crate::{Error, Result, json};
 
 /// An open, validated checkpoint. Weights stay in the files until they are asked for.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct Checkpoint {
     pub(super) shards: Vec<Shard>,
     infos: Vec<ShardInfo>,
     tensors: BTreeMap<String, TensorInfo>,
+    /// Further copies of tensors, in shards other than that which the index names.
+    copies: Vec<(String, TensorInfo)>,
     sharded: bool,
 }
 
@@ -61,18 +63,27 @@ impl Checkpoint {
             Some(index) => index.values().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
             None => vec![SINGLE.to_owned()],
         };
-        let mut checkpoint =
-            Self { dir: dir.to_owned(), shards: Vec::new(), infos: Vec::new(), tensors: BTreeMap::new(), sharded };
+        let mut checkpoint = Self {
+            dir: dir.to_owned(),
+            shards: Vec::new(),
+            infos: Vec::new(),
+            tensors: BTreeMap::new(),
+            copies: Vec::new(),
+            sharded,
+        };
+        let index = index.unwrap_or_default();
         for file in &files {
             check_present(dir, file)?;
             let (shard, info) = Shard::open(dir, file)?;
-            checkpoint.add(shard, info)?;
+            checkpoint.add(shard, info, &index)?;
         }
-        checkpoint.check_index(&index.unwrap_or_default())?;
+        checkpoint.check_index(&index)?;
+
         Ok(checkpoint)
     }
 
-    fn add(&mut self, shard: Shard, info: ShardInfo) -> Result<()> {
+    /// Takes in a shard. Of a tensor that lies in several, that in the shard of the `index` counts.
+    fn add(&mut self, shard: Shard, info: ShardInfo, index: &BTreeMap<String, String>) -> Result<()> {
         for tensor in &info.header.tensors {
             let entry = TensorInfo {
                 dtype: tensor.dtype,
@@ -80,6 +91,10 @@ impl Checkpoint {
                 shard: self.infos.len(),
                 bytes: tensor.bytes.clone(),
             };
+            if index.get(&tensor.name).is_some_and(|file| *file != info.file) {
+                self.copies.push((tensor.name.clone(), entry));
+                continue;
+            }
             if let Some(other) = self.tensors.insert(tensor.name.clone(), entry) {
                 let problem = format!("tensor `{}` is also in {}", tensor.name, self.infos[other.shard].file);
                 let hint =
@@ -95,7 +110,7 @@ impl Checkpoint {
     /// Every tensor of the index must be in the shard that the index names.
     fn check_index(&self, index: &BTreeMap<String, String>) -> Result<()> {
         for (name, file) in index {
-            let found = self.tensors.get(name).map(|info| &self.infos[info.shard].file);
+            let found = self.info(self.alias(name).unwrap_or(name)).map(|info| &self.infos[info.shard].file);
             if found != Some(file) {
                 let place = found.map_or_else(|| "no shard has it".into(), |other| format!("it is in {other}"));
                 return Err(Error::Checkpoint {
@@ -121,6 +136,17 @@ impl Checkpoint {
     /// What is known of a tensor without reading it.
     pub fn info(&self, name: &str) -> Option<&TensorInfo> {
         self.tensors.get(name)
+    }
+
+    /// The tensor that a name without one of its own stands for: whoever saved it noted in the metadata of its file that the two were the same.
+    pub fn alias(&self, name: &str) -> Option<&str> {
+        let said = self.infos.iter().find_map(|info| info.header.metadata.get(name))?;
+        Some(said.as_str()).filter(|said| !self.tensors.contains_key(name) && self.tensors.contains_key(*said))
+    }
+
+    /// Further copies of a tensor that no one reads: the index names another shard.
+    pub(super) fn copies_of(&self, name: &str) -> impl Iterator<Item = &TensorInfo> {
+        self.copies.iter().filter(move |(copied, _)| copied == name).map(|(_, info)| info)
     }
 
     /// Bytes of all tensors together.
@@ -152,7 +178,6 @@ impl Checkpoint {
             }
             other => other.map_err(Error::io("read", &path))?,
         };
-        serde_json::from_slice(&bytes)
-            .map_err(|error| fault(format!("not valid JSON: {error}"), "fetch the file again"))
+        json::from_slice(&bytes).map_err(|error| fault(format!("not valid JSON: {error}"), "fetch the file again"))
     }
 }

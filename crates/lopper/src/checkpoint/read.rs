@@ -32,7 +32,7 @@ impl Checkpoint {
     /// A whole tensor, f32, in the shape of the file.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when there is no such tensor or its dtype is not f32, f16 or bf16; [`Error::Io`] when it cannot be read.
+    /// [`Error::Checkpoint`] when there is no such tensor or its dtype is not f64, f32, f16 or bf16; [`Error::Io`] when it cannot be read.
     pub fn tensor_f32(&self, name: &str) -> Result<Tensor> {
         let (info, storage) = self.require_float(name)?;
         let mut values = vec![0.0; info.elements()];
@@ -111,7 +111,10 @@ impl Checkpoint {
         let storage = info.storage().ok_or_else(|| {
             let mut error = self.fault(
                 info,
-                format!("tensor `{name}` is stored as {:?}; only F32, F16 and BF16 can be used as weights", info.dtype),
+                format!(
+                    "tensor `{name}` is stored as {:?}; only F64, F32, F16 and BF16 can be used as weights",
+                    info.dtype
+                ),
             );
             if let Error::Checkpoint { hint, .. } = &mut error {
                 *hint = Some("a quantised checkpoint cannot be pruned; start from the one it was made from".into());

@@ -94,8 +94,8 @@ impl<'a> Rewrite<'a> {
 
     fn lay_out(source: &'a Checkpoint, staging: Staging, spare: u64) -> Result<Self> {
         let weights: u64 = source.shards().iter().map(|shard| shard.size).sum();
-        let others = companions(source)?;
-        staging.check_space(weights + others.iter().map(|(_, size)| size).sum::<u64>() + spare)?;
+        let (others, _) = companions(source)?;
+        staging.check_space(weights + others.iter().map(|other| other.size).sum::<u64>() + spare)?;
         let (replaced, added) = (BTreeSet::new(), BTreeSet::new());
         let mut rewrite = Self { source, shards: Vec::new(), replaced, added, complete: false, staging };
         for (info, read) in source.shards().iter().zip(&source.shards) {
@@ -112,8 +112,7 @@ impl<'a> Rewrite<'a> {
     /// Given twice, the later one holds.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when the name or shape is not that of the source, the source's dtype is not f32, f16 or
-    /// bf16, or a value is NaN or infinite as it would be stored; [`Error::Io`] when it cannot be written.
+    /// [`Error::Checkpoint`] when the name or shape is not that of the source, the source's dtype is none of weights, or a value is NaN or infinite as it would be stored; [`Error::Io`] when it cannot be written.
     pub fn put(&mut self, name: &str, tensor: &Tensor) -> Result<()> {
         let info = self.source.require(name)?;
         let storage = self.check(name, info, tensor)?;
@@ -121,6 +120,10 @@ impl<'a> Rewrite<'a> {
         self.replaced.remove(name);
         self.complete = false;
         self.write_values(name, info, storage, tensor.host())?;
+        // who ignores the index may read another copy
+        for copy in self.source.copies_of(name).filter(|copy| (copy.dtype, &copy.shape) == (info.dtype, &info.shape)) {
+            self.write_values(name, copy, storage, tensor.host())?;
+        }
         self.replaced.insert(name.to_owned());
         Ok(())
     }
@@ -201,10 +204,9 @@ impl<'a> Rewrite<'a> {
             self.copy_untouched(shard)?;
         }
         self.flush()?;
-        for (path, _) in companions(self.source)? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if !self.added.contains(&name) {
-                self.staging.copy(&path, &name)?;
+        for Companion { name, .. } in companions(self.source)?.0 {
+            if !name.to_str().is_some_and(|name| self.added.contains(name)) {
+                self.staging.copy(&self.source.dir().join(&name), &name)?;
             }
         }
         self.complete = true;
@@ -259,25 +261,56 @@ impl<'a> Rewrite<'a> {
     }
 }
 
-/// Files beside the weights that belong to the model, with their sizes: configuration, tokenizer, licence, code. Hidden
-/// files, directories and other copies of the weights do not; the index does when there is one.
-fn companions(source: &Checkpoint) -> Result<Vec<(PathBuf, u64)>> {
-    let dir = source.dir();
-    let entries =
-        fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(Error::io("list", dir))?;
-    let mut files = Vec::new();
-    for entry in entries {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let is_index = name == INDEX && source.is_sharded();
-        if name.starts_with('.') || (is_weights(&name) && !is_index) {
-            continue;
-        }
-        // Follows links: the Hub's cache consists of them.
-        let metadata = fs::metadata(entry.path()).map_err(Error::io("read", entry.path()))?;
-        if metadata.is_file() {
-            files.push((entry.path(), metadata.len()));
+/// A file beside the weights that belongs to the model.
+struct Companion {
+    /// Its path in the directory.
+    name: PathBuf,
+    size: u64,
+}
+
+/// What tools leave in the folder of a model, and no one misses.
+const BESIDE: [&str; 6] = [".git", ".gitattributes", ".gitignore", ".cache", ".DS_Store", ".ipynb_checkpoints"];
+/// Folders within folders that a model has.
+const DEEPEST: usize = 8;
+
+/// Files beside the weights that belong to the model, in folders too: configuration, tokenizer, licence, code; and the paths of what
+/// does not: hidden files, and other copies of the weights. The index belongs to it when there is one.
+fn companions(source: &Checkpoint) -> Result<(Vec<Companion>, Vec<PathBuf>)> {
+    let (mut companions, mut others) = (Vec::new(), Vec::new());
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        let dir = source.dir().join(&folder);
+        let entries = fs::read_dir(&dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        for entry in entries.map_err(Error::io("list", &dir))? {
+            let name = folder.join(entry.file_name());
+            let plain = entry.file_name().to_string_lossy().into_owned();
+            // Follows links of files: the Hub's cache consists of them. A link that leads nowhere is no file.
+            let Ok(metadata) = fs::metadata(entry.path()) else {
+                others.push(name);
+                continue;
+            };
+            let is_own = source.shards().iter().any(|shard| name == Path::new(&shard.file));
+            let is_index = name == Path::new(INDEX) && source.is_sharded();
+            let is_hidden = plain.starts_with('.');
+            if metadata.is_dir() && !is_hidden && !entry.path().is_symlink() && folder.components().count() < DEEPEST {
+                folders.push(name);
+            } else if metadata.is_file() && !is_hidden && (!is_weights(&plain) || is_index) {
+                companions.push(Companion { name, size: metadata.len() });
+            } else if !is_own && !BESIDE.contains(&plain.as_str()) {
+                others.push(name);
+            }
         }
     }
-    files.sort();
-    Ok(files)
+    companions.sort_by(|one, other| one.name.cmp(&other.name));
+    others.sort();
+    Ok((companions, others))
+}
+
+/// Files and folders in the directory of a checkpoint that a [`Rewrite`] of it leaves out, and someone might miss: other copies of the
+/// weights, what is hidden, and links of folders.
+///
+/// # Errors
+/// If the directory cannot be read.
+pub fn left_out(source: &Checkpoint) -> Result<Vec<PathBuf>> {
+    Ok(companions(source)?.1)
 }

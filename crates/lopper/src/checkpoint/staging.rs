@@ -77,8 +77,11 @@ impl Staging {
     }
 
     /// Copies a whole file from elsewhere and waits until it is on the disk.
-    pub fn copy(&self, from: &Path, name: &str) -> Result<()> {
-        let path = self.path(name);
+    pub fn copy(&self, from: &Path, name: &Path) -> Result<()> {
+        let path = self.temporary.join(name);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        }
         let mut source = File::open(from).map_err(Error::io("open", from))?;
         let mut file = File::create(&path).map_err(Error::io("create", &path))?;
         io::copy(&mut source, &mut file).and_then(|_| file.sync_all()).map_err(Error::io("write", &path))
@@ -104,6 +107,14 @@ impl Drop for Staging {
             drop(fs::remove_dir_all(&self.temporary));
         }
     }
+}
+
+/// Checks that `out` can become a new directory: its place is vacant, its parent there.
+///
+/// # Errors
+/// [`Error::Checkpoint`] saying what is in the way.
+pub fn check_output(out: &Path) -> Result<()> {
+    check_vacant(&resolve(out)?)
 }
 
 /// Checks that `out` can become a new directory that is not in `input`; its absolute path.

@@ -5,6 +5,28 @@ use std::collections::BTreeSet;
 use super::open::Checkpoint;
 use crate::{Error, Result};
 
+impl Checkpoint {
+    /// Whether two tensors hold the same bytes.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when one is not there; [`Error::Io`] when it cannot be read.
+    pub fn are_equal(&self, one: &str, other: &str) -> Result<bool> {
+        let (one, other) = (self.require(one)?, self.require(other)?);
+        let (mut equal, mut read) = ((one.dtype, &one.shape) == (other.dtype, &other.shape), Vec::new());
+        if equal {
+            self.shards[one.shard].pieces(one.bytes.clone(), |offset, bytes| {
+                read.resize(bytes.len(), 0);
+                if equal {
+                    self.shards[other.shard].read(other.bytes.start + offset, &mut read)?;
+                    equal = read == bytes;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(equal)
+    }
+}
+
 /// Compares two checkpoints: same tensors, dtypes and shapes, and equal bytes for all but the `replaced`.
 ///
 /// # Errors

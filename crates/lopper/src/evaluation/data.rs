@@ -2,13 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
-use super::parquet;
 use super::row::Row;
 use super::tasks::DataSet;
 use crate::error::{Error, Result};
-use crate::text::read_utf8;
+use crate::text::read_rows;
 
 /// Kinds of files, in the order they are looked for.
 const KINDS: [&str; 3] = ["jsonl", "json", "parquet"];
@@ -60,40 +57,14 @@ fn missing(directory: &Path, data: &DataSet, split: &str) -> Error {
 /// The rows of some files, one after the other.
 ///
 /// # Errors
-/// If one cannot be read, or is not what its ending says.
+/// If one cannot be read, or holds no rows.
 pub fn rows(files: &[PathBuf]) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for file in files {
-        rows.extend(if file.extension().is_some_and(|kind| kind == "parquet") { columns(file)? } else { lines(file)? });
-    }
+    let rows = files.iter().map(|file| read_rows(file)).collect::<Result<Vec<_>>>()?.concat();
     if rows.is_empty() {
         let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
         return Err(Error::Text { problem: format!("{}: there are no rows", names.join(", ")), hint: None });
     }
-    Ok(rows)
-}
-
-fn lines(file: &Path) -> Result<Vec<Row>> {
-    let text = read_utf8(file)?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let row = |(place, line): (usize, &str)| match serde_json::from_str(line) {
-        Ok(value @ Value::Object(_)) => Ok(Row(value)),
-        Ok(_) => Err(fault(file, &format!("line {}: not a JSON object", place + 1))),
-        Err(error) => Err(fault(file, &format!("line {}: not JSON: {error}", place + 1))),
-    };
-    lines.map(row).collect()
-}
-
-fn columns(file: &Path) -> Result<Vec<Row>> {
-    let contents = std::fs::read(file).map_err(Error::io("read", file))?;
-    let opened = std::fs::File::open(file).map_err(Error::io("read", file))?;
-    let rows = parquet::rows(&contents, opened);
-    let rows = rows.map_err(|problem| fault(file, &format!("not Parquet that can be read: {problem}")))?;
     Ok(rows.into_iter().map(Row).collect())
-}
-
-fn fault(file: &Path, problem: &str) -> Error {
-    Error::Text { problem: format!("{}: {problem}", file.display()), hint: None }
 }
 
 #[cfg(test)]

@@ -101,8 +101,18 @@ impl QuestionSet {
 fn ask(task: &Task, row: &Row, place: usize) -> Result<Question> {
     task.ask(row).map_err(|problem| Error::Text {
         problem: format!("{}: row {place} (from 0) of its data: {problem}", task.name),
-        hint: Some("the columns are those of the data set on the Hub; docs/evaluation.md lists them".into()),
+        hint: Some(hint(&task.kind).into()),
     })
+}
+
+/// What a row of the data of a task has to be.
+fn hint(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::BuiltIn(_) => "the columns are those of the data set on the Hub; docs/evaluation.md lists them",
+        Kind::Described { .. } => {
+            "in the texts of a task {field} is a column of its data, {{ and }} are braces; `gold` is the number of a choice from 0, the choice itself, or one of `labels`, as labels = [\"A\", \"B\"] or [\"1\", \"2\"]"
+        }
+    }
 }
 
 fn question_files(task: &Task, asking: &Asking, observer: &mut dyn Observer) -> Result<Vec<PathBuf>> {

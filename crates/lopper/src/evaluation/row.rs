@@ -2,6 +2,9 @@
 
 use serde_json::Value;
 
+/// Numbers that a float counts with.
+const WHOLE: std::ops::Range<f64> = 0.0..9e15;
+
 /// A row: an object with fields, which may hold objects and lists.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row(pub Value);
@@ -46,7 +49,7 @@ impl Row {
         list.iter().map(|item| item.as_str().ok_or_else(|| format!("`{path}` is not a list of strings"))).collect()
     }
 
-    /// The number at `path` that counts choices from 0: an integer, a string of digits, or false and true as 0 and 1.
+    /// The number at `path` that counts choices from 0: a whole number, a string of digits, or false and true as 0 and 1.
     ///
     /// # Errors
     /// If it is none of these.
@@ -54,7 +57,13 @@ impl Row {
         let number = match self.value(path)? {
             Value::Bool(value) => Some(u64::from(*value)),
             Value::String(digits) => digits.trim().parse().ok(),
-            other => other.as_u64(),
+            // pandas writes 1.0 of a column in which something is missing
+            other => other.as_u64().or_else(|| {
+                other
+                    .as_f64()
+                    .filter(|number| WHOLE.contains(number) && number.fract() == 0.0)
+                    .map(|number| number as u64)
+            }),
         };
         number.map(|number| number as usize).ok_or_else(|| format!("`{path}` is not the number of a choice"))
     }

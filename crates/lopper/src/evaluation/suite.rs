@@ -16,7 +16,7 @@ use super::texts::{ScoredText, open_tokenizer};
 use crate::error::{Error, Result};
 use crate::model::Decoder;
 use crate::progress::{Event, Observer};
-use crate::text::Tokenizer;
+use crate::text::{Reader, Tokenizer};
 
 /// What a model is to be measured by.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ pub struct Suite {
     pub texts: Vec<ScoredText>,
     /// Tasks with the passages of their questions.
     pub question_sets: Vec<(QuestionSet, Vec<Passage>)>,
+    /// What the user should know of how the texts were read.
+    pub notes: Vec<String>,
 }
 
 /// Scores of a model.
@@ -85,14 +87,16 @@ impl Suite {
         observer: &mut dyn Observer,
     ) -> Result<Self> {
         let tokenizer = open_tokenizer(directory, decoder.spec())?;
-        let texts =
-            ScoredText::read_all(evaluation_set.texts, evaluation_set.wikitext, &tokenizer, evaluation_set.windows)?;
+        let mut reader = Reader::of(directory);
+        let texts = [evaluation_set.texts, evaluation_set.wikitext];
+        let texts = ScoredText::read_all(texts, &tokenizer, evaluation_set.windows, &mut reader)?;
         let question_sets = evaluation_set
             .tasks
             .iter()
             .map(|name| QuestionSet::read(Task::open(name)?, &evaluation_set.asking, observer));
         let question_sets = question_sets.collect::<Result<Vec<QuestionSet>>>()?;
-        Ok(Self { texts, question_sets: encoded(question_sets, directory, &tokenizer, decoder)? })
+        let notes = reader.notes().map(String::from).collect();
+        Ok(Self { texts, question_sets: encoded(question_sets, directory, &tokenizer, decoder)?, notes })
     }
 
     /// Whether there is nothing to score.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Windows;
 use crate::error::{Error, Result};
 use crate::model::DecoderSpec;
-use crate::text::{Tokenizer, builtin_held_out, read_text, read_wikitext};
+use crate::text::{Choice, Excerpt, Form, Reader, Tokenizer, all_files, builtin_held_out};
 
 /// A tokenised text that holds at least one window.
 #[derive(Clone, Debug)]
@@ -33,55 +33,41 @@ impl ScoredText {
         })
     }
 
-    /// Reads `texts` as they stand (`demo` stands for the built-in held-out text) and `wikitext` by joining rows as the data set does.
+    /// Reads `texts` as they stand (`demo` stands for the built-in held-out text) and `wikitext` by joining rows as the data set does, as far as
+    /// `windows` take. Each file of a directory, or of a pattern, is a text of its own.
     ///
     /// # Errors
     /// If a file cannot be read, or holds no whole window.
     pub fn read_all(
-        texts: &[PathBuf],
-        wikitext: &[PathBuf],
+        [texts, wikitext]: [&[PathBuf]; 2],
         tokenizer: &Tokenizer,
         windows: Windows,
+        reader: &mut Reader,
     ) -> Result<Vec<Self>> {
-        let name = |file: &Path| file.display().to_string();
-        let plain = texts.iter().map(|file| {
-            let documents = builtin_held_out(file).map_or_else(|| read_text(file), |text| Ok(vec![text]))?;
-            Self::new(name(file), tokenize(&documents, tokenizer)?, windows)
-        });
-        let joined =
-            wikitext.iter().map(|file| Self::new(name(file), tokenize(&[read_wikitext(file)?], tokenizer)?, windows));
-        plain.chain(joined).collect()
+        let mut all = Vec::new();
+        for (paths, form) in [(texts, Form::Plain), (wikitext, Form::WikiText)] {
+            for path in paths {
+                if let Some(text) = builtin_held_out(path).filter(|_| form == Form::Plain) {
+                    all.push(Self::new(path.display().to_string(), tokenizer.encode(&text, false)?, windows)?);
+                    continue;
+                }
+                for file in all_files([path])? {
+                    let name = file.display().to_string();
+                    let tokens = windows.count.map(|count| count.saturating_mul(windows.length));
+                    let excerpt = Excerpt { files: vec![(file, form)], choice: Choice::First, tokens, tokenizer };
+                    all.push(Self::new(name, excerpt.read(reader, &mut |_| ())?, windows)?);
+                }
+            }
+        }
+        Ok(all)
     }
 }
 
-/// The tokens of documents, one after the other, without special tokens.
+/// The tokenizer of a model, which refuses texts with tokens that have no row in the embedding. It may have such tokens: many that were
+/// tuned for conversations have one to fill up with, which no text has.
 ///
 /// # Errors
-/// If the tokenizer fails.
-pub fn tokenize(documents: &[String], tokenizer: &Tokenizer) -> Result<Vec<u32>> {
-    let mut tokens = Vec::new();
-    for document in documents {
-        tokens.extend(tokenizer.encode(document, false)?);
-    }
-    Ok(tokens)
-}
-
-/// The tokenizer of a model, whose ids must have rows in the embedding.
-///
-/// # Errors
-/// If it is missing or does not fit.
+/// If it is missing or not one.
 pub fn open_tokenizer(model: &Path, spec: &DecoderSpec) -> Result<Tokenizer> {
-    let tokenizer = Tokenizer::open(model)?;
-    if (tokenizer.max_id() as usize) < spec.vocabulary {
-        return Ok(tokenizer);
-    }
-    Err(Error::Model {
-        problem: format!(
-            "{}: the tokenizer has ids up to {}, the embedding only {} rows",
-            model.display(),
-            tokenizer.max_id(),
-            spec.vocabulary
-        ),
-        hint: Some("tokenizer.json and config.json belong to different models, or tokens were added without resizing the embedding".into()),
-    })
+    Ok(Tokenizer::open(model)?.within(spec.vocabulary))
 }

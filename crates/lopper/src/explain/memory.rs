@@ -46,13 +46,12 @@ impl Phase {
     }
 
     /// Adds what is there in every phase, and leaves out what takes nothing.
-    fn with_surroundings(mut self, largest_text: u64) -> Self {
+    fn with_surroundings(mut self, tokenised: u64) -> Self {
         self.items.push(Item { name: "lost between blocks of the allocator", bytes: self.bytes() / ALLOCATOR_SHARE });
         self.items.push(Item { name: "the program, its threads, the tokenizer", bytes: PROGRAM });
         // one is read while one is read ahead
         self.items.push(Item { name: "pieces of the files", bytes: 2 * PIECE as u64 });
-        self.items
-            .push(Item { name: "what the tokenizer makes of the largest text", bytes: TOKENIZER_BYTES * largest_text });
+        self.items.push(Item { name: "what the tokenizer makes of text", bytes: TOKENIZER_BYTES * tokenised });
         self.items.retain(|item| item.bytes > 0);
         self
     }
@@ -153,7 +152,7 @@ impl Sizes<'_> {
                 items: [vec![states], self.scoring_head(texts.scored_tokens)].concat(),
             });
         }
-        phases.into_iter().map(|phase| phase.with_surroundings(texts.largest_bytes)).collect()
+        phases.into_iter().map(|phase| phase.with_surroundings(texts.tokenised_bytes)).collect()
     }
 
     /// The phases of pruning: of each, the step that takes most.

@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::model::{BlockSpec, Branch, DecoderSpec};
 use crate::plan::{Granularity, Plan};
 use crate::schedule::{Run, Schedule};
+use crate::text::at_once;
 
 pub use budget::Budget;
 pub use memory::{Item, Phase};
@@ -35,14 +36,14 @@ pub struct Estimate {
 pub struct Texts {
     /// Tokens that are scored for each model: see [`scored_tokens`].
     pub scored_tokens: usize,
-    /// Bytes of the largest text that is given to the tokenizer whole.
-    pub largest_bytes: u64,
+    /// Bytes of text that the tokenizer has at one time.
+    pub tokenised_bytes: u64,
 }
 
 impl Texts {
     /// Of a plan whose texts have these lengths in tokens.
     pub fn of(plan: &Plan, spec: &DecoderSpec, lengths: &[usize]) -> Self {
-        Self { scored_tokens: scored_tokens(plan, spec, lengths), largest_bytes: largest_text(plan) }
+        Self { scored_tokens: scored_tokens(plan, spec, lengths), tokenised_bytes: tokenised_bytes(plan) }
     }
 }
 
@@ -74,14 +75,13 @@ fn peak(phases: &[Phase]) -> u64 {
     phases.iter().map(Phase::bytes).max().unwrap_or(0)
 }
 
-/// Bytes of the largest text file; a line of JSONL, and the built-in text, count as small.
-fn largest_text(plan: &Plan) -> u64 {
+/// Bytes of text that the tokenizer has at one time: all, where that is less than its threads take. The built-in text counts as small.
+fn tokenised_bytes(plan: &Plan) -> u64 {
     let (calibration, evaluation) = (&plan.calibration, &plan.evaluation);
     let files =
         [&calibration.files, &calibration.wikitext, &evaluation.texts, &evaluation.wikitext].into_iter().flatten();
-    let whole =
-        files.filter(|file| file.extension().is_none_or(|extension| !extension.to_string_lossy().contains("json")));
-    whole.filter_map(|file| std::fs::metadata(file).ok()).map(|facts| facts.len()).max().unwrap_or(0)
+    let bytes = files.filter_map(|file| std::fs::metadata(file).ok()).map(|facts| facts.len()).sum::<u64>();
+    bytes.min(at_once(plan.compute.threads.unwrap_or_else(rayon::current_num_threads)))
 }
 
 /// Tokens that one evaluation of the plan scores, given the length of each text in tokens.

@@ -39,12 +39,12 @@ impl HubSettings {
         let switched_on = |name: &str| {
             set(name).is_some_and(|value| ["1", "ON", "YES", "TRUE"].contains(&value.to_uppercase().as_str()))
         };
-        let home = hugging_face_home(&set);
+        let home = hugging_face_home(&set, lookup);
         let cache = set("HF_HUB_CACHE")
             .or_else(|| set("HUGGINGFACE_HUB_CACHE"))
-            .map_or_else(|| home.join("hub"), PathBuf::from);
+            .map_or_else(|| home.join("hub"), |path| expanded(&path, lookup));
         let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
-        let token_file = set("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
+        let token_file = set("HF_TOKEN_PATH").map_or_else(|| home.join("token"), |path| expanded(&path, lookup));
         let stored = || {
             let allowed = !switched_on("HF_HUB_DISABLE_IMPLICIT_TOKEN");
             let text = allowed.then(|| std::fs::read_to_string(token_file).ok()).flatten()?;
@@ -60,10 +60,25 @@ impl HubSettings {
 }
 
 /// `HF_HOME`, else `huggingface` in the user's cache directory.
-fn hugging_face_home(set: &dyn Fn(&str) -> Option<String>) -> PathBuf {
+fn hugging_face_home(set: &dyn Fn(&str) -> Option<String>, lookup: &dyn Fn(&str) -> Option<String>) -> PathBuf {
     let user = || set("HOME").or_else(|| set("USERPROFILE")).map_or_else(PathBuf::new, PathBuf::from);
     let caches = || set("XDG_CACHE_HOME").map_or_else(|| user().join(".cache"), PathBuf::from);
-    set("HF_HOME").map_or_else(|| caches().join("huggingface"), PathBuf::from)
+    let home = set("HF_HOME").unwrap_or_else(|| caches().join("huggingface").to_string_lossy().into_owned());
+    expanded(&home, lookup)
+}
+
+/// A path with the user's directory for `~`, and variables for `$NAME` and `${NAME}`, those that are not set as they stand: a variable may
+/// come from a file that no shell has read.
+fn expanded(path: &str, lookup: &dyn Fn(&str) -> Option<String>) -> PathBuf {
+    let home = lookup("HOME").or_else(|| lookup("USERPROFILE"));
+    let rest = path.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    let path = rest.zip(home).map_or_else(|| path.to_owned(), |(rest, home)| home + rest);
+    let variable = regex::Regex::new(r"\$(?:\{([^}]*)\}|([A-Za-z0-9_]+))");
+    let value = |found: &regex::Captures| {
+        let name = found.get(1).or_else(|| found.get(2)).map_or("", |name| name.as_str());
+        lookup(name).unwrap_or_else(|| found[0].to_owned())
+    };
+    variable.map_or_else(|_| path.clone(), |variable| variable.replace_all(&path, value).into_owned()).into()
 }
 
 #[cfg(test)]
@@ -85,6 +100,16 @@ mod tests {
         assert_eq!(cache(&[("XDG_CACHE_HOME", "/x"), ("HF_HOME", "/f")]), PathBuf::from("/f/hub"));
         assert_eq!(cache(&[("HF_HOME", "/f"), ("HUGGINGFACE_HUB_CACHE", "/g")]), PathBuf::from("/g"));
         assert_eq!(cache(&[("HUGGINGFACE_HUB_CACHE", "/g"), ("HF_HUB_CACHE", "/c")]), PathBuf::from("/c"));
+    }
+
+    #[test]
+    fn paths_are_expanded_as_python_does() {
+        let cache = |name, value| settings(&[("HOME", "/h"), ("SCRATCH", "/s"), (name, value)]).cache;
+        assert_eq!(cache("HF_HOME", "~/hf"), PathBuf::from("/h/hf/hub"));
+        assert_eq!(cache("HF_HOME", "$SCRATCH/a/${SCRATCH}b"), PathBuf::from("/s/a//sb/hub"));
+        assert_eq!(cache("HF_HUB_CACHE", "~"), PathBuf::from("/h"));
+        assert_eq!(cache("HF_HUB_CACHE", "~other/$NOT/${NOT}/$"), PathBuf::from("~other/$NOT/${NOT}/$"));
+        assert_eq!(cache("XDG_CACHE_HOME", "$SCRATCH"), PathBuf::from("/s/huggingface/hub"));
     }
 
     #[test]

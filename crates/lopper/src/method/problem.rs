@@ -91,6 +91,15 @@ pub struct LayerSolution {
     pub facts: SolutionFacts,
 }
 
+impl LayerSolution {
+    /// Throws the compensation of `weight` away, for this reason; the mask stays.
+    pub(crate) fn undo(&mut self, weight: &Tensor, reason: &str) {
+        self.weight = self.mask.apply(weight.clone());
+        (self.facts.error_compensated, self.facts.held_out_compensated) = (None, None);
+        self.facts.warn(reason.into());
+    }
+}
+
 /// Weights of a matrix that are worked on at a time: what that takes does not grow with the matrix beyond it.
 pub(crate) const SLAB: usize = 64 << 20;
 

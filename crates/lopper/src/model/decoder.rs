@@ -7,6 +7,7 @@ use super::block::{Block, Context, NoTap};
 use super::block_spec::{BlockSpec, LinearId, TensorSpec};
 use super::families::describe;
 use super::head::{Head, HeadWeights};
+use super::naming::{as_named, explained, is_of_language};
 use super::sequences::Sequences;
 use super::spec::DecoderSpec;
 use crate::autograd::{RotaryTable, Tape, Value};
@@ -19,21 +20,52 @@ use lopper_kernels::{Precision, add_assign};
 pub struct Decoder {
     checkpoint: Checkpoint,
     spec: DecoderSpec,
+    /// Whether the files have a head of their own where config.json has none.
+    unties: bool,
+    notes: Vec<String>,
 }
 
 impl Decoder {
-    /// Reads config.json and checks that every tensor it implies is there with the right shape. Where config.json ties the head to the
-    /// embedding and the files have a head of its own, that one counts, as in transformers.
+    /// Reads config.json and checks that every tensor it implies is there with the right shape. What the files hold goes before what config.json
+    /// says: a head of its own counts, though config.json ties it to the embedding, as in transformers.
     ///
     /// # Errors
     /// If the family is unknown, or a tensor is missing or of another shape.
     pub fn open(checkpoint: Checkpoint) -> Result<Self> {
-        let spec = describe(&checkpoint.dir().join("config.json"), &checkpoint.config_json()?)?;
-        let mut spec = as_named(spec, &checkpoint);
-        spec.head.tied &= checkpoint.info(&spec.head.weight).is_none();
-        let decoder = Self { checkpoint, spec };
-        decoder.spec.tensors().iter().try_for_each(|(name, shape)| decoder.check(name, shape))?;
+        let config = checkpoint.config_json()?;
+        let (mut spec, note) = as_named(describe(&checkpoint.dir().join("config.json"), &config)?, &checkpoint)?;
+        let mut notes: Vec<String> = note.into_iter().collect();
+        let [embedding, head] = [&spec.stem.embedding, &spec.head.weight];
+        let [has_embedding, has_head] = [embedding, head].map(|name| checkpoint.info(name).is_some());
+        let is_same = checkpoint.alias(head) == Some(embedding) || checkpoint.alias(embedding) == Some(head);
+        let ties = spec.head.tied;
+        spec.head.tied = !(has_embedding && has_head) && (ties || is_same);
+        if spec.head.tied && !has_embedding && has_head {
+            spec.stem.embedding.clone_from(&spec.head.weight);
+        }
+        let architecture = config["architectures"][0].as_str().unwrap_or_default();
+        if spec.head.tied && !is_of_language(architecture) {
+            let head = "its own head is kept, and what is scored is the embedding as the head of a language model";
+            notes.push(format!("the model is a {architecture}: {head}"));
+        }
+        let decoder = Self { checkpoint, spec, unties: ties && has_embedding && has_head, notes };
+        decoder.spec.tensors().iter().try_for_each(|(name, shape)| decoder.check(&config, name, shape))?;
         Ok(decoder)
+    }
+
+    /// What the user should know of how the files were understood.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn notes(&self) -> Result<Vec<String>> {
+        let [embedding, head] = [&self.spec.stem.embedding, &self.spec.head.weight];
+        let mut notes = self.notes.clone();
+        if self.unties && !self.checkpoint.are_equal(embedding, head)? {
+            notes.push(format!(
+                "config.json ties the head to the embedding, but the files have {head:?}, which differs: it is used, as transformers does"
+            ));
+        }
+        Ok(notes)
     }
 
     /// What config.json says.
@@ -46,47 +78,34 @@ impl Decoder {
         &self.checkpoint
     }
 
-    fn check(&self, name: &str, shape: &[usize]) -> Result<()> {
-        let quantised = "quantised checkpoints cannot be pruned: use the original one";
+    fn check(&self, config: &serde_json::Value, name: &str, shape: &[usize]) -> Result<()> {
         let (problem, hint) = match self.checkpoint.info(name) {
             None => {
+                let (what, hint) = explained(&self.spec, &self.checkpoint, config, name);
                 let family = self.spec.family;
-                let problem = format!("tensor {name:?} is missing, which config.json of a {family} model asks for");
-                (problem, if self.is_quantised() { quantised.into() } else { self.instead_of(name) })
+                (format!("tensor {name:?} of a {family} model is missing: {what}"), hint)
+            }
+            Some(info) if info.storage().is_none() => {
+                let (what, hint) = explained(&self.spec, &self.checkpoint, config, name);
+                let dtype = &info.dtype;
+                let problem =
+                    format!("tensor {name:?} has dtype {dtype:?}, and weights are F64, F32, F16 or BF16: {what}");
+                (problem, hint)
             }
             Some(info) if info.shape != shape => {
                 let problem = format!("tensor {name:?} has shape {:?}, config.json says {shape:?}", info.shape);
-                let differs = "config.json and the weights are of different models, or the weights are packed";
-                (problem, differs.into())
-            }
-            Some(info) if info.storage().is_none() => {
-                let dtype = &info.dtype;
-                let problem =
-                    format!("tensor {name:?} has dtype {dtype:?}; only F32, F16 and BF16 weights can be pruned");
-                (problem, quantised.into())
+                let is_table = [self.spec.stem.embedding.as_str(), self.spec.head_matrix()].contains(&name);
+                let hint = match info.shape.first() {
+                    Some(rows) if is_table && info.shape[1..] == shape[1..] => {
+                        format!("set \"vocab_size\" to {rows} in config.json, if tokens were added to this model")
+                    }
+                    _ => "config.json and the weights are of different models, or the weights are packed".into(),
+                };
+                (problem, hint)
             }
             Some(_) => return Ok(()),
         };
         Err(Error::Checkpoint { path: self.checkpoint.dir().into(), problem, hint: Some(hint) })
-    }
-
-    /// Whether there are tensors that quantised checkpoints have beside their weights.
-    fn is_quantised(&self) -> bool {
-        let parts = [".qweight", ".qzeros", ".scales", ".weight_scale", ".weight_packed", ".SCB", ".absmax"];
-        self.checkpoint.names().any(|name| parts.iter().any(|part| name.ends_with(part)))
-    }
-
-    /// What the files have instead of a tensor of this name.
-    fn instead_of(&self, name: &str) -> String {
-        let short = name.strip_prefix(self.spec.base()).unwrap_or(name);
-        let alike = self.checkpoint.names().find(|other| other.ends_with(short));
-        match alike.or_else(|| self.checkpoint.names().next()) {
-            Some(other) if alike.is_some() => {
-                format!("the files have {other:?}: name their tensors as the family does")
-            }
-            Some(other) => format!("the files have other tensors, as {other:?}: they are not all of this model"),
-            None => "the files have no tensors".into(),
-        }
     }
 
     /// Reads every weight once and fails at the first NaN or infinity.
@@ -189,23 +208,4 @@ impl Decoder {
     pub fn head(&self) -> Result<Head<'_>> {
         Ok(Head::new(self, self.load_finish()?))
     }
-}
-
-/// Where a model of more than text keeps its text part: what stands before the names of its body, and of its head.
-const TEXT_PARTS: [[&str; 2]; 2] = [["language_model.model.", "language_model."], ["model.language_model.", ""]];
-
-/// The model as the files name its tensors: as its family does; without what stands before all names but those of the head, as a model
-/// saved without a head does; or as the text part of a model of more than text.
-fn as_named(spec: DecoderSpec, checkpoint: &Checkpoint) -> DecoderSpec {
-    let base = spec.base().to_owned();
-    let named = |[body, head]: [&str; 2]| {
-        let rename = |name: &str| match name.strip_prefix(&base) {
-            Some(rest) => format!("{body}{rest}"),
-            None => format!("{head}{name}"),
-        };
-        spec.clone().renamed(rename)
-    };
-    let fits = |spec: &DecoderSpec| checkpoint.info(&spec.stem.embedding).is_some();
-    let others = [["", ""]].into_iter().chain(TEXT_PARTS);
-    if fits(&spec) { spec } else { others.map(named).find(fits).unwrap_or(spec) }
 }

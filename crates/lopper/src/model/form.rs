@@ -31,16 +31,17 @@ impl Form {
         }
     }
 
-    /// Rounds a tensor to what it will be when it is read from a file of this dtype.
-    pub fn round(self, tensor: &mut Tensor, dtype: StorageDtype) {
+    /// Rounds a tensor to what it will be when it is read from a file of this dtype. Returns how many numbers were beyond its range.
+    pub fn round(self, tensor: &mut Tensor, dtype: StorageDtype) -> usize {
         match self {
-            Self::Plain | Self::Transposed if dtype == StorageDtype::F32 => {}
+            Self::Plain | Self::Transposed if dtype == StorageDtype::F32 => 0,
             Self::Plain | Self::Transposed => dtype.round(tensor.host_mut()),
             // also in f32: one is taken off and added again
             Self::LessOne => {
                 let mut stored = shifted(std::mem::replace(tensor, Tensor::zeros([0])), -1.0);
-                dtype.round(stored.host_mut());
+                let beyond = dtype.round(stored.host_mut());
                 *tensor = shifted(stored, 1.0);
+                beyond
             }
         }
     }

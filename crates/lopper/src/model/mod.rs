@@ -8,6 +8,7 @@ mod decoder;
 mod families;
 mod form;
 mod head;
+mod naming;
 mod program;
 mod rotary;
 mod sequences;

@@ -76,9 +76,9 @@ impl BlockState {
         places
     }
 
-    /// Rounds a stage to the dtypes of the file.
-    pub fn round(&mut self, stage: StageId, checkpoint: &Checkpoint) {
-        round(&mut self.pruned, stage, checkpoint);
+    /// Rounds a stage to the dtypes of the file. Returns how many numbers were beyond their range.
+    pub fn round(&mut self, stage: StageId, checkpoint: &Checkpoint) -> usize {
+        round(&mut self.pruned, stage, checkpoint)
     }
 
     /// The block as the files would hold a stage that has still to be trained.
@@ -89,12 +89,14 @@ impl BlockState {
     }
 }
 
-/// Rounds a stage to the dtypes of the file.
-fn round(block: &mut Block, stage: StageId, checkpoint: &Checkpoint) {
-    for place in stage_tensors(block, stage) {
+/// Rounds a stage to the dtypes of the file. Returns how many numbers were beyond their range.
+fn round(block: &mut Block, stage: StageId, checkpoint: &Checkpoint) -> usize {
+    let places = stage_tensors(block, stage).into_iter();
+    let beyond = places.map(|place| {
         let dtype = stored_as(checkpoint, &block.name(place));
-        block.spec.tensors[place].form.round(&mut block.tensors[place], dtype);
-    }
+        block.spec.tensors[place].form.round(&mut block.tensors[place], dtype)
+    });
+    beyond.sum()
 }
 
 /// Places of the tensors of a stage.
@@ -108,7 +110,8 @@ fn stage_tensors(block: &Block, stage: StageId) -> Vec<usize> {
     places
 }
 
-fn stored_as(checkpoint: &Checkpoint, name: &str) -> StorageDtype {
+/// How the file holds a tensor.
+pub(super) fn stored_as(checkpoint: &Checkpoint, name: &str) -> StorageDtype {
     checkpoint.info(name).and_then(TensorInfo::storage).unwrap_or(StorageDtype::F32)
 }
 

@@ -147,7 +147,11 @@ impl Compression<'_, '_> {
             Step::Train { window, reads, targets } => self.train(window, (*reads, *targets)),
             &Step::Round(stage) => {
                 let checkpoint = self.decoder.checkpoint();
-                self.block(stage.block).round(stage, checkpoint);
+                let beyond = self.block(stage.block).round(stage, checkpoint);
+                if beyond > 0 {
+                    let block = stage.block;
+                    self.job.warn(format!("block {block}: {beyond} trained weights beyond the range of the file's dtype became its largest number"));
+                }
                 Ok(())
             }
             &Step::Rename { from, to } => self.states.rename(from, to),
@@ -187,7 +191,7 @@ impl Compression<'_, '_> {
         let state = &mut self.blocks[block];
         for &branch in branches {
             for linear in state.pruned.spec.branch(branch).linears.clone() {
-                let by = (self.run, self.allocation);
+                let by = (self.run, self.allocation, self.decoder.checkpoint());
                 self.record.matrices.push(prune(self.job, by, state, linear)?);
             }
             state.forget_held_out(branch);

@@ -2,16 +2,20 @@
 
 use std::path::Path;
 
-use crate::calibration::{Storage, draw_windows};
+use crate::calibration::{Sampling, Storage, draw_windows};
+use crate::checkpoint::{Checkpoint, left_out};
 use crate::error::{Error, Result};
-use crate::evaluation::{ScoredText, Suite, Windows, open_tokenizer, tokenize};
+use crate::evaluation::{ScoredText, Suite, Windows, open_tokenizer};
 use crate::explain::{Budget, Estimate, Texts};
-use crate::model::{Decoder, DecoderSpec};
-use crate::plan::Plan;
+use crate::model::Decoder;
+use crate::plan::{CalibrationPlan, Plan};
 use crate::progress::{Event, Observer};
 use crate::report::{ScoredModel, Stage, Timings};
 use crate::schedule::Run;
-use crate::text::{Tokenizer, builtin_text, read_text, read_wikitext};
+use crate::text::{Choice, Excerpt, Form, Reader, Tokenizer, all_files, builtin_text};
+
+/// Files that a warning names.
+const FILES_NAMED: usize = 8;
 
 /// A valid run: texts are tokens, names are functions.
 pub(super) struct Job<'a> {
@@ -36,11 +40,14 @@ impl<'a> Job<'a> {
         let mut warnings = Vec::new();
         let plan = &run.plan;
         let (samples, suite) = timings.measure(Stage::Open, || {
+            warnings.extend(model.notes()?);
+            warnings.extend(left_behind(model.checkpoint())?);
             // a path that is not UTF-8 has no form in a report: better to know now
             plan.to_toml()?;
             let tokenizer = open_tokenizer(model.checkpoint().dir(), run.spec)?;
-            let samples = calibration(plan, run.spec, &tokenizer, &mut warnings)?;
+            let samples = calibration(plan, model, &tokenizer, &mut warnings, observer)?;
             let suite = suite(plan, model, &samples, observer)?;
+            warnings.extend(suite.notes.iter().cloned());
             model.check_finite()?;
             Ok::<_, Error>((samples, suite))
         })?;
@@ -114,26 +121,42 @@ impl<'a> Job<'a> {
     }
 }
 
+/// Calibration sequences, as the plan says; text of the program where it names none.
 fn calibration(
     plan: &Plan,
-    spec: &DecoderSpec,
+    model: &Decoder,
     tokenizer: &Tokenizer,
     warnings: &mut Vec<String>,
+    observer: &mut dyn Observer,
 ) -> Result<Vec<Vec<u32>>> {
-    let (length, count) = (plan.calibration_seqlen(spec), plan.calibration.samples + plan.calibration.held_out);
-    let mut tokens = Vec::new();
-    if plan.calibration.files.is_empty() && plan.calibration.wikitext.is_empty() {
+    let CalibrationPlan { files, wikitext, samples, held_out, sampling, seed, .. } = &plan.calibration;
+    let (length, count) = (plan.calibration_seqlen(model.spec()), samples + held_out);
+    let tokens = if files.is_empty() && wikitext.is_empty() {
         let why = "calibrating on built-in text; text like what the model will read gives a better result (--calibration FILE)";
         warnings.extend((plan.model != "demo").then(|| why.into()));
-        tokens = builtin_text(tokenizer, length * count)?;
-    }
-    for file in &plan.calibration.files {
-        tokens.extend(tokenize(&read_text(file)?, tokenizer)?);
-    }
-    for file in &plan.calibration.wikitext {
-        tokens.extend(tokenize(&[read_wikitext(file)?], tokenizer)?);
-    }
-    draw_windows(&tokens, length, count, plan.calibration.sampling, plan.calibration.seed)
+        builtin_text(tokenizer, length * count)?
+    } else {
+        let files = [(files, Form::Plain), (wikitext, Form::WikiText)]
+            .map(|(paths, form)| Ok(all_files(paths)?.into_iter().map(|file| (file, form)).collect::<Vec<_>>()));
+        let files = files.into_iter().collect::<Result<Vec<_>>>()?.concat();
+        let choice = if *sampling == Sampling::First { Choice::First } else { Choice::Seeded(*seed) };
+        let excerpt = Excerpt { files, choice, tokens: Some(length.saturating_mul(count)), tokenizer };
+        let mut reader = Reader::of(model.checkpoint().dir());
+        let tokens = excerpt.read(&mut reader, &mut |share| observer.event(Event::Progress(share)))?;
+        warnings.extend(reader.notes().map(String::from));
+        tokens
+    };
+    draw_windows(&tokens, length, count, *sampling, *seed)
+}
+
+/// What beside the weights does not come along into the output, if anything does not.
+fn left_behind(checkpoint: &Checkpoint) -> Result<Option<String>> {
+    let files = left_out(checkpoint)?;
+    let names: Vec<String> = files.iter().take(FILES_NAMED).map(|file| file.display().to_string()).collect();
+    let more = files.len() - names.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let what = "not copied to the output, being hidden or weights of another form";
+    Ok((!names.is_empty()).then(|| format!("{what}: {}{more}", names.join(", "))))
 }
 
 /// Texts and tasks of the plan; without any, the held-out calibration windows.

@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use lopper_kernels::dispatch::Tier;
 
-use crate::checkpoint::{Checkpoint, Rewrite, Unfinished};
+use crate::checkpoint::{Checkpoint, Rewrite, Unfinished, check_output};
 use crate::error::{Error, Result};
 use crate::machine::peak_memory;
 use crate::model::Decoder;
@@ -110,6 +110,7 @@ fn resolved(
     execute: impl FnOnce(Job, &Run, Instant) -> Result<Report> + Send,
 ) -> Result<Report> {
     let started = Instant::now();
+    check_output(out)?;
     in_pool(plan.compute.threads, || {
         let run = Run::new(plan, model.spec())?;
         let mut job = Job::open(&run, model, observer)?;

@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use super::block_state::BlockState;
+use super::block_state::{BlockState, stored_as};
 use super::job::Job;
 use super::record::Record;
 use super::states::Passage;
 use super::train::{report_epoch, report_window};
 use crate::calibration::HiddenStates;
-use crate::checkpoint::Rewrite;
+use crate::checkpoint::{Checkpoint, Rewrite};
 use crate::error::Result;
 use crate::model::{Block, BranchId, Decoder};
 use crate::plan::{Plan, RetrainingObjective};
@@ -39,7 +39,7 @@ pub(super) fn retrain(
     job.observer.event(Event::Progress(1.0));
     report_window(job, MODEL, &outcome);
     record.windows.push(WindowFacts { window: MODEL.into(), block: 0, outcome });
-    store(job, &model, again, record)
+    store(job, dense.checkpoint(), &model, again, record)
 }
 
 /// All that trains, and what it reads.
@@ -133,7 +133,13 @@ fn teacher(job: &mut Job, plan: &Plan, dense: &Decoder) -> Result<Option<HiddenS
 }
 
 /// Writes what trained.
-fn store(job: &mut Job, model: &Model, rewrite: &mut Rewrite, record: &mut Record) -> Result<()> {
+fn store(
+    job: &mut Job,
+    checkpoint: &Checkpoint,
+    model: &Model,
+    rewrite: &mut Rewrite,
+    record: &mut Record,
+) -> Result<()> {
     let of_blocks =
         model.blocks.iter().flat_map(|state| state.changed(true).into_iter().map(|place| (&state.pruned, place)));
     let of_finish = model.finish.iter().flat_map(|finish| {
@@ -142,7 +148,14 @@ fn store(job: &mut Job, model: &Model, rewrite: &mut Rewrite, record: &mut Recor
     });
     for (block, place) in of_blocks.chain(of_finish) {
         let name = block.name(place);
-        job.timings.measure(Stage::Write, || rewrite.put(&name, &*block.in_file(place)?))?;
+        let mut tensor = block.in_file(place)?.into_owned();
+        let beyond = stored_as(checkpoint, &name).clamp(tensor.host_mut());
+        if beyond > 0 {
+            job.warn(format!(
+                "{name}: {beyond} trained weights beyond the range of the file's dtype became its largest number"
+            ));
+        }
+        job.timings.measure(Stage::Write, || rewrite.put(&name, &tensor))?;
         record.replaced.insert(name);
     }
     Ok(())

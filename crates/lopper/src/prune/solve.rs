@@ -1,10 +1,11 @@
 //! Statistics of the inputs of a block's layers, and masks and compensation made of them.
 
-use super::block_state::BlockState;
+use super::block_state::{BlockState, stored_as};
 use super::job::Job;
 use super::states::{Passage, States};
 use crate::autograd::{Tape, Value};
 use crate::calibration::{BlockStatistics, Collector, InputStatistics, SeenInputs};
+use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::method::{LayerProblem, SolutionFacts};
 use crate::model::{Block, BranchId, DecoderSpec, LinearId, Sequences, Tap};
@@ -69,7 +70,7 @@ pub(super) fn calibrate(
 /// Prunes and repairs one matrix, unless it stays dense.
 pub(super) fn prune(
     job: &mut Job,
-    (run, allocation): (&Run, &Allocation),
+    (run, allocation, checkpoint): (&Run, &Allocation, &Checkpoint),
     state: &mut BlockState,
     linear: usize,
 ) -> Result<MatrixFacts> {
@@ -84,7 +85,11 @@ pub(super) fn prune(
         seed: layer_seed(plan.calibration.seed, spec, id),
         settings: plan.solver_settings(),
     };
-    let solution = job.timings.measure(Stage::Solve, || run.method.solve(&problem))?;
+    let mut solution = job.timings.measure(Stage::Solve, || run.method.solve(&problem))?;
+    let stored = stored_as(checkpoint, &spec.weight_name(id));
+    if !stored.holds(solution.weight.host()) {
+        solution.undo(weight, &format!("compensated weights are beyond the range of {stored:?}: only pruned"));
+    }
     let mut facts = facts(spec, id);
     if let Some(warning) = &solution.facts.warning {
         job.warn(format!("{}: {warning}", facts.name));

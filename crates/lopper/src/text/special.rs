@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::Tokenizer;
-use crate::{Error, Result};
+use crate::{Result, json};
 
 /// Ids of the tokens around a text, where a model has them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +22,7 @@ impl SpecialTokens {
     /// # Errors
     /// If one of them is there and cannot be read.
     pub fn read(directory: &Path, tokenizer: &Tokenizer) -> Result<Self> {
-        let [names, ids] = ["tokenizer_config.json", "config.json"].map(|file| json(&directory.join(file)));
+        let [names, ids] = ["tokenizer_config.json", "config.json"].map(|file| json::of_file(&directory.join(file)));
         let (names, ids) = (names?, ids?);
         let named = ["bos_token", "eos_token"].map(|name| by_name(&names[name], tokenizer));
         let [begin, end] = match named {
@@ -42,16 +42,6 @@ fn by_name(token: &Value, tokenizer: &Tokenizer) -> Option<u32> {
 /// A token given as an id, or as a list of them, of which the first counts.
 fn by_id(id: &Value) -> Option<u32> {
     id.as_u64().or_else(|| id[0].as_u64()).and_then(|id| u32::try_from(id).ok())
-}
-
-/// The contents of a file; null where there is none.
-fn json(path: &Path) -> Result<Value> {
-    if !path.is_file() {
-        return Ok(Value::Null);
-    }
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Error::Text { problem: format!("{}: not JSON: {error}", path.display()), hint: None })
 }
 
 #[cfg(test)]

@@ -96,9 +96,12 @@ impl Template {
     /// Which choice is right.
     fn gold(&self, row: &Row, choices: &[String]) -> Result<usize, String> {
         let said = row.value(&self.gold)?;
-        let labels = self.labels.as_ref().map(|labels| labels.of(row)).transpose()?;
-        let labels = labels.as_deref().unwrap_or(choices);
-        let place = said.as_str().and_then(|said| labels.iter().position(|label| label == said));
+        let own = self.labels.as_ref().map(|labels| labels.of(row)).transpose()?;
+        let labels = own.as_deref().unwrap_or(choices);
+        // a number is a label where there are labels
+        let number = row.index(&self.gold).ok().filter(|_| own.is_some()).map(|number| number.to_string());
+        let text = said.as_str().or(number.as_deref());
+        let place = text.and_then(|said| labels.iter().position(|label| label == said));
         place
             .map_or_else(|| row.index(&self.gold), Ok)
             .map_err(|_| format!("`{}` is {said}, neither the number of a choice nor one of {labels:?}", self.gold))
@@ -166,5 +169,11 @@ mod tests {
         assert_eq!(ask("options.1", None, field()).expect("a choice").gold, 1);
         assert!(ask("answer", None, field()).expect_err("no such choice").contains("neither"));
         assert!(ask("n", None, Texts::Written(vec!["{q}".into(), "b".into()])).is_err(), "there is no choice 3");
+        let numbered = |labels: [&str; 2]| {
+            let labels = Some(Texts::Written(labels.map(String::from).to_vec()));
+            Template { context: "{q}".into(), choices: field(), gold: "n".into(), labels }.ask(&row())
+        };
+        assert_eq!(numbered(["2", "3"]).expect("a label").gold, 1);
+        assert!(numbered(["1", "2"]).is_err(), "there is no label 3");
     }
 }

@@ -4,6 +4,7 @@
 //! as which the library goes, and bytes and values in memory that few bytes of the file stand for. A panic of the library
 //! is an error.
 
+use bytes::Bytes;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -21,27 +22,30 @@ const SMALL: usize = 1 << 20;
 /// What ends a file, after the length of its metadata.
 const MAGIC: &[u8] = b"PAR1";
 
-/// The rows of a file with these contents, which are that of `file`.
+/// Gives `each` the rows of a file with these contents, until it has seen enough.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn rows(contents: &[u8], file: std::fs::File) -> Result<Vec<Value>, String> {
-    check_columns(contents)?;
+pub(super) fn rows(contents: Vec<u8>, each: &mut dyn FnMut(Value) -> bool) -> Result<(), String> {
+    check_columns(&contents)?;
     let most = contents.len().saturating_mul(LARGEST_GROWTH).saturating_add(SMALL);
+    let contents = Bytes::from(contents);
     caught(|| {
         let unreadable = |error: ParquetError| error.to_string();
-        let reader = SerializedFileReader::new(file).map_err(unreadable)?;
-        check_pages(contents, reader.metadata(), most)?;
-        let (mut rows, mut size) = (Vec::new(), 0);
+        let reader = SerializedFileReader::new(contents.clone()).map_err(unreadable)?;
+        check_pages(&contents, reader.metadata(), most)?;
+        let mut size = 0;
         for row in reader.get_row_iter(None).map_err(unreadable)? {
             let row = row.map_err(unreadable)?.to_json_value();
             size += bytes(&row);
             if size > most {
-                return Err(grown("bytes of rows", size, contents));
+                return Err(grown("bytes of rows", size, &contents));
             }
-            rows.push(row);
+            if !each(row) {
+                break;
+            }
         }
-        Ok(rows)
+        Ok(())
     })?
 }
 

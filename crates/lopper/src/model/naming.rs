@@ -1,0 +1,161 @@
+//! What the files of a model call its tensors; and what they are where they are not those of the model that config.json describes.
+
+use serde_json::Value;
+
+use super::spec::DecoderSpec;
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+
+/// What stands before the names of a model's body, and before that of its head.
+type Prefixes = [String; 2];
+
+/// Names without what stands before all but the head's, as a model saved without a head has them; and those of the text part of a
+/// model of more than text.
+const KNOWN: [[&str; 2]; 3] = [["", ""], ["language_model.model.", "language_model."], ["model.language_model.", ""]];
+/// Ends of the names of tensors that quantised checkpoints have beside their weights, or instead.
+const QUANTISED: [&str; 8] =
+    [".qweight", ".qzeros", ".scales", ".weight_scale", ".weight_packed", ".SCB", ".absmax", "_blocks"];
+/// Parts of the names of tensors of adapters.
+const ADAPTED: [&str; 3] = [".lora_A.", ".lora_B.", ".base_layer."];
+
+/// The model with its tensors as the files name them, and what the user should know of that: as its family does; in another [`KNOWN`] way; or
+/// behind a prefix, as wrappers of training leave it. Where nothing fits, as most of it is named.
+///
+/// # Errors
+/// If there are two whole models in the files.
+pub(super) fn as_named(spec: DecoderSpec, checkpoint: &Checkpoint) -> Result<(DecoderSpec, Option<String>)> {
+    let is_whole = |spec: &DecoderSpec| missing(spec, checkpoint).is_none();
+    if is_whole(&spec) {
+        return Ok((spec, None));
+    }
+    let known = KNOWN.map(|prefixes| prefixes.map(String::from));
+    if let Some(spec) = known.map(|prefixes| renamed(&spec, &prefixes)).into_iter().find(is_whole) {
+        return Ok((spec, None));
+    }
+    let wrapped: Vec<(Prefixes, DecoderSpec)> = found(&spec, checkpoint)
+        .into_iter()
+        .filter_map(|of_body| {
+            let named = of_body.into_iter().map(|prefixes| (prefixes.clone(), renamed(&spec, &prefixes)));
+            named.into_iter().find(|(_, spec)| is_whole(spec))
+        })
+        .collect();
+    match wrapped.as_slice() {
+        [] => {
+            let known = KNOWN.map(|prefixes| renamed(&spec, &prefixes.map(String::from)));
+            let there =
+                |spec: &DecoderSpec| spec.tensors().iter().filter(|(name, _)| checkpoint.info(name).is_some()).count();
+            // of several that have as much, the first
+            let best = known.into_iter().rev().max_by_key(there).filter(|best| there(best) > there(&spec));
+            Ok((best.unwrap_or(spec), None))
+        }
+        [([body, _], named)] => {
+            let note = format!(
+                "tensors are named {body}…, which is not how this family names them; the output keeps the names, and whatever loads it has to know them"
+            );
+            Ok((named.clone(), Some(note)))
+        }
+        [([one, _], _), ([other, _], _), ..] => Err(Error::Checkpoint {
+            path: checkpoint.dir().into(),
+            problem: format!("there are several models in the files: tensors are named {one}… and {other}…"),
+            hint: Some("save the one to prune alone".into()),
+        }),
+    }
+}
+
+/// The first tensor that the files do not have under its name; the embedding and a head that is tied to it stand for each other.
+fn missing(spec: &DecoderSpec, checkpoint: &Checkpoint) -> Option<String> {
+    let pair = [&spec.stem.embedding, &spec.head.weight];
+    let has = |name: &String| checkpoint.info(name).is_some() || checkpoint.alias(name).is_some();
+    let tied = spec.head.tied && pair.into_iter().any(has);
+    let mut names = spec.tensors().into_iter().map(|(name, _)| name);
+    names.find(|name| !(has(name) || tied && pair.contains(&name)))
+}
+
+fn renamed(spec: &DecoderSpec, [body, head]: &Prefixes) -> DecoderSpec {
+    let base = spec.base().to_owned();
+    spec.clone().renamed(|name: &str| match name.strip_prefix(&base) {
+        Some(rest) => format!("{body}{rest}"),
+        None => format!("{head}{name}"),
+    })
+}
+
+/// For each prefix that the files have before the names of a body: with those they have before the name of a head, the most alike first.
+fn found(spec: &DecoderSpec, checkpoint: &Checkpoint) -> Vec<Vec<Prefixes>> {
+    let Some(first) = spec.linear_ids().next() else { return Vec::new() };
+    let name = spec.weight_name(first);
+    let before = |end: &str| -> Vec<String> {
+        let prefixes = checkpoint.names().filter_map(|name| name.strip_suffix(end));
+        prefixes.filter(|prefix| prefix.is_empty() || prefix.ends_with('.')).map(String::from).collect()
+    };
+    let mut heads = before(&spec.head.weight);
+    if heads.is_empty() {
+        heads.push(String::new());
+    }
+    let bodies = before(name.strip_prefix(spec.base()).unwrap_or(&name)).into_iter();
+    let with_heads = bodies.map(|body| {
+        let alike = |head: &String| body.chars().zip(head.chars()).take_while(|(one, other)| one == other).count();
+        let mut heads = heads.clone();
+        heads.sort_by_key(|head| std::cmp::Reverse(alike(head)));
+        heads.into_iter().map(|head| [body.clone(), head]).collect()
+    });
+    with_heads.collect()
+}
+
+/// What is wrong with files that do not have a tensor, or have it in a form that is no weight, and what to do.
+pub(super) fn explained(spec: &DecoderSpec, checkpoint: &Checkpoint, config: &Value, name: &str) -> (String, String) {
+    let wrong = |problem: &str, hint: &str| (problem.to_owned(), hint.to_owned());
+    let has = |is: &dyn Fn(&str) -> bool| checkpoint.names().find(|name| is(name));
+    let original = "quantised checkpoints cannot be pruned: take the one that it was made from";
+    if let Some(method) = config["quantization_config"]["quant_method"].as_str() {
+        return wrong(&format!("the checkpoint is quantised ({method})"), original);
+    }
+    if let Some(packed) = has(&|name| QUANTISED.iter().any(|end| name.ends_with(end))) {
+        return wrong(&format!("the checkpoint is quantised (there is {packed:?})"), original);
+    }
+    if let Some(adapter) = has(&|name| ADAPTED.iter().any(|part| name.contains(part))) {
+        let hint =
+            "merge the adapter first: PeftModel.from_pretrained(…).merge_and_unload().save_pretrained(DIRECTORY)";
+        return wrong(&format!("the files hold an adapter that is not merged (there is {adapter:?})"), hint);
+    }
+    if let Some(flat) = has(&|name| name.contains("flat_param")) {
+        let hint = "gather the parameters first (FSDP: state dict type FULL_STATE_DICT), and save the model with save_pretrained";
+        return wrong(&format!("the files hold parameters of FSDP, flat ({flat:?})"), hint);
+    }
+    let architecture = config["architectures"][0].as_str().unwrap_or_default();
+    if name == spec.head.weight && !is_of_language(architecture) {
+        let hint = "prune the language model that it was trained from; or, where only the body counts, save the body without a head and with \"tie_word_embeddings\": true";
+        return wrong(&format!("a {architecture} has no head of a language model"), hint);
+    }
+    if let Some(other) = checkpoint.alias(name) {
+        let hint = "save the model with a copy of its own for each layer (clone the shared tensors)";
+        return wrong(&format!("layers share their weights: {name:?} stands for {other:?}"), hint);
+    }
+    let short = name.strip_prefix(spec.base()).unwrap_or(name);
+    let alike = checkpoint.names().find(|other| other.ends_with(short));
+    match (alike, checkpoint.names().next()) {
+        (Some(other), _) => {
+            let (have, all) = (
+                spec.tensors().iter().filter(|(name, _)| checkpoint.info(name).is_some()).count(),
+                spec.tensors().len(),
+            );
+            let problem =
+                format!("the files have {other:?}, and {have} of the {all} tensors under the names of the family");
+            wrong(&problem, "save the model under the names of its family, and whole")
+        }
+        (None, Some(other)) => {
+            let kind = spec.family;
+            let problem = format!("the files have other tensors, as {other:?}");
+            wrong(
+                &problem,
+                &format!("check that the files are whole, and that the model is what config.json says: {kind}"),
+            )
+        }
+        (None, None) => wrong("the files have no tensors", "fetch them again"),
+    }
+}
+
+/// Whether a class of transformers is a language model, by its name.
+pub(super) fn is_of_language(architecture: &str) -> bool {
+    let other = ["Classification", "Reward", "ForQuestionAnswering", "ForMultipleChoice"];
+    !other.iter().any(|kind| architecture.contains(kind))
+}

@@ -1,0 +1,127 @@
+//! Text line by line, and in pieces of whole lines, as UTF-8 with the line ends of Unix.
+
+use std::io::{BufRead, Cursor, Read};
+use std::path::{Path, PathBuf};
+
+use super::source::{fault, unreadable};
+use crate::{Result, json};
+
+/// Bytes of a piece, unless a line is longer.
+const PIECE: u64 = 1 << 16;
+
+/// A text that is read from the front.
+pub(super) struct Lines {
+    path: PathBuf,
+    /// What was read and put back; it comes before what the reader has.
+    back: Cursor<Vec<u8>>,
+    reader: Box<dyn BufRead>,
+    /// Lines that have been given, and their bytes.
+    number: usize,
+    bytes: usize,
+}
+
+impl Lines {
+    /// Of a file, or what was unpacked of it. A byte order mark is passed over.
+    pub fn new(path: &Path, mut reader: Box<dyn BufRead>) -> Result<Self> {
+        let mut mark = Vec::new();
+        reader.by_ref().take(3).read_to_end(&mut mark).map_err(|error| unreadable(path, &error))?;
+        let mut lines = Self { path: path.into(), back: Cursor::default(), reader, number: 0, bytes: 0 };
+        lines.unread(json::without_mark(&mark).to_vec());
+        Ok(lines)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All that is still to be read.
+    fn rest(&mut self) -> impl BufRead {
+        (&mut self.back).chain(&mut self.reader)
+    }
+
+    /// Puts bytes back to be read again.
+    fn unread(&mut self, mut bytes: Vec<u8>) {
+        bytes.extend(&self.back.get_ref()[self.back.position() as usize..]);
+        self.back = Cursor::new(bytes);
+    }
+
+    fn line(&mut self, line: &mut Vec<u8>) -> Result<usize> {
+        let read = self.rest().read_until(b'\n', line);
+        read.map_err(|error| unreadable(&self.path, &error))
+    }
+
+    /// The first line that is not blank, which stays to be read.
+    pub fn peek(&mut self) -> Result<Vec<u8>> {
+        let (mut start, mut from) = (Vec::new(), 0);
+        while self.line(&mut start)? > 0 {
+            if !start[from..].trim_ascii().is_empty() {
+                break;
+            }
+            from = start.len();
+        }
+        let line = start[from..].trim_ascii().to_vec();
+        self.unread(start);
+        Ok(line)
+    }
+
+    /// All that is left, which stays to be read.
+    pub fn peek_all(&mut self) -> Result<Vec<u8>> {
+        let mut all = Vec::new();
+        let read = self.rest().read_to_end(&mut all);
+        read.map_err(|error| unreadable(&self.path, &error))?;
+        self.unread(all.clone());
+        Ok(all)
+    }
+
+    /// The next line that is not blank, and its number from 1.
+    pub fn next(&mut self) -> Result<Option<(usize, String)>> {
+        let mut line = Vec::new();
+        while self.line(&mut line)? > 0 {
+            self.number += 1;
+            if !line.trim_ascii().is_empty() {
+                let text = self.utf8(&line, self.number)?.to_owned();
+                self.bytes += line.len();
+                return Ok(Some((self.number, text)));
+            }
+            self.bytes += line.len();
+            line.clear();
+        }
+        Ok(None)
+    }
+
+    /// The next piece, of whole lines; without `whole_lines`, where there is no end of a line, of whole words.
+    pub fn piece(&mut self, whole_lines: bool) -> Result<Option<String>> {
+        let mut piece = Vec::new();
+        loop {
+            let read = self.rest().take(PIECE).read_to_end(&mut piece);
+            let read = read.map_err(|error| unreadable(&self.path, &error))?;
+            let last = |byte: u8| piece.iter().rposition(|&other| other == byte).map(|at| at + 1);
+            let cut = match read as u64 {
+                PIECE => last(b'\n').or_else(|| last(b' ').filter(|_| !whole_lines)),
+                _ => Some(piece.len()),
+            };
+            let Some(cut) = cut else { continue };
+            self.unread(piece.split_off(cut));
+            break;
+        }
+        let text = self.utf8(&piece, self.number + 1)?;
+        let text = if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n") } else { text.to_owned() };
+        self.number += line_ends(&piece);
+        self.bytes += piece.len();
+        Ok(Some(text).filter(|text| !text.is_empty()))
+    }
+
+    /// Bytes as text, the first of which are in line `first`.
+    fn utf8<'b>(&self, bytes: &'b [u8], first: usize) -> Result<&'b str> {
+        std::str::from_utf8(bytes).map_err(|error| {
+            let good = error.valid_up_to();
+            let line = first + line_ends(&bytes[..good]);
+            let problem = format!("line {line}: not UTF-8 (byte {})", self.bytes + good);
+            fault(&self.path, &problem, "convert it, from Latin-1 perhaps: iconv -f ISO-8859-1 -t UTF-8 FILE > TEXT")
+        })
+    }
+}
+
+fn line_ends(bytes: &[u8]) -> usize {
+    bytes.split(|&byte| byte == b'\n').count() - 1
+}

@@ -1,0 +1,161 @@
+//! What a file holds: the rows of a table, or plain text. Rows are JSON lines, one JSON list, or Parquet.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::lines::Lines;
+use super::parquet;
+use super::source::{Source, fault, open};
+use crate::{Error, Result, json};
+
+/// Endings that promise JSON.
+const JSON_ENDINGS: [&str; 3] = ["json", "jsonl", "ndjson"];
+/// Endings of files that are packed.
+const PACKED_ENDINGS: [&str; 3] = ["gz", "zst", "zstd"];
+
+/// What a file holds.
+pub(super) enum Content {
+    /// The rows of a table.
+    Rows(Rows),
+    /// Text, and whether its lines are JSON all the same.
+    Text(Lines, bool),
+}
+
+/// The rows of a table, still to be read.
+pub(super) enum Rows {
+    /// One in each line.
+    Lines(Lines),
+    /// One JSON list, with the halves of pairs that were replaced in it.
+    List(Vec<Value>, usize),
+    /// The bytes of a Parquet file.
+    Parquet(std::path::PathBuf, Vec<u8>),
+}
+
+/// A row.
+pub(super) struct Row {
+    /// What the file would call its place: "line 3".
+    pub place: String,
+    /// What it holds.
+    pub value: Value,
+    /// Halves of surrogate pairs in it that were replaced.
+    pub halves: usize,
+}
+
+impl Content {
+    /// Opens a file. JSON is a table where the name of the file promises one, or its first row is `wanted`.
+    pub fn open(path: &Path, wanted: impl Fn(&Value) -> bool) -> Result<Self> {
+        let mut lines = match open(path)? {
+            Source::Parquet(bytes) => return Ok(Self::Rows(Rows::Parquet(path.into(), bytes))),
+            Source::Text(_) if ending(path).as_deref() == Some("parquet") => {
+                return Err(not_parquet(path, "it does not begin as one"));
+            }
+            Source::Text(reader) => Lines::new(path, reader)?,
+        };
+        let promised = promises_json(path);
+        let first = lines.peek()?;
+        let row = json::from_slice(&first);
+        match &row {
+            _ if !promised && !first.starts_with(b"{") && !first.starts_with(b"[") => {
+                return Ok(Self::Text(lines, false));
+            }
+            Ok(row @ Value::Object(_)) if promised || wanted(row) => return Ok(Self::Rows(Rows::Lines(lines))),
+            Ok(Value::Object(_)) => return Ok(Self::Text(lines, true)),
+            _ => {}
+        }
+        let first_only = row.is_err() && !json::is_cut_short(&first);
+        let whole = if first_only { None } else { json::counted(&lines.peek_all()?).ok() };
+        let rows = match whole {
+            Some((Value::Array(rows), halves)) => Some((rows, halves)),
+            Some((row @ Value::Object(_), halves)) => Some((vec![row], halves)),
+            _ => None,
+        };
+        let is_wanted = |rows: &[Value]| rows.first().is_some_and(|row| row.is_string() || wanted(row));
+        Ok(match rows {
+            Some((rows, halves)) if promised || is_wanted(&rows) => Self::Rows(Rows::List(rows, halves)),
+            // the error is that of its first line
+            _ if promised => Self::Rows(Rows::Lines(lines)),
+            _ => Self::Text(lines, false),
+        })
+    }
+}
+
+impl Rows {
+    /// Gives `each` the rows until it has seen enough. Returns whether it has seen all.
+    ///
+    /// # Errors
+    /// At the first row that is none, or where `each` fails.
+    pub fn each(self, each: &mut dyn FnMut(Row) -> Result<bool>) -> Result<bool> {
+        match self {
+            Self::Lines(mut lines) => {
+                while let Some((number, line)) = lines.next()? {
+                    let (value, halves) = json::counted(line.as_bytes()).map_err(|error| {
+                        let hint = "each line must be one whole JSON object, or the file one JSON list";
+                        fault(lines.path(), &format!("line {number}: not JSON: {error}"), hint)
+                    })?;
+                    if !each(Row { place: format!("line {number}"), value, halves })? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Self::List(rows, mut halves) => {
+                for (place, value) in rows.into_iter().enumerate() {
+                    let place = format!("entry {}", place + 1);
+                    if !each(Row { place, value, halves: std::mem::take(&mut halves) })? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Self::Parquet(path, bytes) => {
+                let (mut number, mut ended) = (0, Ok(true));
+                let read = parquet::rows(bytes, &mut |value| {
+                    number += 1;
+                    ended = each(Row { place: format!("row {number}"), value, halves: 0 });
+                    matches!(ended, Ok(true))
+                });
+                read.map_err(|problem| not_parquet(&path, &problem))?;
+                ended
+            }
+        }
+    }
+}
+
+fn not_parquet(path: &Path, problem: &str) -> Error {
+    fault(path, &format!("not Parquet that can be read: {problem}"), "fetch the file again")
+}
+
+/// The ending of a file's name, in small letters.
+fn ending(path: &Path) -> Option<String> {
+    path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase())
+}
+
+/// Whether the name of a file says that it holds JSON.
+pub(super) fn promises_json(path: &Path) -> bool {
+    let is_one_of =
+        |endings: &[&str], path: &Path| ending(path).is_some_and(|ending| endings.contains(&ending.as_str()));
+    let inner = path.file_stem().map(Path::new).filter(|_| is_one_of(&PACKED_ENDINGS, path));
+    is_one_of(&JSON_ENDINGS, inner.unwrap_or(path))
+}
+
+/// The rows of a table.
+///
+/// # Errors
+/// [`crate::Error::Text`] when a file holds none, naming the line; [`crate::Error::Io`] when it cannot be read.
+pub(crate) fn read_rows(path: &Path) -> Result<Vec<Value>> {
+    let Content::Rows(rows) = Content::open(path, |_| true)? else {
+        return Err(fault(path, "line 1: not JSON", "give JSON lines, one JSON list, or Parquet"));
+    };
+    let mut values = Vec::new();
+    rows.each(&mut |row| match row.value {
+        value @ Value::Object(_) => {
+            values.push(value);
+            Ok(true)
+        }
+        _ => {
+            Err(fault(path, &format!("{}: not a JSON object", row.place), "each row must be a JSON object with fields"))
+        }
+    })?;
+    Ok(values)
+}
