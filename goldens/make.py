@@ -10,6 +10,7 @@ import adamw
 import bloom
 import chat
 import compensation
+import config_keys
 import criteria
 import elementwise
 import gemma
@@ -34,7 +35,7 @@ import window
 
 GOLDENS = (
     llama, mistral, qwen2, qwen3, gemma, llama_like, side_by_side, text_part, opt, gpt_neox, bloom, gpt2, gptj, window, adamw, optimizers, layer_problem,
-    criteria, sparsegpt, compensation, rotary, elementwise, activations, losses, chat,
+    criteria, sparsegpt, compensation, rotary, elementwise, activations, losses, chat, config_keys,
 )
 
 

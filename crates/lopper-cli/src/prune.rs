@@ -1,5 +1,7 @@
 //! `lopper prune`: settle the plan, run it, show the report.
 
+use std::path::Path;
+
 use lopper::Result;
 use lopper::checkpoint::{Checkpoint, check_output};
 use lopper::model::Decoder;
@@ -19,7 +21,7 @@ pub fn run(args: &PruneArgs, quiet: bool) -> Result<()> {
     let interrupt = Interrupt::install();
     let mut progress = Progress::new(quiet);
     // before anything is fetched or read
-    check_output(&args.out)?;
+    check_output(&args.out, args.model.as_deref().map(Path::new).filter(|model| model.is_dir()))?;
     let (model, plan) = settle(args.model.as_deref(), &args.plan, &interrupt, &mut progress)?;
     interrupt.keep_finished(&args.out);
     let result = Decoder::open(Checkpoint::open(model.directory())?).and_then(|model| match args.redo_from {

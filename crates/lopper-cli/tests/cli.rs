@@ -76,6 +76,54 @@ fn errors_say_what_where_and_what_to_try() {
     insta::assert_snapshot!("errors", all);
 }
 
+/// What people give and is no text, or no model: each is told what it is, where, and what to try.
+#[test]
+fn inputs_that_are_something_else_are_named() {
+    let tiny = Tiny::new();
+    let write = |name: &str, contents: &[u8]| {
+        let path = Path::new(&tiny.path(name)).to_owned();
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("folder");
+        std::fs::write(path, contents).expect("written");
+    };
+    let texts: [(&str, &[u8]); 15] = [
+        ("empty.txt", b""),
+        ("latin1.txt", b"one\ntwo \xe4\n"),
+        ("utf16.txt", b"\xff\xfea\0"),
+        ("wikitext.zip", b"PK\x03\x04"),
+        ("data.arrow", b"ARROW1\0\0"),
+        ("pointer.txt", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n"),
+        ("cut.gz", b"\x1f\x8b\x08\0\0\0\0\0"),
+        ("damaged.parquet", b"PAR1 and then nothing"),
+        ("other.jsonl", b"{\"id\": 1, \"content\": \"a\"}"),
+        ("numbers.jsonl", b"{\"text\": 1}"),
+        ("broken.jsonl", b"{\"text\": \"a\"}\n{\"text\": \"b\"\n"),
+        ("list.json", b"[1, 2]"),
+        ("prose.json", b"prose"),
+        ("chat.jsonl", b"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}"),
+        ("folder/README.md", b"no text"),
+    ];
+    texts.iter().for_each(|(name, contents)| write(name, contents));
+    write("adapter/adapter_config.json", b"{\"base_model_name_or_path\": \"some/model\", \"peft_type\": \"LORA\"}");
+    write("cache/snapshots/0a/config.json", b"{}");
+    write("mistral/consolidated.safetensors", b"");
+    let mut all = String::new();
+    let mut show = |arguments: &[&str]| {
+        let here = |text: String| text.replace(&tiny.path("."), "DIR").replace(&tiny.path(""), "DIR/");
+        let message = here(fails(1, arguments));
+        all = format!("{all}$ lopper {}\n{message}\n", here(arguments.join(" ")));
+    };
+    let model = tiny.path("model");
+    for (name, _) in &texts[..14] {
+        show(&["eval", &model, "--text", &tiny.path(name), "-q"]);
+    }
+    show(&["eval", &model, "--text", &tiny.path("folder"), "-q"]);
+    show(&["eval", &model, "--text", &tiny.path("*.nothing"), "-q"]);
+    for name in ["adapter", "cache", "mistral"] {
+        show(&["inspect", &tiny.path(name), "-q"]);
+    }
+    insta::assert_snapshot!("inputs", all);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_failing_machine_has_its_own_exit_status() {

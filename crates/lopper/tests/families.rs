@@ -574,3 +574,42 @@ fn rotary_tables_are_those_of_transformers() {
         }
     }
 }
+
+/// Goldens of transformers: `rope_scaling`, `rope_parameters` and keys beside them, in families that name them otherwise too.
+#[test]
+fn of_keys_that_say_the_same_thing_that_counts_which_counts_in_transformers() {
+    let text = std::fs::read_to_string(fixtures().join("config_keys.json")).expect("fixture");
+    let golden: Value = serde_json::from_str(&text).expect("JSON");
+    for row in golden.as_object().expect("rows").values() {
+        let family = row["family"].as_str().expect("a family");
+        let mut config = json!({"model_type": family, "vocab_size": 16, "hidden_size": 32, "intermediate_size": 16,
+            "num_hidden_layers": 1, "num_attention_heads": 4, "max_position_embeddings": 64, "pad_token_id": 0});
+        config.as_object_mut().expect("object").extend(row["keys"].as_object().expect("keys").clone());
+        let what = format!("{family} {}", row["keys"]);
+        let spec = describe(Path::new("config.json"), &config).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let by_kind = row["frequencies"].as_object();
+        let kinds: Vec<[&Value; 2]> = match by_kind {
+            Some(kinds) => kinds.keys().map(|kind| ["frequencies", "scaling"].map(|key| &row[key][kind])).collect(),
+            None => vec![["frequencies", "scaling"].map(|key| &row[key])],
+        };
+        let own: Vec<(Vec<f32>, f32)> = spec.rotary.iter().map(|rotary| rotary.frequencies(8)).collect();
+        let alike = |(frequencies, scaling): &(Vec<f32>, f32), [expected, factor]: &[&Value; 2]| {
+            let expected: Vec<f32> = serde_json::from_value((*expected).clone()).expect("numbers");
+            let near = |one: f32, other: f32| (one - other).abs() <= 2e-6 * other.abs();
+            expected.len() == frequencies.len()
+                && frequencies.iter().zip(&expected).all(|(one, other)| near(*one, *other))
+                && near(*scaling, factor.as_f64().expect("a factor") as f32)
+        };
+        assert!(own.iter().all(|own| kinds.iter().any(|kind| alike(own, kind))), "{what}: {own:?} {kinds:?}");
+        assert!(kinds.iter().all(|kind| own.iter().any(|own| alike(own, kind))), "{what}: {own:?} {kinds:?}");
+        let rows = |role: &str| {
+            spec.linear_ids().map(|id| spec.linear(id)).find(|linear| linear.role == role).map(|linear| linear.shape[0])
+        };
+        let [head_dim, kv_heads] = ["head_dim", "kv_heads"].map(|key| row[key].as_u64().expect("a size") as usize);
+        match rows("query_key_value") {
+            Some(fused) => assert_eq!(fused, (4 + 2 * kv_heads) * head_dim, "{what}"),
+            None => assert_eq!([rows("query"), rows("key")], [Some(4 * head_dim), Some(kv_heads * head_dim)], "{what}"),
+        }
+        assert_eq!(spec.head.tied, row["tied"].as_bool().expect("a flag"), "{what}");
+    }
+}

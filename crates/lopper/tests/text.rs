@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use files::directory;
 use lopper::Error;
+use lopper::evaluation::{ScoredText, Windows};
 use lopper::text::{Reader, Tokenizer, read_text, read_wikitext};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -219,6 +220,57 @@ fn a_chat_template_is_found_where_transformers_finds_it() {
     file(&dir, "additional_chat_templates/tool_use.jinja", "own tools\n");
     file(&dir, "chat_template.jinja", "own {{ strftime_now('%d %B %Y') }}\n");
     assert_eq!(read().map(Result::unwrap), ["own 26 July 2024", "own tools"]);
+}
+
+/// A thousand documents of which every word tells the place.
+fn documents(count: usize) -> String {
+    (0..count).map(|document| json!({"text": format!("d{document} ").repeat(600)}).to_string() + "\n").collect()
+}
+
+#[test]
+fn directories_and_patterns_stand_for_their_files() {
+    let dir = directory();
+    file(&dir, "b.jsonl", documents(1));
+    file(&dir, "a.txt", "some words");
+    for beside in ["README.md", "dataset_info.json", ".hidden", "_SUCCESS"] {
+        file(&dir, beside, "not a text");
+    }
+    fs::create_dir(dir.path().join("within")).unwrap();
+    let tokenizer = tokenizer(&json!({"version": "1.0", "pre_tokenizer": {"type": "Whitespace"},
+        "model": {"type": "WordLevel", "vocab": {"x": 0}, "unk_token": "x"}}));
+    let windows = Windows { length: 2, count: None };
+    let names = |path: &Path| {
+        let read = ScoredText::read_all([&[path.to_owned()], &[]], &tokenizer, windows, &mut Reader::default());
+        read.map(|texts| texts.iter().map(|text| text.name.rsplit('/').next().unwrap().to_owned()).collect::<Vec<_>>())
+    };
+    assert_eq!(names(dir.path()).unwrap(), ["a.txt", "b.jsonl"]);
+    assert_eq!(names(&dir.path().join("*.t?t")).unwrap(), ["a.txt"]);
+    file(&dir, "[x].txt", "the name of a file is no pattern");
+    assert_eq!(names(&dir.path().join("[x].txt")).unwrap(), ["[x].txt"]);
+    for (path, problem) in [
+        ("within", "the directory holds no files of text"),
+        ("*.none", "no file has such a name"),
+        ("none.txt", "cannot read"),
+    ] {
+        let error = names(&dir.path().join(path)).unwrap_err().to_string();
+        assert!(error.contains(problem), "{error}");
+    }
+}
+
+#[test]
+fn of_a_scored_text_no_more_is_read_than_its_windows_take() {
+    let dir = directory();
+    let tokenizer = tokenizer(&json!({"version": "1.0", "pre_tokenizer": {"type": "Whitespace"},
+        "model": {"type": "WordLevel", "vocab": {"x": 0}, "unk_token": "x"}}));
+    // what is wrong with the last line is never seen
+    let path = file(&dir, "a.jsonl", documents(2000) + "not JSON");
+    let read = |count| {
+        let windows = Windows { length: 100, count };
+        ScoredText::read_all([&[path.clone()], &[]], &tokenizer, windows, &mut Reader::default())
+    };
+    let tokens = read(Some(3)).unwrap()[0].tokens.len();
+    assert!((300..400_000).contains(&tokens), "{tokens}");
+    assert!(read(None).unwrap_err().to_string().contains("line 2001: not JSON"));
 }
 
 #[test]

@@ -109,12 +109,12 @@ impl Drop for Staging {
     }
 }
 
-/// Checks that `out` can become a new directory: its place is vacant, its parent there.
+/// Checks that `out` can become a new directory: its place is vacant, its parent there, and it is not in the `input`, if that is known.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] saying what is in the way.
-pub fn check_output(out: &Path) -> Result<()> {
-    check_vacant(&resolve(out)?)
+pub fn check_output(out: &Path, input: Option<&Path>) -> Result<()> {
+    input.map_or_else(|| check_vacant(&resolve(out)?), |input| place(out, input).map(|_| ()))
 }
 
 /// Checks that `out` can become a new directory that is not in `input`; its absolute path.

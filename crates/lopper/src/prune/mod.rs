@@ -110,7 +110,7 @@ fn resolved(
     execute: impl FnOnce(Job, &Run, Instant) -> Result<Report> + Send,
 ) -> Result<Report> {
     let started = Instant::now();
-    check_output(out)?;
+    check_output(out, Some(model.checkpoint().dir()))?;
     in_pool(plan.compute.threads, || {
         let run = Run::new(plan, model.spec())?;
         let mut job = Job::open(&run, model, observer)?;

@@ -89,7 +89,9 @@ impl Rows {
         match self {
             Self::Lines(mut lines) => {
                 while let Some((number, line)) = lines.next()? {
-                    let (value, halves) = json::counted(line.as_bytes()).map_err(|error| {
+                    let (value, halves) = json::counted(line.trim_ascii().as_bytes()).map_err(|error| {
+                        // of one line
+                        let error = error.replace(" at line 1 column ", ", column ");
                         let hint = "each line must be one whole JSON object, or the file one JSON list";
                         fault(lines.path(), &format!("line {number}: not JSON: {error}"), hint)
                     })?;
