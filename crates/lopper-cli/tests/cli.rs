@@ -102,7 +102,9 @@ fn inputs_that_are_something_else_are_named() {
         ("chat.jsonl", b"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}"),
         ("folder/README.md", b"no text"),
     ];
-    texts.iter().for_each(|(name, contents)| write(name, contents));
+    for (name, contents) in texts {
+        write(name, contents);
+    }
     write("adapter/adapter_config.json", b"{\"base_model_name_or_path\": \"some/model\", \"peft_type\": \"LORA\"}");
     write("cache/snapshots/0a/config.json", b"{}");
     write("mistral/consolidated.safetensors", b"");

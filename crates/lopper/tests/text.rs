@@ -266,7 +266,7 @@ fn of_a_scored_text_no_more_is_read_than_its_windows_take() {
     let path = file(&dir, "a.jsonl", documents(2000) + "not JSON");
     let read = |count| {
         let windows = Windows { length: 100, count };
-        ScoredText::read_all([&[path.clone()], &[]], &tokenizer, windows, &mut Reader::default())
+        ScoredText::read_all([std::slice::from_ref(&path), &[]], &tokenizer, windows, &mut Reader::default())
     };
     let tokens = read(Some(3)).unwrap()[0].tokens.len();
     assert!((300..400_000).contains(&tokens), "{tokens}");
