@@ -32,7 +32,9 @@ pub(crate) fn counted(bytes: &[u8]) -> Result<(Value, usize), String> {
 
 /// Whether bytes begin JSON that goes on beyond them.
 pub(crate) fn is_cut_short(bytes: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(bytes).is_err_and(|error| error.is_eof())
+    let is_cut_short = |bytes: &[u8]| serde_json::from_slice::<IgnoredAny>(bytes).is_err_and(|error| error.is_eof());
+    let repaired = || std::str::from_utf8(bytes).ok().and_then(repaired);
+    is_cut_short(bytes) || repaired().is_some_and(|(repaired, _)| is_cut_short(repaired.as_bytes()))
 }
 
 /// The contents of a file; null where there is none.

@@ -226,10 +226,26 @@ fn of_a_tensor_in_two_shards_that_of_the_index_counts_and_both_are_replaced() {
     let mut stale = saved.clone();
     stale.tensors.get_mut(norm).unwrap().2.fill(0);
     fs::write(model.join("b.safetensors"), stale.file(&|name| [norm, weight].contains(&name))).unwrap();
+    // one in another dtype is replaced, one of another shape stays
+    let (dtype, _, bytes) = stale.tensors.get_mut(weight).unwrap();
+    (*dtype, *bytes) = (Dtype::BF16, bytes.as_chunks::<4>().0.iter().flat_map(|value| [value[2], value[3]]).collect());
+    stale.tensors.get_mut(norm).unwrap().1.push(1);
+    fs::write(model.join("c.safetensors"), stale.file(&|name| [norm, weight, HEAD].contains(&name))).unwrap();
     let map: BTreeMap<&String, &str> = saved
         .tensors
         .keys()
-        .map(|name| (name, if name == weight { "b.safetensors" } else { "a.safetensors" }))
+        .map(|name| {
+            (
+                name,
+                if name == weight {
+                    "b.safetensors"
+                } else if name == HEAD {
+                    "c.safetensors"
+                } else {
+                    "a.safetensors"
+                },
+            )
+        })
         .collect();
     let index = json!({"weight_map": map}).to_string();
     fs::write(model.join("model.safetensors.index.json"), format!("\u{feff}{index}")).unwrap();
@@ -243,6 +259,14 @@ fn of_a_tensor_in_two_shards_that_of_the_index_counts_and_both_are_replaced() {
     };
     assert_eq!(read("a.safetensors", weight), read("b.safetensors", weight));
     assert_ne!(read("a.safetensors", weight), saved.tensors[weight].2);
+    let whole = read("a.safetensors", weight);
+    let halves = whole
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .flat_map(|value| half::bf16::from_f32(f32::from_le_bytes(*value)).to_le_bytes());
+    assert_eq!(read("c.safetensors", weight), halves.collect::<Vec<_>>());
+    assert_eq!(read("c.safetensors", norm), stale.tensors[norm].2);
     assert_eq!(
         (read("a.safetensors", norm), read("b.safetensors", norm)),
         (saved.tensors[norm].2.clone(), stale.tensors[norm].2.clone())

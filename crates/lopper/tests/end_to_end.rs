@@ -203,8 +203,12 @@ fn a_damaged_model_is_refused() {
     let tokenizer = demo.path("model").join("tokenizer.json");
     let tokens = fs::read_to_string(&tokenizer).expect("tokenizer");
     fs::write(&tokenizer, tokens.replacen("\"added_tokens\": [", "\"added_tokens\": [{\"id\": 1024, \"content\": \"<|new|>\", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": false, \"special\": true},", 1)).expect("written");
+    let (text_file, held_out) =
+        (demo.path("held_out.txt"), fs::read_to_string(demo.path("held_out.txt")).expect("text"));
+    fs::write(&text_file, format!("{held_out}<|new|>")).expect("written");
     let error = refused(&demo, &demo.plan(), "out");
-    assert!(error.to_string().contains("1024"), "{error}");
+    assert!(error.to_string().contains("the token 1024 (\"<|new|>\"), and the model knows only 1024"), "{error}");
+    fs::write(&text_file, held_out).expect("written");
     fs::remove_file(&tokenizer).expect("removed");
     assert!(refused(&demo, &demo.plan(), "out").to_string().contains("tokenizer.json"));
     fs::write(&tokenizer, tokens).expect("written");

@@ -11,7 +11,6 @@ use lopper::checkpoint::Checkpoint;
 use lopper::model::{Context, Decoder, DecoderSpec, FAMILIES, NoTap, Operation, RotaryScaling, Sequences, describe};
 use lopper::tensor::Tensor;
 use lopper_kernels::{Activation, Precision};
-use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
 /// What stands before the names of tensors that read images.
@@ -187,27 +186,6 @@ fn a_refusal_says_what_differs_and_what_may_do() {
         assert!(error.to_string().contains(problem), "{error}");
         assert!(error.hint().is_some_and(|text| text.contains(hint)), "{:?}", error.hint());
     }
-}
-
-#[test]
-fn a_tensor_that_is_missing_is_named_with_what_there_is_instead() {
-    let (directory, _) = tiny("llama");
-    let path = directory.path().join("model.safetensors");
-    let bytes = std::fs::read(&path).expect("weights");
-    let file = SafeTensors::deserialize(&bytes).expect("safetensors");
-    let hint = |rename: &dyn Fn(&str) -> String| {
-        let renamed: Vec<_> = file.tensors().into_iter().map(|(name, view)| (rename(&name), view)).collect();
-        safetensors::serialize_to_file(renamed, None, &path).expect("written");
-        let error = Decoder::open(Checkpoint::open(directory.path()).expect("opens")).err().expect("refused");
-        assert!(error.to_string().contains("is missing"), "{error}");
-        error.hint().expect("a hint").to_owned()
-    };
-    let compiled = hint(&|name| format!("_orig_mod.{name}"));
-    assert!(compiled.contains("_orig_mod.model.embed_tokens.weight"), "{compiled}");
-    let packed = hint(&|name| name.replace("q_proj.weight", "q_proj.qweight"));
-    assert!(packed.contains("quantised"), "{packed}");
-    let other = hint(&|name| format!("{name}.lora_A"));
-    assert!(other.contains("not all of this model") && other.contains(".lora_A"), "{other}");
 }
 
 #[test]

@@ -190,7 +190,7 @@ fn a_file_that_holds_no_configuration_is_refused() {
         (b"[]", "is not a JSON object"),
         (b"null", "is not a JSON object"),
         (b"\"llama\"", "is not a JSON object"),
-        (b"{\"rope_theta\": NaN}", "not valid JSON"),
+        (b"{\"model_type\": NaN}", "\"model_type\" is missing or no string"),
         (b"{\"rope_theta\": 1e999}", "number out of range"),
         (b"{\"model_type\": \"\xff\"}", "not valid JSON"),
         (&b"[".repeat(1_000_000), "recursion limit"),

@@ -141,7 +141,7 @@ fn directories_without_safetensors_are_told_what_they_hold() {
         ("model-Q4.gguf", "a GGUF file", "prune the checkpoint it was made from"),
         ("tf_model.h5", "TensorFlow weights", "safe_serialization=True"),
         ("flax_model.msgpack", "Flax weights", "safe_serialization=True"),
-        ("weights.safetensors", "safetensors under another name", "name the file model.safetensors"),
+        ("weights.safetensors", "safetensors of other names", "name it model.safetensors"),
         ("notes.txt", "neither model.safetensors nor", "config.json and weights"),
     ];
     for (file, problem, advice) in cases {
@@ -191,7 +191,11 @@ fn an_index_and_its_shards_must_agree() {
     }
     fresh();
     fs::write(dir.path().join(two), safetensors(&[stored("a", "F32", &[2]), stored("b", "F32", &[2])])).unwrap();
-    assert!(refusal(dir.path()).0.contains(&format!("tensor `a` is also in {one}")));
+    assert_eq!(Checkpoint::open(dir.path()).unwrap().info("a").unwrap().shard, 0, "the index decides");
+    write_index(dir.path(), &format!(r#""b":"{one}","c":"{two}""#));
+    fs::write(dir.path().join(one), safetensors(&[stored("a", "F32", &[2]), stored("b", "F32", &[2])])).unwrap();
+    fs::write(dir.path().join(two), safetensors(&[stored("a", "F32", &[2]), stored("c", "F32", &[2])])).unwrap();
+    assert!(refusal(dir.path()).0.contains(&format!("tensor `a` is also in {one}")), "the index does not say");
     fs::write(dir.path().join("model.safetensors.index.json"), "{").unwrap();
     assert!(refusal(dir.path()).0.contains("not a safetensors index"));
 }

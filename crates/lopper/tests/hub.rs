@@ -322,7 +322,11 @@ fn a_model_without_safetensors_says_what_it_has() {
     let hub = Hub::serve(without);
     let cache = directory();
     let (message, hint) = refusal(&hub.settings(cache.path()));
-    assert!(message.contains("owner/name has no safetensors weights, only onnx/model.onnx"), "{message}");
+    assert!(
+        message
+            .contains("owner/name has no model.safetensors and no model.safetensors.index.json, only PyTorch weights (pytorch_model.bin)"),
+        "{message}"
+    );
     assert!(hint.contains("safe_serialization=True"));
 }
 

@@ -55,6 +55,7 @@ fn what_a_file_holds_decides_not_its_name() {
         json!(rows).to_string(),
         json!(texts).to_string(),
         lines.replace("\"id\":0", "\"id\": NaN, \"b\": -Infinity"),
+        json!(rows).to_string().replace("\"id\":0", "\"id\": NaN").replace("},", "},\n"),
     ];
     for form in &forms {
         let gzip = || {
@@ -77,6 +78,45 @@ fn what_a_file_holds_decides_not_its_name() {
             }
         }
     }
+}
+
+#[test]
+fn a_row_that_is_refused_leaves_the_others() {
+    let dir = directory();
+    let path = file(&dir, "a.jsonl", "{\"text\": \"a\"}\n{\"messages\": [{\"role\": \"user\", \"content\": \"b\"}]}\n");
+    let mut reader = Reader::of(dir.path());
+    assert_eq!(reader.texts(&path).unwrap(), ["a"]);
+    assert!(reader.notes().next().unwrap().ends_with("1 of 2 rows left out; line 2: the model has no chat template"));
+}
+
+#[test]
+fn a_large_text_that_begins_like_json_takes_no_longer() {
+    let dir = directory();
+    // each as long as would take minutes, were the rest moved for every piece
+    for start in ["{\n", "[1, 2]\n", "[Verse 1] "] {
+        let text = format!("{start}{}", "words and words ".repeat(2_000_000));
+        assert!(read_text(&file(&dir, "a.txt", &text)).unwrap() == [text]);
+    }
+}
+
+#[test]
+fn what_is_no_utf8_is_never_the_end_of_a_text() {
+    let dir = directory();
+    let broken = [&b"hello\nx"[..], &vec![0x80; 70_000], b" and more\n"].concat();
+    assert!(read_text(&file(&dir, "a.txt", broken)).unwrap_err().to_string().contains("line 2: not UTF-8 (byte 7)"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_read() {
+    let dir = directory();
+    let pipe = dir.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    let lines = documents(2000);
+    let (written, contents) = (pipe.clone(), lines.clone());
+    let writer = std::thread::spawn(move || fs::write(written, contents));
+    assert!(read_text(&pipe).unwrap() == read_text(&file(&dir, "lines", lines)).unwrap());
+    writer.join().unwrap().unwrap();
 }
 
 #[test]
@@ -190,7 +230,7 @@ fn conversations_are_rendered_as_transformers_renders_them() {
         let mut reader = Reader::of(dir.path());
         assert_eq!(reader.texts(&rows).unwrap(), texts);
         let left_out = reader.notes().any(|note| {
-            note.contains("2 of 6 conversations left out; line 3: its chat template refuses it: roles must alternate")
+            note.contains("2 of 6 rows left out; line 3: its chat template refuses it: roles must alternate")
         });
         assert_eq!(left_out, texts.len() < cases.len());
     }
@@ -404,6 +444,11 @@ fn a_long_text_has_the_tokens_of_the_whole() {
         };
         let text = letters(700_000);
         assert!(tokenizer.encode(&text, false).unwrap() == tokenizer.encode(&text, true).unwrap());
+        // a last part of a few letters
+        for end in [1, 5, 8192, 8193] {
+            let text = &text[..3 * (1 << 17) + end];
+            assert!(tokenizer.encode(text, false).unwrap() == tokenizer.encode(text, true).unwrap());
+        }
         // nothing by which to tell places apart
         let text = "ab".repeat(200_000);
         assert!(tokenizer.encode(&text, false).unwrap() == tokenizer.encode(&text, true).unwrap());

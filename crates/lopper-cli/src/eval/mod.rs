@@ -104,6 +104,16 @@ fn measure(
     notes.iter().chain(&suite.notes).for_each(|note| progress.event(Event::Warning(note)));
     decoder.check_finite()?;
     let (precision, name) = (plan.compute.dtype.precision(), model.name.clone());
+    let is_read_once = |text: &&PathBuf| text.exists() && !text.is_file() && !text.is_dir();
+    if let (Some(_), Some(text)) = (against, args.text.iter().chain(&args.wikitext).find(is_read_once)) {
+        return Err(Error::Text {
+            problem: format!(
+                "{}: this is a pipe, which can be read once; with --against a text is read for each model",
+                text.display()
+            ),
+            hint: Some("write the text to a file first".into()),
+        });
+    }
     let Some(against) = against else {
         return Ok(Evaluation {
             scores: suite.score(&name, &decoder, precision, progress)?,

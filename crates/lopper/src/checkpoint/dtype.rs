@@ -13,11 +13,6 @@ const CHUNK: usize = 1 << 16;
 /// 16-bit elements converted at once: the kernels work on slices.
 const BLOCK: usize = 4096;
 
-/// The largest number of f16.
-const F16_LARGEST: f32 = 65504.0;
-/// From here on f16 rounds to infinity.
-const F16_END: f32 = 65520.0;
-
 /// A dtype in which weights are stored and that this program can read and write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StorageDtype {
@@ -96,18 +91,28 @@ impl StorageDtype {
         clamped
     }
 
-    /// Whether it has a finite number for each of `values`.
-    pub fn holds(self, values: &[f32]) -> bool {
-        self != Self::F16 || values.par_chunks(CHUNK).all(|values| values.iter().all(|value| value.abs() < F16_END))
+    /// The largest number of this dtype, and from where on it rounds to infinity, where f32 goes beyond.
+    fn end(self) -> Option<(f32, f32)> {
+        match self {
+            Self::F64 | Self::F32 => None,
+            Self::F16 => Some((65504.0, 65520.0)),
+            Self::BF16 => Some((f32::from_bits(0x7f7f_0000), f32::from_bits(0x7f7f_8000))),
+        }
     }
 
-    /// Takes what is beyond the range of this dtype to the end of it. Returns how many values that were.
+    /// Whether it has a finite number for each of `values`.
+    pub fn holds(self, values: &[f32]) -> bool {
+        let Some((_, end)) = self.end() else {
+            return values.par_chunks(CHUNK).all(|values| values.iter().all(|value| value.is_finite()));
+        };
+        values.par_chunks(CHUNK).all(|values| values.iter().all(|value| value.abs() < end))
+    }
+
+    /// Takes finite numbers that are beyond the range of this dtype to the end of it. Returns how many those were.
     pub fn clamp(self, values: &mut [f32]) -> usize {
-        let beyond = |value: &&mut f32| value.is_finite() && value.abs() >= F16_END;
-        if self != Self::F16 {
-            return 0;
-        }
-        values.iter_mut().filter(beyond).map(|value| *value = F16_LARGEST.copysign(*value)).count()
+        let Some((largest, end)) = self.end() else { return 0 };
+        let beyond = values.iter_mut().filter(|value| value.is_finite() && value.abs() >= end);
+        beyond.map(|value| *value = largest.copysign(*value)).count()
     }
 
     /// Position of the first NaN or infinity among stored `bytes`; of f64 also of what is one in f32.

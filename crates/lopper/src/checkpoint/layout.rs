@@ -72,9 +72,32 @@ fn without_weights(dir: &Path) -> Result<(String, String)> {
         let problem = "this is the folder of a model in the Hub's cache, not a checkpoint of it";
         return Ok((problem.into(), format!("give a snapshot, as {}", snapshot.display())));
     }
-    let ending = |ending: &str| names.iter().find(|name| name.to_ascii_lowercase().ends_with(ending));
+    if let Some((what, hint)) = other_form(&names.iter()) {
+        return Ok((format!("there is no {SINGLE}, only {what}"), hint.into()));
+    }
+    let shards: Vec<&String> = names.iter().filter(|name| name.ends_with(".safetensors")).collect();
+    let hint = match shards.as_slice() {
+        [] => "give the directory that a model was saved to, with config.json and weights".into(),
+        [one] => format!("if {one} is the whole model, name it {SINGLE}"),
+        _ => format!("fetch {INDEX}, which says what is in each of the {} files", shards.len()),
+    };
+    Ok(match shards.first() {
+        Some(first) => {
+            (format!("there is neither {SINGLE} nor {INDEX}, only safetensors of other names ({first})"), hint)
+        }
+        None => (format!("there is neither {SINGLE} nor {INDEX}"), hint),
+    })
+}
+
+/// What files without [`SINGLE`] and [`INDEX`] are, if one of them tells, and what to do about it.
+pub(crate) fn other_form<'a>(names: &(impl Iterator<Item = &'a String> + Clone)) -> Option<(String, &'static str)> {
     let convert = "load it with transformers and call save_pretrained(dir, safe_serialization=True)";
     let known = [
+        (
+            ADAPTER,
+            "an adapter for a model",
+            "merge it into its model first: merge_and_unload() of peft, then save_pretrained",
+        ),
         (
             ".gguf",
             "a GGUF file, which is quantised for inference",
@@ -93,22 +116,9 @@ fn without_weights(dir: &Path) -> Result<(String, String)> {
         (".h5", "TensorFlow weights", convert),
         (".msgpack", "Flax weights", convert),
     ];
-    for (end, what, hint) in known {
-        if let Some(name) = ending(end) {
-            return Ok((format!("there is no {SINGLE}, only {what} ({name})"), hint.into()));
-        }
-    }
-    let shards: Vec<&String> = names.iter().filter(|name| name.ends_with(".safetensors")).collect();
-    let hint = match shards.as_slice() {
-        [] => "give the directory that a model was saved to, with config.json and weights".into(),
-        [one] => format!("if {one} is the whole model, name it {SINGLE}"),
-        _ => format!("fetch {INDEX}, which says what is in each of the {} files", shards.len()),
-    };
-    Ok(match shards.first() {
-        Some(first) => {
-            (format!("there is neither {SINGLE} nor {INDEX}, only safetensors of other names ({first})"), hint)
-        }
-        None => (format!("there is neither {SINGLE} nor {INDEX}"), hint),
+    known.into_iter().find_map(|(end, what, hint)| {
+        let name = names.clone().find(|name| name.to_ascii_lowercase().ends_with(end))?;
+        Some((format!("{what} ({name})"), hint))
     })
 }
 

@@ -110,7 +110,9 @@ impl Checkpoint {
     /// Every tensor of the index must be in the shard that the index names.
     fn check_index(&self, index: &BTreeMap<String, String>) -> Result<()> {
         for (name, file) in index {
-            let found = self.info(self.alias(name).unwrap_or(name)).map(|info| &self.infos[info.shard].file);
+            let named = self.info(self.alias(name).unwrap_or(name));
+            let elsewhere = || self.copies.iter().find(|(copied, _)| copied == name).map(|(_, info)| info);
+            let found = named.or_else(elsewhere).map(|info| &self.infos[info.shard].file);
             if found != Some(file) {
                 let place = found.map_or_else(|| "no shard has it".into(), |other| format!("it is in {other}"));
                 return Err(Error::Checkpoint {
@@ -144,9 +146,22 @@ impl Checkpoint {
         Some(said.as_str()).filter(|said| !self.tensors.contains_key(name) && self.tensors.contains_key(*said))
     }
 
-    /// Further copies of a tensor that no one reads: the index names another shard.
-    pub(super) fn copies_of(&self, name: &str) -> impl Iterator<Item = &TensorInfo> {
-        self.copies.iter().filter(move |(copied, _)| copied == name).map(|(_, info)| info)
+    /// Further copies of a tensor, in shards that the index does not name for it, of the same shape and in a dtype of weights.
+    pub(super) fn copies_of(&self, name: &str) -> impl Iterator<Item = (&TensorInfo, StorageDtype)> {
+        let shape = self.info(name).map(|info| &info.shape);
+        let copies = self.copies.iter().filter(move |(copied, info)| copied == name && Some(&info.shape) == shape);
+        copies.filter_map(|(_, info)| Some((info, info.storage()?)))
+    }
+
+    /// Whether a shard has the tensor of this name, or a copy that is replaced with it.
+    pub(super) fn is_replaced_in(&self, shard: usize, name: &str) -> bool {
+        let own = self.info(name).into_iter().chain(self.copies_of(name).map(|(copy, _)| copy));
+        own.into_iter().any(|info| info.shard == shard)
+    }
+
+    /// Every tensor of every shard, copies too, with its name.
+    pub(super) fn everywhere(&self) -> impl Iterator<Item = (&String, &TensorInfo)> {
+        self.tensors.iter().chain(self.copies.iter().map(|(name, info)| (name, info)))
     }
 
     /// Bytes of all tensors together.

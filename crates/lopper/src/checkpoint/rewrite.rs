@@ -121,7 +121,7 @@ impl<'a> Rewrite<'a> {
         self.complete = false;
         self.write_values(name, info, storage, tensor.host())?;
         // who ignores the index may read another copy
-        for copy in self.source.copies_of(name).filter(|copy| (copy.dtype, &copy.shape) == (info.dtype, &info.shape)) {
+        for (copy, storage) in self.source.copies_of(name) {
             self.write_values(name, copy, storage, tensor.host())?;
         }
         self.replaced.insert(name.to_owned());
@@ -245,7 +245,7 @@ impl<'a> Rewrite<'a> {
     fn untouched(&self, shard: usize) -> Vec<Range<usize>> {
         let mut runs: Vec<Range<usize>> = Vec::new();
         for tensor in &self.source.shards()[shard].header.tensors {
-            if self.replaced.contains(&tensor.name) {
+            if self.replaced.contains(&tensor.name) && self.source.is_replaced_in(shard, &tensor.name) {
                 continue;
             }
             match runs.last_mut() {

@@ -59,7 +59,10 @@ fn missing(directory: &Path, data: &DataSet, split: &str) -> Error {
 /// # Errors
 /// If one cannot be read, or holds no rows.
 pub fn rows(files: &[PathBuf]) -> Result<Vec<Row>> {
-    let rows = files.iter().map(|file| read_rows(file)).collect::<Result<Vec<_>>>()?.concat();
+    let mut rows = Vec::new();
+    for file in files {
+        rows.extend(read_rows(file)?);
+    }
     if rows.is_empty() {
         let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
         return Err(Error::Text { problem: format!("{}: there are no rows", names.join(", ")), hint: None });

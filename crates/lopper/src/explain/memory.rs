@@ -135,7 +135,10 @@ impl Sizes<'_> {
     }
 
     pub(super) fn phases(&self, texts: Texts) -> Vec<Phase> {
-        let mut phases = vec![Phase { name: "reading the texts", items: Vec::new() }];
+        let mut phases = vec![Phase {
+            name: "reading the texts",
+            items: vec![Item { name: "text to take windows from", bytes: texts.kept_bytes }],
+        }];
         phases.extend(self.schedule.survey.map(|needs| self.surveying(needs)));
         phases.extend(self.compressing());
         if self.plan.retraining.objective != RetrainingObjective::None {

@@ -8,12 +8,14 @@ mod steps;
 mod training;
 mod work;
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use crate::model::{BlockSpec, Branch, DecoderSpec};
 use crate::plan::{Granularity, Plan};
 use crate::schedule::{Run, Schedule};
-use crate::text::at_once;
+use crate::text::{all_files, at_once, bytes_for};
 
 pub use budget::Budget;
 pub use memory::{Item, Phase};
@@ -31,11 +33,16 @@ pub struct Estimate {
     pub scratch: u64,
 }
 
+/// Bytes of text of a byte that is packed, roughly.
+const GROWTH: u64 = 4;
+
 /// What is known of the texts before anything runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Texts {
     /// Tokens that are scored for each model: see [`scored_tokens`].
     pub scored_tokens: usize,
+    /// Bytes of text that windows are chosen from, or that is scored.
+    pub kept_bytes: u64,
     /// Bytes of text that the tokenizer has at one time.
     pub tokenised_bytes: u64,
 }
@@ -43,7 +50,40 @@ pub struct Texts {
 impl Texts {
     /// Of a plan whose texts have these lengths in tokens.
     pub fn of(plan: &Plan, spec: &DecoderSpec, lengths: &[usize]) -> Self {
-        Self { scored_tokens: scored_tokens(plan, spec, lengths), tokenised_bytes: tokenised_bytes(plan) }
+        let (calibration, evaluation) = (&plan.calibration, &plan.evaluation);
+        let asked = plan.calibration_seqlen(spec).saturating_mul(calibration.samples + calibration.held_out);
+        let [drawn, scored] = [[&calibration.files, &calibration.wikitext], [&evaluation.texts, &evaluation.wikitext]]
+            .map(|files| TextBytes::of(files.into_iter().flatten()));
+        let kept_bytes = (drawn.text.min(bytes_for(asked) as u64) + drawn.whole).max(scored.text + scored.whole);
+        let threads = plan.compute.threads.unwrap_or_else(rayon::current_num_threads);
+        let scored_tokens = scored_tokens(plan, spec, lengths);
+        Self { scored_tokens, kept_bytes, tokenised_bytes: kept_bytes.min(at_once(threads)) }
+    }
+}
+
+/// Bytes of files of text.
+#[derive(Default)]
+struct TextBytes {
+    /// Of the text in them.
+    text: u64,
+    /// Of the largest file that is in memory whole while it is read.
+    whole: u64,
+}
+
+impl TextBytes {
+    /// What the names and sizes of files tell; what cannot be found is an error of the run.
+    fn of<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Self {
+        let mut sum = Self::default();
+        for file in all_files(paths).unwrap_or_default() {
+            let bytes = std::fs::metadata(&file).map_or(0, |facts| facts.len());
+            let ending =
+                file.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+            let is_packed = ["gz", "zst", "parquet"].contains(&ending.as_str());
+            sum.text += if is_packed { GROWTH * bytes } else { bytes };
+            // JSON may be one list
+            sum.whole = sum.whole.max(if ["parquet", "json"].contains(&ending.as_str()) { bytes } else { 0 });
+        }
+        sum
     }
 }
 
@@ -73,15 +113,6 @@ impl Estimate {
 
 fn peak(phases: &[Phase]) -> u64 {
     phases.iter().map(Phase::bytes).max().unwrap_or(0)
-}
-
-/// Bytes of text that the tokenizer has at one time: all, where that is less than its threads take. The built-in text counts as small.
-fn tokenised_bytes(plan: &Plan) -> u64 {
-    let (calibration, evaluation) = (&plan.calibration, &plan.evaluation);
-    let files =
-        [&calibration.files, &calibration.wikitext, &evaluation.texts, &evaluation.wikitext].into_iter().flatten();
-    let bytes = files.filter_map(|file| std::fs::metadata(file).ok()).map(|facts| facts.len()).sum::<u64>();
-    bytes.min(at_once(plan.compute.threads.unwrap_or_else(rayon::current_num_threads)))
 }
 
 /// Tokens that one evaluation of the plan scores, given the length of each text in tokens.

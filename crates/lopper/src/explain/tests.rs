@@ -174,12 +174,13 @@ fn texts_are_scored_in_whole_windows() {
     assert_eq!(scored_tokens(&plan, &spec(), &[99, 10]), 100);
     plan.evaluation.windows = Some(2);
     assert_eq!(scored_tokens(&plan, &spec(), &[99, 10]), 30);
-    let estimate = estimate(&plan, Texts { scored_tokens: 30, tokenised_bytes: 1000 }, None);
+    let estimate = estimate(&plan, Texts { scored_tokens: 30, kept_bytes: 5000, tokenised_bytes: 1000 }, None);
     let evaluate = estimate.work.iter().find(|work| work.stage == "evaluate").expect("scored");
     // dense and final: two blocks and the head of 32 × 8
     let items = |phase: &str| estimate.phases.iter().find(|known| known.name == phase).expect("phase").items.clone();
     let of = |phase, item: &str| items(phase).iter().find(|known| known.name.contains(item)).map(|item| item.bytes);
     assert_eq!(of("scoring: the head", "group of windows"), Some(30 * 8 * 4), "no more than is scored");
+    assert_eq!(of("reading the texts", "take windows from"), Some(5000));
     assert_eq!(of("reading the texts", "tokenizer makes"), Some(112_000));
     assert_eq!(evaluate.flops, 2.0 * 30.0 * (2.0 * (2.0 * 640.0 + 160.0) + 2.0 * 256.0));
 }

@@ -14,7 +14,7 @@ use super::cache::RepositoryCache;
 use super::client::{Client, FileFacts};
 use super::part::Part;
 use super::{Repository, Transfer};
-use crate::checkpoint::layout::{INDEX, SINGLE, is_weights, read_index};
+use crate::checkpoint::layout::{INDEX, SINGLE, is_weights, other_form, read_index};
 use crate::{Error, Result};
 
 /// Attempts at a file before the connection counts as broken.
@@ -59,8 +59,16 @@ pub(super) fn some(
     session.end()
 }
 
-/// Whether a file belongs to the model and holds no weights: configuration, tokenizer, code, licence, model card.
+/// What to do about weights of another form.
+const CONVERT: &str =
+    "load it with transformers, call save_pretrained(dir, safe_serialization=True), and give that directory";
+
+/// Whether a file belongs to the model and holds no weights: configuration, tokenizer, chat templates, code, licence, model card.
 fn is_companion(file: &str) -> bool {
+    let template = file.strip_prefix("additional_chat_templates/").and_then(|name| name.strip_suffix(".jinja"));
+    if template.is_some_and(|name| !name.contains(['/', '\\'])) {
+        return true;
+    }
     let endings = [".json", ".jinja", ".txt", ".model", ".tiktoken", ".py", ".md"];
     let plain = !file.contains(['/', '\\']) && !file.starts_with('.');
     let wanted = endings.iter().any(|ending| file.ends_with(ending))
@@ -97,14 +105,11 @@ impl<'a> Session<'a> {
             return self.fetch(SINGLE);
         }
         if !files.contains(INDEX) {
-            let other =
-                files.iter().find(|file| is_weights(file)).map_or_else(String::new, |file| format!(", only {file}"));
-            return Err(hub(
-                format!("{} has no safetensors weights{other}", self.id.name),
-                Some(
-                    "load it with transformers, call save_pretrained(dir, safe_serialization=True), and give that directory",
-                ),
-            ));
+            let weights = files.iter().find(|file| is_weights(file)).map(|file| (file.clone(), CONVERT));
+            let found = other_form(&files.iter()).or(weights);
+            let only = found.as_ref().map_or_else(String::new, |(what, _)| format!(", only {what}"));
+            let problem = format!("{} has no {SINGLE} and no {INDEX}{only}", self.id.name);
+            return Err(hub(problem, Some(found.map_or(CONVERT, |(_, hint)| hint))));
         }
         self.fetch(INDEX)?;
         let index = read_index(&self.cache.snapshot(&self.commit).join(INDEX))?;

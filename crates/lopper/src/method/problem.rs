@@ -95,7 +95,7 @@ impl LayerSolution {
     /// Throws the compensation of `weight` away, for this reason; the mask stays.
     pub(crate) fn undo(&mut self, weight: &Tensor, reason: &str) {
         self.weight = self.mask.apply(weight.clone());
-        (self.facts.error_compensated, self.facts.held_out_compensated) = (None, None);
+        (self.facts.error_compensated, self.facts.held_out_compensated, self.facts.damping) = (None, None, None);
         self.facts.warn(reason.into());
     }
 }

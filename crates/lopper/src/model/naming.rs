@@ -16,7 +16,7 @@ const KNOWN: [[&str; 2]; 3] = [["", ""], ["language_model.model.", "language_mod
 const QUANTISED: [&str; 8] =
     [".qweight", ".qzeros", ".scales", ".weight_scale", ".weight_packed", ".SCB", ".absmax", "_blocks"];
 /// Parts of the names of tensors of adapters.
-const ADAPTED: [&str; 3] = [".lora_A.", ".lora_B.", ".base_layer."];
+const ADAPTED: [&str; 3] = [".lora_A", ".lora_B", ".base_layer."];
 
 /// The model with its tensors as the files name them, and what the user should know of that: as its family does; in another [`KNOWN`] way; or
 /// behind a prefix, as wrappers of training leave it. Where nothing fits, as most of it is named.
@@ -34,10 +34,8 @@ pub(super) fn as_named(spec: DecoderSpec, checkpoint: &Checkpoint) -> Result<(De
     }
     let wrapped: Vec<(Prefixes, DecoderSpec)> = found(&spec, checkpoint)
         .into_iter()
-        .filter_map(|of_body| {
-            let named = of_body.into_iter().map(|prefixes| (prefixes.clone(), renamed(&spec, &prefixes)));
-            named.into_iter().find(|(_, spec)| is_whole(spec))
-        })
+        .map(|prefixes| (prefixes.clone(), renamed(&spec, &prefixes)))
+        .filter(|(_, spec)| is_whole(spec))
         .collect();
     match wrapped.as_slice() {
         [] => {
@@ -79,26 +77,22 @@ fn renamed(spec: &DecoderSpec, [body, head]: &Prefixes) -> DecoderSpec {
     })
 }
 
-/// For each prefix that the files have before the names of a body: with those they have before the name of a head, the most alike first.
-fn found(spec: &DecoderSpec, checkpoint: &Checkpoint) -> Vec<Vec<Prefixes>> {
+/// Each prefix that the files have before the names of a body, with the one most like it of those they have before the name of a head.
+fn found(spec: &DecoderSpec, checkpoint: &Checkpoint) -> Vec<Prefixes> {
     let Some(first) = spec.linear_ids().next() else { return Vec::new() };
     let name = spec.weight_name(first);
     let before = |end: &str| -> Vec<String> {
         let prefixes = checkpoint.names().filter_map(|name| name.strip_suffix(end));
         prefixes.filter(|prefix| prefix.is_empty() || prefix.ends_with('.')).map(String::from).collect()
     };
-    let mut heads = before(&spec.head.weight);
-    if heads.is_empty() {
-        heads.push(String::new());
-    }
+    let heads = before(&spec.head.weight);
     let bodies = before(name.strip_prefix(spec.base()).unwrap_or(&name)).into_iter();
-    let with_heads = bodies.map(|body| {
-        let alike = |head: &String| body.chars().zip(head.chars()).take_while(|(one, other)| one == other).count();
-        let mut heads = heads.clone();
-        heads.sort_by_key(|head| std::cmp::Reverse(alike(head)));
-        heads.into_iter().map(|head| [body.clone(), head]).collect()
+    let with_head = bodies.map(|body| {
+        let alike = |head: &&String| body.chars().zip(head.chars()).take_while(|(one, other)| one == other).count();
+        let head = heads.iter().max_by_key(alike).cloned().unwrap_or_default();
+        [body, head]
     });
-    with_heads.collect()
+    with_head.collect()
 }
 
 /// What is wrong with files that do not have a tensor, or have it in a form that is no weight, and what to do.

@@ -155,7 +155,7 @@ fn left_behind(checkpoint: &Checkpoint) -> Result<Option<String>> {
     let names: Vec<String> = files.iter().take(FILES_NAMED).map(|file| file.display().to_string()).collect();
     let more = files.len() - names.len();
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let what = "not copied to the output, being hidden or weights of another form";
+    let what = "not copied to the output (other weights, hidden files, links and folders too deep)";
     Ok((!names.is_empty()).then(|| format!("{what}: {}{more}", names.join(", "))))
 }
 

@@ -161,8 +161,9 @@ impl Pattern {
             }
             Self::Unstructured { sparsity, scope: Scope::Row } => {
                 let want = Self::pruned_of(sparsity, columns);
-                let row = weight.chunks_exact(columns).position(|row| zeros(row) < want)?;
-                Some(format!("row {row} has fewer than {want} zeros"))
+                let mut rows = weight.chunks_exact(columns).map(zeros).enumerate();
+                let (row, have) = rows.find(|(_, have)| *have < want)?;
+                Some(format!("row {row} has {have} zeros, {want} asked"))
             }
             Self::NofM { keep, of } => {
                 let group = weight.chunks_exact(of).position(|group| zeros(group) < of - keep)?;

@@ -30,6 +30,10 @@ const TODAY: [(char, &str); 13] = [
     ('S', "00"),
     ('%', "%"),
 ];
+/// Steps that a template may take.
+const FUEL: u64 = 1 << 24;
+/// Spaces that JSON is indented by at most.
+const WIDEST_INDENT: usize = 64;
 /// Names of speakers in files of ShareGPT, and what templates call them.
 const SPEAKERS: [(&str, &str); 8] = [
     ("human", "user"),
@@ -45,8 +49,17 @@ const SPEAKERS: [(&str, &str); 8] = [
 /// The chat templates of a model, and the names of its special tokens.
 #[derive(Debug)]
 pub(super) struct ChatTemplates {
-    templates: BTreeMap<String, String>,
+    /// Each with what transformers offers it, or what is wrong with it.
+    templates: BTreeMap<String, Result<Template, String>>,
     special_tokens: Map<String, Value>,
+}
+
+/// A template, ready to render.
+#[derive(Debug)]
+struct Template {
+    environment: Environment<'static>,
+    /// Whether it knows what to do with text in parts.
+    takes_parts: bool,
 }
 
 impl ChatTemplates {
@@ -57,7 +70,7 @@ impl ChatTemplates {
     /// If one is there and cannot be read.
     pub fn read(model: &Path) -> Result<Self> {
         let tokenizer = json::of_file(&model.join("tokenizer_config.json"))?;
-        let mut templates = BTreeMap::new();
+        let mut templates: BTreeMap<String, String> = BTreeMap::new();
         for said in [&tokenizer, &json::of_file(&model.join("chat_template.json"))?] {
             match said.get("chat_template") {
                 Some(Value::String(template)) => drop(templates.insert(DEFAULT.into(), template.clone())),
@@ -79,6 +92,7 @@ impl ChatTemplates {
         let text = |token: &Value| token.as_str().or(token["content"].as_str()).map(Value::from);
         let tokens = tokenizer.as_object().into_iter().flatten().filter(|(name, _)| name.ends_with("_token"));
         let special_tokens = tokens.filter_map(|(name, token)| Some((name.clone(), text(token)?))).collect();
+        let templates = templates.into_iter().map(|(name, template)| (name, Template::new(&template))).collect();
         Ok(Self { templates, special_tokens })
     }
 
@@ -89,105 +103,168 @@ impl ChatTemplates {
     pub fn render(&self, row: &Map<String, Value>, turns: &[Value]) -> Result<String, String> {
         let tools = row.get("tools").filter(|tools| tools.as_array().is_some_and(|tools| !tools.is_empty()));
         let name = if tools.is_some() && self.templates.contains_key(TOOLS) { TOOLS } else { DEFAULT };
-        let template = self.templates.get(name).ok_or("the model has no chat template")?;
-        let messages = turns.iter().map(message).collect::<Result<Vec<_>, _>>()?;
+        let template =
+            self.templates.get(name).ok_or("the model has no chat template")?.as_ref().map_err(String::clone)?;
+        let messages = turns.iter().map(|turn| message(turn, template.takes_parts)).collect::<Result<Vec<_>, _>>()?;
         let mut context = self.special_tokens.clone();
         context.insert("messages".into(), messages.into());
         context.insert("tools".into(), tools.cloned().unwrap_or_default());
         context.insert("documents".into(), Value::Null);
         context.insert("add_generation_prompt".into(), false.into());
         let context: Jinja = serde_json::from_value(context.into()).map_err(|error| error.to_string())?;
-        let rendered = environment(template)
-            .and_then(|environment| environment.template_from_str(&without_marks(template))?.render(context));
-        rendered.map_err(|error| {
-            format!("its chat template refuses it: {}", error.detail().map_or_else(|| error.to_string(), String::from))
-        })
+        template
+            .environment
+            .get_template(DEFAULT)
+            .and_then(|template| template.render(context))
+            .map_err(|error| refused(&error))
     }
 }
 
-/// What transformers offers a template.
-fn environment(template: &str) -> Result<Environment<'static>, minijinja::Error> {
-    let mut environment = Environment::new();
-    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.set_fuel(Some(1 << 24));
-    environment.add_filter("tojson", |value: Jinja, options: Kwargs| to_json(&value, &options));
-    environment.add_function("raise_exception", |message: String| -> Result<Jinja, minijinja::Error> {
-        Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-    });
-    // a template that asks whether there is a day has one of its own, for which it was trained
-    if !template.contains("strftime_now is defined") {
-        environment.add_function("strftime_now", |format: String| day(&format));
+/// What a template says against a conversation, or what is wrong with the template.
+fn refused(error: &minijinja::Error) -> String {
+    format!("its chat template refuses it: {}", error.detail().map_or_else(|| error.to_string(), String::from))
+}
+
+fn invalid(problem: impl Into<std::borrow::Cow<'static, str>>) -> minijinja::Error {
+    minijinja::Error::new(ErrorKind::InvalidOperation, problem)
+}
+
+impl Template {
+    /// A template with what transformers offers it. Steps of it are counted, so that it ends; what it holds in memory is not.
+    fn new(template: &str) -> Result<Self, String> {
+        let ready = || -> Result<Environment<'static>, minijinja::Error> {
+            let mut environment = Environment::new();
+            environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+            environment.set_undefined_behavior(UndefinedBehavior::Lenient);
+            environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+            environment.set_fuel(Some(FUEL));
+            environment.add_filter("tojson", |value: Jinja, options: Kwargs| to_json(&value, &options));
+            environment.add_function("raise_exception", |message: String| -> Result<Jinja, minijinja::Error> {
+                Err(invalid(message))
+            });
+            // a template that asks whether there is a day has one of its own, for which it was trained
+            if !template.contains("strftime_now is defined") {
+                environment.add_function("strftime_now", |format: String| day(&format));
+            }
+            environment.add_template_owned(DEFAULT, without_marks(template))?;
+            Ok(environment)
+        };
+        let takes_parts = [".type", "['type']", "[\"type\"]"].iter().any(|field| template.contains(field));
+        Ok(Self { environment: ready().map_err(|error| refused(&error))?, takes_parts })
     }
-    Ok(environment)
 }
 
 /// A day by the letters of `strftime`.
-fn day(format: &str) -> String {
+fn day(format: &str) -> Result<String, minijinja::Error> {
     let (mut letters, mut written) = (format.chars(), String::new());
     while let Some(letter) = letters.next() {
         if letter != '%' {
             written.push(letter);
             continue;
         }
-        let Some(kind) = letters.next() else { break };
-        written.push_str(TODAY.iter().find(|(known, _)| *known == kind).map_or("", |(_, value)| value));
+        let kind = letters.by_ref().find(|letter| *letter != '-');
+        let known = TODAY.iter().find(|(known, _)| Some(*known) == kind);
+        written.push_str(known.ok_or_else(|| invalid(format!("no day in the form {format:?} is known")))?.1);
     }
-    written
+    Ok(written)
 }
 
 /// A template without the marks of what a trainer should look at, which stand as if they were not there.
 fn without_marks(template: &str) -> String {
     let mark = |name: &str, instead: &str, template: &str| {
-        let pattern = format!(r"\{{%(-?)\s*{name}\s*(-?)%\}}");
-        let mark = regex::Regex::new(&pattern)
-            .map(|mark| mark.replace_all(template, format!("{{%${{1}} {instead} ${{2}}%}}")).into_owned());
-        mark.unwrap_or_else(|_| template.to_owned())
+        let mark = regex::Regex::new(&format!(r"\{{%(-?)\s*{name}\s*(-?)%\}}"));
+        let instead = format!("{{%${{1}} {instead} ${{2}}%}}");
+        mark.map_or_else(|_| template.to_owned(), |mark| mark.replace_all(template, instead).into_owned())
     };
     mark("endgeneration", "endif", &mark("generation", "if true", template))
 }
 
-/// A value as Python writes it: a space after commas and colons, or lines indented.
+/// A value as `json.dumps` of Python writes it, with the arguments that transformers gives a template.
 fn to_json(value: &Jinja, options: &Kwargs) -> Result<Jinja, minijinja::Error> {
     let indent: Option<usize> = options.get("indent")?;
-    let fault = |error: serde_json::Error| minijinja::Error::new(ErrorKind::InvalidOperation, error.to_string());
-    let value = serde_json::to_value(value).map_err(fault)?;
+    let separators: Option<(String, String)> = options.get::<Option<Vec<String>>>("separators")?.and_then(|given| {
+        let [item, key]: [String; 2] = given.try_into().ok()?;
+        Some((item, key))
+    });
+    let sorted = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
+    let ascii = options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
+    options.assert_all_used()?;
+    if indent.is_some_and(|indent| indent > WIDEST_INDENT) {
+        return Err(invalid(format!("tojson indents by {WIDEST_INDENT} at most")));
+    }
+    let (item, key) = separators.unwrap_or_else(|| (if indent.is_some() { "," } else { ", " }.into(), ": ".into()));
+    let value = serde_json::to_value(value).map_err(|error| invalid(error.to_string()))?;
     let mut text = String::new();
-    write_json(&value, indent, 0, &mut text);
+    Dump { indent, item, key, sorted, ascii }.write(&value, 0, &mut text);
     Ok(Jinja::from_safe_string(text))
 }
 
-fn write_json(value: &Value, indent: Option<usize>, depth: usize, text: &mut String) {
-    let items: Vec<(Option<&String>, &Value)> = match value {
-        Value::Array(items) => items.iter().map(|item| (None, item)).collect(),
-        Value::Object(items) => items.iter().map(|(key, item)| (Some(key), item)).collect(),
-        other => return text.push_str(&other.to_string()),
-    };
-    let [open, close] = if value.is_array() { ['[', ']'] } else { ['{', '}'] };
-    let line = |depth: usize, text: &mut String| {
-        if let Some(indent) = indent.filter(|_| !items.is_empty()) {
-            text.push('\n');
-            text.push_str(&" ".repeat(indent * depth));
-        }
-    };
-    text.push(open);
-    for (place, (key, item)) in items.iter().enumerate() {
-        if place > 0 {
-            text.push_str(if indent.is_some() { "," } else { ", " });
-        }
-        line(depth + 1, text);
-        if let Some(key) = key {
-            text.push_str(&format!("{}: ", Value::from(key.as_str())));
-        }
-        write_json(item, indent, depth + 1, text);
-    }
-    line(depth, text);
-    text.push(close);
+/// How JSON is written.
+struct Dump {
+    indent: Option<usize>,
+    item: String,
+    key: String,
+    sorted: bool,
+    ascii: bool,
 }
 
-/// A turn with `role` and `content`, whichever of the two usual ways its file has it.
-fn message(turn: &Value) -> Result<Value, String> {
+impl Dump {
+    fn write(&self, value: &Value, depth: usize, text: &mut String) {
+        let mut items: Vec<(Option<&String>, &Value)> = match value {
+            Value::Array(items) => items.iter().map(|item| (None, item)).collect(),
+            Value::Object(items) => items.iter().map(|(key, item)| (Some(key), item)).collect(),
+            Value::Number(number) => return text.push_str(&python_number(&number.to_string())),
+            other => return text.push_str(&self.plain(other)),
+        };
+        if self.sorted && value.is_object() {
+            items.sort_by_key(|(key, _)| *key);
+        }
+        let [open, close] = if value.is_array() { ['[', ']'] } else { ['{', '}'] };
+        let line = |depth: usize, text: &mut String| {
+            if let Some(indent) = self.indent.filter(|_| !items.is_empty()) {
+                text.push('\n');
+                text.push_str(&" ".repeat(indent * depth));
+            }
+        };
+        text.push(open);
+        for (place, (key, item)) in items.iter().enumerate() {
+            if place > 0 {
+                text.push_str(&self.item);
+            }
+            line(depth + 1, text);
+            if let Some(key) = key {
+                text.push_str(&(self.plain(&Value::from(key.as_str())) + &self.key));
+            }
+            self.write(item, depth + 1, text);
+        }
+        line(depth, text);
+        text.push(close);
+    }
+
+    /// What is neither list nor object nor number.
+    fn plain(&self, value: &Value) -> String {
+        let escaped = |letter: char| -> String {
+            let mut units = [0; 2];
+            if letter.is_ascii() {
+                return letter.into();
+            }
+            letter.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")).collect()
+        };
+        let text = value.to_string();
+        if self.ascii { text.chars().map(escaped).collect() } else { text }
+    }
+}
+
+/// A number as Python writes it: an exponent has a sign and two digits.
+fn python_number(number: &str) -> String {
+    let Some((mantissa, exponent)) = number.split_once('e') else { return number.into() };
+    let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
+    format!("{mantissa}e{sign}{digits:0>2}")
+}
+
+/// A turn with `role` and `content`, whichever of the two usual ways its file has it. Text in parts becomes one for templates that do not
+/// take parts, which would print a list.
+fn message(turn: &Value, takes_parts: bool) -> Result<Value, String> {
     let turn = turn.as_object().ok_or("a turn of its conversation is not an object")?;
     let mut message = turn.clone();
     for (key, other) in [("role", "from"), ("content", "value")] {
@@ -211,8 +288,7 @@ fn message(turn: &Value) -> Result<Value, String> {
             *said = "".into();
         }
     });
-    // text in parts means the same as the text
-    let parts = message.get("content").and_then(Value::as_array);
+    let parts = message.get("content").and_then(Value::as_array).filter(|_| !takes_parts);
     let text: Option<String> = parts.and_then(|parts| {
         parts.iter().map(|part| if part["type"] == "text" { part["text"].as_str() } else { None }).collect()
     });

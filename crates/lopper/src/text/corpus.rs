@@ -110,7 +110,7 @@ impl<'a> Reader<'a> {
         };
         let ended = match Content::open(path, has_text)? {
             Content::Rows(rows) => {
-                let mut rendering = Rendering { reader: self, path, refused: 0, conversations: 0, reason: None };
+                let mut rendering = Rendering { reader: self, path, texts: 0, refused: 0, reason: None };
                 let mut halves: Option<(usize, String)> = None;
                 let ended = rows.each(&mut |row| {
                     if row.halves > 0 {
@@ -151,7 +151,8 @@ impl<'a> Reader<'a> {
 struct Rendering<'r, 'a> {
     reader: &'r mut Reader<'a>,
     path: &'r Path,
-    conversations: usize,
+    /// Rows that became texts.
+    texts: usize,
     /// Conversations that the template does not render, and why the first is among them.
     refused: usize,
     reason: Option<String>,
@@ -159,7 +160,13 @@ struct Rendering<'r, 'a> {
 
 impl Rendering<'_, '_> {
     /// The text of a row; none of a conversation that the template refuses.
-    fn text(&mut self, Row { place, value, .. }: Row) -> Result<Option<String>> {
+    fn text(&mut self, row: Row) -> Result<Option<String>> {
+        let text = self.read(row)?;
+        self.texts += usize::from(text.is_some());
+        Ok(text)
+    }
+
+    fn read(&mut self, Row { place, value, .. }: Row) -> Result<Option<String>> {
         let wrong = |problem: &str, hint: String| Err(fault(self.path, &format!("{place}: {problem}"), hint));
         let mut fields = match value {
             Value::String(text) => return Ok(Some(text)),
@@ -180,7 +187,6 @@ impl Rendering<'_, '_> {
         if self.reader.templates.is_none() {
             self.reader.templates = Some(ChatTemplates::read(model)?);
         }
-        self.conversations += 1;
         match self.reader.templates.as_ref().map(|templates| templates.render(&fields, turns)) {
             Some(Err(problem)) => {
                 self.refused += 1;
@@ -195,12 +201,12 @@ impl Rendering<'_, '_> {
     /// Notes that some conversations were left out; an error where all were.
     fn end(self) -> Result<()> {
         let Some(reason) = self.reason else { return Ok(()) };
-        if self.refused == self.conversations {
+        if self.texts == 0 {
             let hint =
                 "give texts in a field `text`, or calibrate a model that has a chat template for such conversations";
             return Err(fault(self.path, &format!("no conversation can be read; {reason}"), hint));
         }
-        let left_out = format!("{} of {} conversations left out; {reason}", self.refused, self.conversations);
+        let left_out = format!("{} of {} rows left out; {reason}", self.refused, self.refused + self.texts);
         self.reader.note(self.path, &left_out);
         Ok(())
     }

@@ -15,6 +15,11 @@ use crate::error::Result;
 const BYTES_PER_TOKEN: usize = 64;
 /// Bytes of text that are always kept.
 const SMALL: usize = 1 << 20;
+/// Bytes of text that are kept at most to choose so many tokens from.
+pub(crate) fn bytes_for(tokens: usize) -> usize {
+    tokens.saturating_mul(BYTES_PER_TOKEN).max(SMALL)
+}
+
 /// Texts that are given to the tokenizer at one time.
 const TEXTS_AT_ONCE: usize = 64;
 
@@ -46,7 +51,9 @@ impl Excerpt<'_> {
     /// # Errors
     /// If a file cannot be read as text, or the tokenizer fails.
     pub fn read(&self, reader: &mut Reader, progress: &mut dyn FnMut(f64)) -> Result<Vec<u32>> {
-        let mut most = self.tokens.map_or(usize::MAX, |tokens| tokens.saturating_mul(BYTES_PER_TOKEN).max(SMALL));
+        // a pipe cannot be read again, should that be too little
+        let is_read_once = self.files.iter().any(|(path, _)| path.exists() && !path.is_file());
+        let mut most = self.tokens.filter(|_| !is_read_once).map_or(usize::MAX, bytes_for);
         let sizes = self.files.iter().filter_map(|(path, _)| Some(std::fs::metadata(path).ok()?.len()));
         let size = sizes.sum::<u64>().max(1) as f64;
         loop {

@@ -39,15 +39,35 @@ impl Lines {
         (&mut self.back).chain(&mut self.reader)
     }
 
-    /// Puts bytes back to be read again.
-    fn unread(&mut self, mut bytes: Vec<u8>) {
-        bytes.extend(&self.back.get_ref()[self.back.position() as usize..]);
-        self.back = Cursor::new(bytes);
+    /// Puts back the last bytes that were read.
+    pub fn unread(&mut self, bytes: Vec<u8>) {
+        let (read, all) = (self.back.position() as usize, self.back.get_ref().len());
+        if read < all {
+            // they came from there
+            self.back.set_position((read - bytes.len()) as u64);
+        } else {
+            self.back = Cursor::new(bytes);
+        }
     }
 
     fn line(&mut self, line: &mut Vec<u8>) -> Result<usize> {
         let read = self.rest().read_until(b'\n', line);
         read.map_err(|error| unreadable(&self.path, &error))
+    }
+
+    /// The first byte that is not blank, which stays to be read.
+    pub fn begins(&mut self) -> Result<Option<u8>> {
+        let (mut start, mut found) = (Vec::new(), None);
+        while found.is_none() {
+            let from = start.len();
+            let read = self.rest().take(PIECE).read_to_end(&mut start);
+            if read.map_err(|error| unreadable(&self.path, &error))? == 0 {
+                break;
+            }
+            found = start[from..].trim_ascii_start().first().copied();
+        }
+        self.unread(start);
+        Ok(found)
     }
 
     /// The first line that is not blank, which stays to be read.
@@ -64,12 +84,11 @@ impl Lines {
         Ok(line)
     }
 
-    /// All that is left, which stays to be read.
-    pub fn peek_all(&mut self) -> Result<Vec<u8>> {
+    /// All that is left.
+    pub fn take_all(&mut self) -> Result<Vec<u8>> {
         let mut all = Vec::new();
         let read = self.rest().read_to_end(&mut all);
         read.map_err(|error| unreadable(&self.path, &error))?;
-        self.unread(all.clone());
         Ok(all)
     }
 
@@ -89,15 +108,21 @@ impl Lines {
         Ok(None)
     }
 
-    /// The next piece, of whole lines; without `whole_lines`, where there is no end of a line, of whole words.
+    /// The next piece, of whole lines; without `whole_lines`, where no line ends, of whole words, or else characters.
     pub fn piece(&mut self, whole_lines: bool) -> Result<Option<String>> {
         let mut piece = Vec::new();
         loop {
+            let from = piece.len();
             let read = self.rest().take(PIECE).read_to_end(&mut piece);
             let read = read.map_err(|error| unreadable(&self.path, &error))?;
-            let last = |byte: u8| piece.iter().rposition(|&other| other == byte).map(|at| at + 1);
+            let last = |is: &dyn Fn(u8) -> bool| piece[from..].iter().rposition(|&byte| is(byte)).map(|at| from + at);
+            let after = |end: u8| last(&|byte| byte == end).map(|at| at + 1);
             let cut = match read as u64 {
-                PIECE => last(b'\n').or_else(|| last(b' ').filter(|_| !whole_lines)),
+                PIECE if whole_lines => after(b'\n'),
+                // the last character may go on, or be half of an end of a line
+                PIECE => after(b'\n')
+                    .or_else(|| after(b' '))
+                    .or_else(|| last(&|byte| byte & 0xc0 != 0x80).filter(|&at| at > 0)),
                 _ => Some(piece.len()),
             };
             let Some(cut) = cut else { continue };

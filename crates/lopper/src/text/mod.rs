@@ -17,7 +17,7 @@ mod toml;
 pub use builtin::{builtin_held_out, builtin_text};
 pub(crate) use corpus::Form;
 pub use corpus::{Reader, read_text, read_wikitext};
-pub(crate) use excerpt::{Choice, Excerpt};
+pub(crate) use excerpt::{Choice, Excerpt, bytes_for};
 pub(crate) use files::all_files;
 pub use special::SpecialTokens;
 pub(crate) use table::read_rows;

@@ -53,30 +53,31 @@ impl Content {
             Source::Text(reader) => Lines::new(path, reader)?,
         };
         let promised = promises_json(path);
+        if !promised && !matches!(lines.begins()?, Some(b'{' | b'[')) {
+            return Ok(Self::Text(lines, false));
+        }
         let first = lines.peek()?;
         let row = json::from_slice(&first);
         match &row {
-            _ if !promised && !first.starts_with(b"{") && !first.starts_with(b"[") => {
-                return Ok(Self::Text(lines, false));
-            }
             Ok(row @ Value::Object(_)) if promised || wanted(row) => return Ok(Self::Rows(Rows::Lines(lines))),
             Ok(Value::Object(_)) => return Ok(Self::Text(lines, true)),
             _ => {}
         }
-        let first_only = row.is_err() && !json::is_cut_short(&first);
-        let whole = if first_only { None } else { json::counted(&lines.peek_all()?).ok() };
-        let rows = match whole {
-            Some((Value::Array(rows), halves)) => Some((rows, halves)),
-            Some((row @ Value::Object(_), halves)) => Some((vec![row], halves)),
-            _ => None,
-        };
-        let is_wanted = |rows: &[Value]| rows.first().is_some_and(|row| row.is_string() || wanted(row));
-        Ok(match rows {
-            Some((rows, halves)) if promised || is_wanted(&rows) => Self::Rows(Rows::List(rows, halves)),
-            // the error is that of its first line
-            _ if promised => Self::Rows(Rows::Lines(lines)),
-            _ => Self::Text(lines, false),
-        })
+        if row.is_ok() || json::is_cut_short(&first) {
+            let whole = lines.take_all()?;
+            let rows = match json::counted(&whole) {
+                Ok((Value::Array(rows), halves)) => Some((rows, halves)),
+                Ok((row @ Value::Object(_), halves)) => Some((vec![row], halves)),
+                _ => None,
+            };
+            let is_wanted = |rows: &[Value]| rows.first().is_some_and(|row| row.is_string() || wanted(row));
+            if let Some((rows, halves)) = rows.filter(|(rows, _)| promised || is_wanted(rows)) {
+                return Ok(Self::Rows(Rows::List(rows, halves)));
+            }
+            lines.unread(whole);
+        }
+        // where JSON is promised, the error is that of the first line
+        Ok(if promised { Self::Rows(Rows::Lines(lines)) } else { Self::Text(lines, false) })
     }
 }
 

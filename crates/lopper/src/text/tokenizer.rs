@@ -21,9 +21,9 @@ const OVERLAP: usize = 1 << 13;
 /// Tokens in a row that are the same in two parts where they are joined.
 const AGREEMENT: usize = 32;
 
-/// Bytes of text that are encoded at one time, at most, by so many threads.
+/// Bytes of text that so many threads encode at one time, but for texts without words.
 pub(crate) fn at_once(threads: usize) -> u64 {
-    ((PART + OVERLAP) * threads) as u64
+    (2 * PART * threads) as u64
 }
 
 /// Text ↔ token ids.
@@ -122,7 +122,8 @@ impl Tokenizer {
 
     /// Token ids of a long text; nothing where two parts do not agree on any place, as in a text without words.
     fn encode_by_parts(&self, text: &str) -> Result<Option<Vec<u32>>> {
-        let parts = text.len().div_ceil(PART);
+        // the last of them looks over its end
+        let parts = text.len().saturating_sub(OVERLAP).div_ceil(PART);
         let cuts: Vec<usize> = (0..parts).map(|part| text.floor_char_boundary(part * PART)).collect();
         let parts = cuts.par_iter().map(|&start| {
             let end = text.floor_char_boundary((start + PART + OVERLAP).min(text.len()));
