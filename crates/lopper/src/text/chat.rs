@@ -6,7 +6,7 @@ use std::path::Path;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Kwargs;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value as Jinja};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use crate::{Error, Result, json};
 
@@ -213,7 +213,7 @@ impl Dump {
         let mut items: Vec<(Option<&String>, &Value)> = match value {
             Value::Array(items) => items.iter().map(|item| (None, item)).collect(),
             Value::Object(items) => items.iter().map(|(key, item)| (Some(key), item)).collect(),
-            Value::Number(number) => return text.push_str(&python_number(&number.to_string())),
+            Value::Number(number) => return text.push_str(&python_number(number)),
             other => return text.push_str(&self.plain(other)),
         };
         if self.sorted && value.is_object() {
@@ -255,11 +255,16 @@ impl Dump {
     }
 }
 
-/// A number as Python writes it: an exponent has a sign and two digits.
-fn python_number(number: &str) -> String {
-    let Some((mantissa, exponent)) = number.split_once('e') else { return number.into() };
-    let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
-    format!("{mantissa}e{sign}{digits:0>2}")
+/// A number as Python writes it: a float with the fewest digits that tell it, and with an exponent of two digits where that is below -4 or above 15.
+fn python_number(number: &Number) -> String {
+    let Some(float) = number.as_f64().filter(|_| number.is_f64()) else { return number.to_string() };
+    let digits = format!("{float:e}");
+    let (mantissa, exponent) = digits.split_once('e').unwrap_or((&digits, "0"));
+    match exponent.parse::<i32>() {
+        Ok(-4..=15) => format!("{float:?}"),
+        Ok(exponent) => format!("{mantissa}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs()),
+        Err(_) => digits,
+    }
 }
 
 /// A turn with `role` and `content`, whichever of the two usual ways its file has it. Text in parts becomes one for templates that do not
