@@ -65,6 +65,7 @@ TOOLS = """{%- set ns = namespace(calls=0, last='') -%}
 {%- if 'stop' in (said(message) | lower) or message.role.startswith('end') %}{% break %}{% endif %}
 {%- endfor %}
 {{ ns.calls }} {{ ns.last }} {{ messages | length }} {{ messages | map(attribute='role') | join('/') }} {{ messages | selectattr('role', 'equalto', 'user') | list | length }}
+{{ 'a\n\nb\n' | indent(2, first=true) }}{{ 'c\nd' | indent(width=3) }}{{ tools is iterable }}
 {{ messages[0] | tojson(separators=(',', ':'), sort_keys=true, ensure_ascii=true) }}{{ [1e-5, 1e16, 1.5, 1e22, 0.0001, -2e-7] | tojson }}
 {{- messages[-1].content.split(' ')[-1] if messages[-1].content is string else '' }}
 """
@@ -88,13 +89,13 @@ CONVERSATIONS = [
 SPEAKERS = {"human": "user", "gpt": "assistant"}
 
 
-def messages(template: str, row: dict) -> list[dict]:
-    """The turns as the program gives them to a template: text in parts is joined where it would be printed as a list."""
+def messages(row: dict) -> list[dict]:
+    """The turns as the program gives them to a template: text in parts is joined, for not every template knows parts."""
     if "conversations" in row:
         return [{"role": SPEAKERS[turn["from"]], "content": turn["value"]} for turn in row["conversations"]]
     turns = json.loads(json.dumps(row["messages"]))
     for turn in turns:
-        if isinstance(turn["content"], list) and ".type" not in template:
+        if isinstance(turn["content"], list):
             turn["content"] = "".join(part["text"] for part in turn["content"])
     return turns
 
@@ -103,7 +104,7 @@ def rendered(template: str, row: dict) -> str | None:
     names = {name: token["content"] if isinstance(token, dict) else token for name, token in TOKENS.items()}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()), **names)
     try:
-        return tokenizer.apply_chat_template(messages(template, row), tools=row.get("tools"), chat_template=template, tokenize=False)
+        return tokenizer.apply_chat_template(messages(row), tools=row.get("tools"), chat_template=template, tokenize=False)
     except (TemplateError, TypeError):
         return None
 

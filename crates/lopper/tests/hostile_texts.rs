@@ -10,7 +10,7 @@ use files::directory;
 use lopper::Error;
 use lopper::evaluation::{Asking, QuestionSet, Task};
 use lopper::progress::Silent;
-use lopper::text::{SpecialTokens, Tokenizer, builtin_text, read_text, read_wikitext};
+use lopper::text::{Reader, SpecialTokens, Tokenizer, builtin_text, read_text, read_wikitext};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -208,6 +208,26 @@ fn parquet_cut_anywhere_is_refused() {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_chat_template_panics(
+        pieces in prop::collection::vec(
+            prop::sample::select(vec![
+                "{{ ", " }}", "{% ", " %}", "{%- ", " -%}", "messages", "message", ".content", "['role']", "[1:]", "[-9]", " | tojson", "(indent=99999999999)",
+                "(separators=(1,))", "(sort_keys=true, ensure_ascii=true)", "for message in messages", "endfor", "if tools", "else", "endif", "set x = ", " ~ ", " + ",
+                "strftime_now('%-d %Q')", "raise_exception(1)", "generation", "endgeneration", "é", "\n", "namespace()", "range(9999999999)", ".split()", ".strip()", "(", ")", "{#", "#}",
+            ]),
+            0..16,
+        ),
+    ) {
+        let dir = directory();
+        fs::write(dir.path().join("chat_template.jinja"), pieces.concat()).unwrap();
+        let rows = dir.path().join("rows.jsonl");
+        fs::write(&rows, r#"{"messages": [{"role": "user", "content": "é"}, {"role": "a", "content": null}], "tools": [{"a": [1e-9]}]}"#).unwrap();
+        if let Err(error) = Reader::of(dir.path()).texts(&rows) {
+            prop_assert!(matches!(error, Error::Text { .. }) && error.hint().is_some(), "{error}");
+        }
+    }
 
     #[test]
     fn parquet_with_changed_bytes_never_panics(

@@ -32,7 +32,7 @@ const TODAY: [(char, &str); 13] = [
 ];
 /// Steps that a template may take.
 const FUEL: u64 = 1 << 24;
-/// Spaces that JSON is indented by at most.
+/// Spaces that a template indents by at most.
 const WIDEST_INDENT: usize = 64;
 /// Names of speakers in files of ShareGPT, and what templates call them.
 const SPEAKERS: [(&str, &str); 8] = [
@@ -50,16 +50,8 @@ const SPEAKERS: [(&str, &str); 8] = [
 #[derive(Debug)]
 pub(super) struct ChatTemplates {
     /// Each with what transformers offers it, or what is wrong with it.
-    templates: BTreeMap<String, Result<Template, String>>,
+    templates: BTreeMap<String, Result<Environment<'static>, String>>,
     special_tokens: Map<String, Value>,
-}
-
-/// A template, ready to render.
-#[derive(Debug)]
-struct Template {
-    environment: Environment<'static>,
-    /// Whether it knows what to do with text in parts.
-    takes_parts: bool,
 }
 
 impl ChatTemplates {
@@ -92,7 +84,10 @@ impl ChatTemplates {
         let text = |token: &Value| token.as_str().or(token["content"].as_str()).map(Value::from);
         let tokens = tokenizer.as_object().into_iter().flatten().filter(|(name, _)| name.ends_with("_token"));
         let special_tokens = tokens.filter_map(|(name, token)| Some((name.clone(), text(token)?))).collect();
-        let templates = templates.into_iter().map(|(name, template)| (name, Template::new(&template))).collect();
+        let templates = templates
+            .into_iter()
+            .map(|(name, template)| (name, ready(&template).map_err(|error| refused(&error))))
+            .collect();
         Ok(Self { templates, special_tokens })
     }
 
@@ -105,18 +100,14 @@ impl ChatTemplates {
         let name = if tools.is_some() && self.templates.contains_key(TOOLS) { TOOLS } else { DEFAULT };
         let template =
             self.templates.get(name).ok_or("the model has no chat template")?.as_ref().map_err(String::clone)?;
-        let messages = turns.iter().map(|turn| message(turn, template.takes_parts)).collect::<Result<Vec<_>, _>>()?;
+        let messages = turns.iter().map(message).collect::<Result<Vec<_>, _>>()?;
         let mut context = self.special_tokens.clone();
         context.insert("messages".into(), messages.into());
         context.insert("tools".into(), tools.cloned().unwrap_or_default());
         context.insert("documents".into(), Value::Null);
         context.insert("add_generation_prompt".into(), false.into());
         let context: Jinja = serde_json::from_value(context.into()).map_err(|error| error.to_string())?;
-        template
-            .environment
-            .get_template(DEFAULT)
-            .and_then(|template| template.render(context))
-            .map_err(|error| refused(&error))
+        template.get_template(DEFAULT).and_then(|template| template.render(context)).map_err(|error| refused(&error))
     }
 }
 
@@ -129,29 +120,24 @@ fn invalid(problem: impl Into<std::borrow::Cow<'static, str>>) -> minijinja::Err
     minijinja::Error::new(ErrorKind::InvalidOperation, problem)
 }
 
-impl Template {
-    /// A template with what transformers offers it. Steps of it are counted, so that it ends; what it holds in memory is not.
-    fn new(template: &str) -> Result<Self, String> {
-        let ready = || -> Result<Environment<'static>, minijinja::Error> {
-            let mut environment = Environment::new();
-            environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-            environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-            environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-            environment.set_fuel(Some(FUEL));
-            environment.add_filter("tojson", |value: Jinja, options: Kwargs| to_json(&value, &options));
-            environment.add_function("raise_exception", |message: String| -> Result<Jinja, minijinja::Error> {
-                Err(invalid(message))
-            });
-            // a template that asks whether there is a day has one of its own, for which it was trained
-            if !template.contains("strftime_now is defined") {
-                environment.add_function("strftime_now", |format: String| day(&format));
-            }
-            environment.add_template_owned(DEFAULT, without_marks(template))?;
-            Ok(environment)
-        };
-        let takes_parts = [".type", "['type']", "[\"type\"]"].iter().any(|field| template.contains(field));
-        Ok(Self { environment: ready().map_err(|error| refused(&error))?, takes_parts })
-    }
+/// A template with what transformers offers it. Steps of it are counted, so that it ends; what it holds in memory is not.
+fn ready(template: &str) -> Result<Environment<'static>, minijinja::Error> {
+    let mut environment = Environment::new();
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    environment.set_undefined_behavior(UndefinedBehavior::Lenient);
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_fuel(Some(FUEL));
+    environment.add_test("iterable", |value: &Jinja| !value.is_none() && value.try_iter().is_ok());
+    environment.add_filter("indent", |text: String, width: Option<usize>, first: Option<bool>, options: Kwargs| {
+        indented(&text, (width, first), &options)
+    });
+    environment.add_filter("tojson", |value: Jinja, options: Kwargs| to_json(&value, &options));
+    environment.add_function("strftime_now", |format: String| day(&format));
+    environment.add_function("raise_exception", |message: String| -> Result<Jinja, minijinja::Error> {
+        Err(invalid(message))
+    });
+    environment.add_template_owned(DEFAULT, without_marks(template))?;
+    Ok(environment)
 }
 
 /// A day by the letters of `strftime`.
@@ -179,9 +165,35 @@ fn without_marks(template: &str) -> String {
     mark("endgeneration", "endif", &mark("generation", "if true", template))
 }
 
+/// Lines behind so many spaces: all but the first and empty ones, and the first too if asked for.
+fn indented(
+    text: &str,
+    (width, first): (Option<usize>, Option<bool>),
+    options: &Kwargs,
+) -> Result<String, minijinja::Error> {
+    let width = width.or(options.get("width")?).unwrap_or(4);
+    let first = first.or(options.get("first")?).unwrap_or(false);
+    let blank = options.get::<Option<bool>>("blank")?.unwrap_or(false);
+    options.assert_all_used()?;
+    let spaces = " ".repeat(at_most_widest(width)?);
+    let line = |(place, line): (usize, &str)| {
+        let is_indented = if place == 0 { first } else { blank || !line.is_empty() };
+        if is_indented { format!("{spaces}{line}") } else { line.to_owned() }
+    };
+    Ok(text.split('\n').enumerate().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+fn at_most_widest(indent: usize) -> Result<usize, minijinja::Error> {
+    if indent > WIDEST_INDENT {
+        Err(invalid(format!("{indent} spaces are more than {WIDEST_INDENT}")))
+    } else {
+        Ok(indent)
+    }
+}
+
 /// A value as `json.dumps` of Python writes it, with the arguments that transformers gives a template.
 fn to_json(value: &Jinja, options: &Kwargs) -> Result<Jinja, minijinja::Error> {
-    let indent: Option<usize> = options.get("indent")?;
+    let indent = options.get::<Option<usize>>("indent")?.map(at_most_widest).transpose()?;
     let separators: Option<(String, String)> = options.get::<Option<Vec<String>>>("separators")?.and_then(|given| {
         let [item, key]: [String; 2] = given.try_into().ok()?;
         Some((item, key))
@@ -189,9 +201,6 @@ fn to_json(value: &Jinja, options: &Kwargs) -> Result<Jinja, minijinja::Error> {
     let sorted = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
     let ascii = options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
     options.assert_all_used()?;
-    if indent.is_some_and(|indent| indent > WIDEST_INDENT) {
-        return Err(invalid(format!("tojson indents by {WIDEST_INDENT} at most")));
-    }
     let (item, key) = separators.unwrap_or_else(|| (if indent.is_some() { "," } else { ", " }.into(), ": ".into()));
     let value = serde_json::to_value(value).map_err(|error| invalid(error.to_string()))?;
     let mut text = String::new();
@@ -267,9 +276,8 @@ fn python_number(number: &Number) -> String {
     }
 }
 
-/// A turn with `role` and `content`, whichever of the two usual ways its file has it. Text in parts becomes one for templates that do not
-/// take parts, which would print a list.
-fn message(turn: &Value, takes_parts: bool) -> Result<Value, String> {
+/// A turn with `role` and `content`, whichever of the two usual ways its file has it.
+fn message(turn: &Value) -> Result<Value, String> {
     let turn = turn.as_object().ok_or("a turn of its conversation is not an object")?;
     let mut message = turn.clone();
     for (key, other) in [("role", "from"), ("content", "value")] {
@@ -293,11 +301,10 @@ fn message(turn: &Value, takes_parts: bool) -> Result<Value, String> {
             *said = "".into();
         }
     });
-    let parts = message.get("content").and_then(Value::as_array).filter(|_| !takes_parts);
-    let text: Option<String> = parts.and_then(|parts| {
-        parts.iter().map(|part| if part["type"] == "text" { part["text"].as_str() } else { None }).collect()
-    });
-    if let Some(text) = text {
+    // text in parts is one text: not every template knows parts, and some leave out what they do not know
+    let parts = message.get("content").and_then(Value::as_array);
+    let text = |part: &Value| (part["type"] == "text").then(|| part["text"].as_str().map(String::from)).flatten();
+    if let Some(text) = parts.and_then(|parts| parts.iter().map(text).collect::<Option<String>>()) {
         message.insert("content".into(), text.into());
     }
     Ok(message.into())
