@@ -91,7 +91,7 @@ fn repaired(text: &str) -> Option<(String, usize)> {
     (repaired != text).then_some((repaired, halves))
 }
 
-/// The 16 bits of an escape `\uXXXX` that a text begins with.
+/// The 16 bits of an escape, `\u` and four digits, that a text begins with.
 fn unit(text: &str) -> Option<u32> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?

@@ -39,10 +39,8 @@ impl Cli {
             }) => model.is_none(),
             Ok(_) => false,
         };
-        match lacks_model.then(|| with_model_first(words)).flatten() {
-            Some(words) => Self::try_parse_from(words),
-            None => cli,
-        }
+        let given_back = lacks_model.then(|| with_model_first(words)).flatten();
+        given_back.and_then(|words| Self::try_parse_from(words).ok()).map_or(cli, Ok)
     }
 }
 

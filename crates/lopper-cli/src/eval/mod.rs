@@ -94,16 +94,6 @@ fn measure(
     against: Option<&Model>,
     progress: &mut Progress,
 ) -> Result<Evaluation> {
-    progress.event(Event::Stage { name: "opening the model and the texts" });
-    let decoder = open(plan, model)?;
-    let mut evaluation_set = plan.evaluation_set(decoder.spec());
-    evaluation_set.asking.split.clone_from(&args.fewshot_split);
-    evaluation_set.asking.seed = args.seed;
-    let suite = Suite::read(&evaluation_set, model.directory(), &decoder, progress)?;
-    let notes = decoder.notes()?;
-    notes.iter().chain(&suite.notes).for_each(|note| progress.event(Event::Warning(note)));
-    decoder.check_finite()?;
-    let (precision, name) = (plan.compute.dtype.precision(), model.name.clone());
     let is_read_once = |text: &&PathBuf| text.exists() && !text.is_file() && !text.is_dir();
     if let (Some(_), Some(text)) = (against, args.text.iter().chain(&args.wikitext).find(is_read_once)) {
         return Err(Error::Text {
@@ -114,6 +104,16 @@ fn measure(
             hint: Some("write the text to a file first".into()),
         });
     }
+    progress.event(Event::Stage { name: "opening the model and the texts" });
+    let decoder = open(plan, model)?;
+    let mut evaluation_set = plan.evaluation_set(decoder.spec());
+    evaluation_set.asking.split.clone_from(&args.fewshot_split);
+    evaluation_set.asking.seed = args.seed;
+    let suite = Suite::read(&evaluation_set, model.directory(), &decoder, progress)?;
+    let notes = decoder.notes()?;
+    notes.iter().chain(&suite.notes).for_each(|note| progress.event(Event::Warning(note)));
+    decoder.check_finite()?;
+    let (precision, name) = (plan.compute.dtype.precision(), model.name.clone());
     let Some(against) = against else {
         return Ok(Evaluation {
             scores: suite.score(&name, &decoder, precision, progress)?,

@@ -12,6 +12,9 @@ pub(crate) const SINGLE: &str = "model.safetensors";
 /// The file that says which shard holds which tensor.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
+/// What to do about weights of another form.
+pub(crate) const CONVERT: &str =
+    "load it with transformers, call save_pretrained(dir, safe_serialization=True), and give that directory";
 /// The file that says what an adapter is for.
 const ADAPTER: &str = "adapter_config.json";
 
@@ -91,7 +94,6 @@ fn without_weights(dir: &Path) -> Result<(String, String)> {
 
 /// What files without [`SINGLE`] and [`INDEX`] are, if one of them tells, and what to do about it.
 pub(crate) fn other_form<'a>(names: &(impl Iterator<Item = &'a String> + Clone)) -> Option<(String, &'static str)> {
-    let convert = "load it with transformers and call save_pretrained(dir, safe_serialization=True)";
     let known = [
         (
             ADAPTER,
@@ -110,11 +112,11 @@ pub(crate) fn other_form<'a>(names: &(impl Iterator<Item = &'a String> + Clone))
             "fetch the files for transformers: config.json, and model.safetensors or its shards",
         ),
         (".distcp", "shards of a distributed checkpoint", "gather them into one, and save it with save_pretrained"),
-        (".bin", "PyTorch weights", convert),
-        (".bin.index.json", "PyTorch weights", convert),
-        (".pth", "PyTorch weights", convert),
-        (".h5", "TensorFlow weights", convert),
-        (".msgpack", "Flax weights", convert),
+        (".bin", "PyTorch weights", CONVERT),
+        (".bin.index.json", "PyTorch weights", CONVERT),
+        (".pth", "PyTorch weights", CONVERT),
+        (".h5", "TensorFlow weights", CONVERT),
+        (".msgpack", "Flax weights", CONVERT),
     ];
     known.into_iter().find_map(|(end, what, hint)| {
         let name = names.clone().find(|name| name.to_ascii_lowercase().ends_with(end))?;

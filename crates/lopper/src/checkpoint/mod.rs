@@ -3,6 +3,7 @@
 //! This stage knows names, shapes and dtypes, and no model architecture. [`Checkpoint`] reads, [`Rewrite`] writes
 //! a copy with some tensors replaced and every other byte as it was.
 
+mod companions;
 mod dtype;
 mod fingerprint;
 mod header;
@@ -15,10 +16,11 @@ mod staging;
 mod unfinished;
 mod verify;
 
+pub use companions::left_out;
 pub use dtype::StorageDtype;
 pub use header::{Header, HeaderTensor};
 pub use open::{Checkpoint, TensorInfo};
-pub use rewrite::{Rewrite, left_out};
+pub use rewrite::Rewrite;
 pub use safetensors::Dtype;
 pub(crate) use shard::PIECE;
 pub use shard::ShardInfo;

@@ -4,13 +4,14 @@
 //! from the source and moves the directory to its destination in one step. Memory is one piece of one tensor.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::companions::{Companion, companions};
 use super::dtype::StorageDtype;
-use super::layout::{INDEX, is_weights};
+use super::layout::is_weights;
 use super::open::{Checkpoint, TensorInfo};
 use super::read::coordinates;
 use super::staging::{Staging, create_sized};
@@ -112,7 +113,8 @@ impl<'a> Rewrite<'a> {
     /// Given twice, the later one holds.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when the name or shape is not that of the source, the source's dtype is none of weights, or a value is NaN or infinite as it would be stored; [`Error::Io`] when it cannot be written.
+    /// [`Error::Checkpoint`] when the name or shape is not that of the source, the source's dtype is none of weights, or a value is NaN
+    /// or infinite as it would be stored; [`Error::Io`] when it cannot be written.
     pub fn put(&mut self, name: &str, tensor: &Tensor) -> Result<()> {
         let info = self.source.require(name)?;
         let storage = self.check(name, info, tensor)?;
@@ -259,58 +261,4 @@ impl<'a> Rewrite<'a> {
     fn fault(&self, info: &TensorInfo, problem: String) -> Error {
         Error::Checkpoint { path: self.source.dir().join(&self.source.shards()[info.shard].file), problem, hint: None }
     }
-}
-
-/// A file beside the weights that belongs to the model.
-struct Companion {
-    /// Its path in the directory.
-    name: PathBuf,
-    size: u64,
-}
-
-/// What tools leave in the folder of a model, and no one misses.
-const BESIDE: [&str; 6] = [".git", ".gitattributes", ".gitignore", ".cache", ".DS_Store", ".ipynb_checkpoints"];
-/// Folders within folders that a model has.
-const DEEPEST: usize = 8;
-
-/// Files beside the weights that belong to the model, in folders too: configuration, tokenizer, licence, code; and the paths of what
-/// does not: hidden files, and other copies of the weights. The index belongs to it when there is one.
-fn companions(source: &Checkpoint) -> Result<(Vec<Companion>, Vec<PathBuf>)> {
-    let (mut companions, mut others) = (Vec::new(), Vec::new());
-    let mut folders = vec![PathBuf::new()];
-    while let Some(folder) = folders.pop() {
-        let dir = source.dir().join(&folder);
-        let entries = fs::read_dir(&dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-        for entry in entries.map_err(Error::io("list", &dir))? {
-            let name = folder.join(entry.file_name());
-            let plain = entry.file_name().to_string_lossy().into_owned();
-            // Follows links of files: the Hub's cache consists of them. A link that leads nowhere is no file.
-            let Ok(metadata) = fs::metadata(entry.path()) else {
-                others.push(name);
-                continue;
-            };
-            let is_own = source.shards().iter().any(|shard| name == Path::new(&shard.file));
-            let is_index = name == Path::new(INDEX) && source.is_sharded();
-            let is_hidden = plain.starts_with('.');
-            if metadata.is_dir() && !is_hidden && !entry.path().is_symlink() && folder.components().count() < DEEPEST {
-                folders.push(name);
-            } else if metadata.is_file() && !is_hidden && (!is_weights(&plain) || is_index) {
-                companions.push(Companion { name, size: metadata.len() });
-            } else if !is_own && !BESIDE.contains(&plain.as_str()) {
-                others.push(name);
-            }
-        }
-    }
-    companions.sort_by(|one, other| one.name.cmp(&other.name));
-    others.sort();
-    Ok((companions, others))
-}
-
-/// Files and folders in the directory of a checkpoint that a [`Rewrite`] of it leaves out, and someone might miss: other copies of the
-/// weights, what is hidden, and links of folders.
-///
-/// # Errors
-/// If the directory cannot be read.
-pub fn left_out(source: &Checkpoint) -> Result<Vec<PathBuf>> {
-    Ok(companions(source)?.1)
 }

@@ -14,7 +14,7 @@ use super::cache::RepositoryCache;
 use super::client::{Client, FileFacts};
 use super::part::Part;
 use super::{Repository, Transfer};
-use crate::checkpoint::layout::{INDEX, SINGLE, is_weights, other_form, read_index};
+use crate::checkpoint::layout::{CONVERT, INDEX, SINGLE, is_weights, other_form, read_index};
 use crate::{Error, Result};
 
 /// Attempts at a file before the connection counts as broken.
@@ -58,10 +58,6 @@ pub(super) fn some(
     choose(&files)?.iter().try_for_each(|file| session.fetch(file))?;
     session.end()
 }
-
-/// What to do about weights of another form.
-const CONVERT: &str =
-    "load it with transformers, call save_pretrained(dir, safe_serialization=True), and give that directory";
 
 /// Whether a file belongs to the model and holds no weights: configuration, tokenizer, chat templates, code, licence, model card.
 fn is_companion(file: &str) -> bool {

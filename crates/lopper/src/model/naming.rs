@@ -28,9 +28,9 @@ pub(super) fn as_named(spec: DecoderSpec, checkpoint: &Checkpoint) -> Result<(De
     if is_whole(&spec) {
         return Ok((spec, None));
     }
-    let known = KNOWN.map(|prefixes| prefixes.map(String::from));
-    if let Some(spec) = known.map(|prefixes| renamed(&spec, &prefixes)).into_iter().find(is_whole) {
-        return Ok((spec, None));
+    let known = KNOWN.map(|prefixes| renamed(&spec, &prefixes.map(String::from)));
+    if let Some(spec) = known.iter().find(|spec| is_whole(spec)) {
+        return Ok((spec.clone(), None));
     }
     let wrapped: Vec<(Prefixes, DecoderSpec)> = found(&spec, checkpoint)
         .into_iter()
@@ -39,11 +39,9 @@ pub(super) fn as_named(spec: DecoderSpec, checkpoint: &Checkpoint) -> Result<(De
         .collect();
     match wrapped.as_slice() {
         [] => {
-            let known = KNOWN.map(|prefixes| renamed(&spec, &prefixes.map(String::from)));
-            let there =
-                |spec: &DecoderSpec| spec.tensors().iter().filter(|(name, _)| checkpoint.info(name).is_some()).count();
             // of several that have as much, the first
-            let best = known.into_iter().rev().max_by_key(there).filter(|best| there(best) > there(&spec));
+            let best = known.into_iter().rev().max_by_key(|spec| present(spec, checkpoint));
+            let best = best.filter(|best| present(best, checkpoint) > present(&spec, checkpoint));
             Ok((best.unwrap_or(spec), None))
         }
         [([body, _], named)] => {
@@ -67,6 +65,11 @@ fn missing(spec: &DecoderSpec, checkpoint: &Checkpoint) -> Option<String> {
     let tied = spec.head.tied && pair.into_iter().any(has);
     let mut names = spec.tensors().into_iter().map(|(name, _)| name);
     names.find(|name| !(has(name) || tied && pair.contains(&name)))
+}
+
+/// How many tensors of a model the files have under their names.
+fn present(spec: &DecoderSpec, checkpoint: &Checkpoint) -> usize {
+    spec.tensors().iter().filter(|(name, _)| checkpoint.info(name).is_some()).count()
 }
 
 fn renamed(spec: &DecoderSpec, [body, head]: &Prefixes) -> DecoderSpec {
@@ -128,10 +131,7 @@ pub(super) fn explained(spec: &DecoderSpec, checkpoint: &Checkpoint, config: &Va
     let alike = checkpoint.names().find(|other| other.ends_with(short));
     match (alike, checkpoint.names().next()) {
         (Some(other), _) => {
-            let (have, all) = (
-                spec.tensors().iter().filter(|(name, _)| checkpoint.info(name).is_some()).count(),
-                spec.tensors().len(),
-            );
+            let (have, all) = (present(spec, checkpoint), spec.tensors().len());
             let problem =
                 format!("the files have {other:?}, and {have} of the {all} tensors under the names of the family");
             wrong(&problem, "save the model under the names of its family, and whole")

@@ -15,6 +15,7 @@ use crate::error::Result;
 const BYTES_PER_TOKEN: usize = 64;
 /// Bytes of text that are always kept.
 const SMALL: usize = 1 << 20;
+
 /// Bytes of text that are kept at most to choose so many tokens from.
 pub(crate) fn bytes_for(tokens: usize) -> usize {
     tokens.saturating_mul(BYTES_PER_TOKEN).max(SMALL)

@@ -7,6 +7,7 @@ mod excerpt;
 mod files;
 mod lines;
 mod parquet;
+mod python_json;
 mod source;
 mod special;
 mod table;
