@@ -24,6 +24,7 @@ pub fn run(args: &InspectArgs, quiet: bool) -> Result<()> {
     let found = inspect(model.directory(), &mut |share| progress.event(Event::Progress(share)));
     progress.finish(found.is_ok());
     let found = found?;
+    found.notes.iter().for_each(|note| progress.event(Event::Warning(note)));
     if args.json {
         return output::json(&found);
     }

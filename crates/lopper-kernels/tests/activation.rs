@@ -1,7 +1,7 @@
 //! The activations against f64 and its central differences.
 #![allow(clippy::float_cmp, reason = "saturated values are exact")]
 
-mod reference;
+use crate::reference;
 
 use lopper_kernels::dispatch::{Tier, with_tier};
 use lopper_kernels::{Activation, activate, activate_backward};

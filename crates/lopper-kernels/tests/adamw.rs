@@ -1,7 +1,7 @@
 //! `AdamW` against an f64 reference over several steps, masked and not.
 #![allow(clippy::float_cmp, reason = "entries that must not move are compared exactly")]
 
-mod reference;
+use crate::reference;
 
 use lopper_kernels::{AdamWStep, adamw};
 use reference::{assert_close, assert_threads_agree, assert_tiers_agree, random, to_f64};

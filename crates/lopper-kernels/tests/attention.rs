@@ -1,6 +1,6 @@
 //! Attention against a naive f64 reference, and its gradient against central differences of that reference.
 
-mod reference;
+use crate::reference;
 
 use lopper_kernels::{AttentionShape, attention, attention_backward};
 use reference::{assert_close, assert_threads_agree, assert_tiers_agree, inner, random, slope, to_f64};

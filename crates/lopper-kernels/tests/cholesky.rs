@@ -1,6 +1,6 @@
 //! The Cholesky factor against its definition and a naive one.
 
-mod reference;
+use crate::reference;
 
 use lopper_kernels::cholesky;
 use lopper_kernels::dispatch::{Tier, with_tier};

@@ -1,7 +1,7 @@
 //! Conjugate gradients on a mask against elimination in f64, with inputs that are always zero.
 #![allow(clippy::float_cmp, reason = "what must not move is compared exactly")]
 
-mod reference;
+use crate::reference;
 
 use lopper_kernels::{Precision, View, conjugate_gradient_start, conjugate_gradient_step, matmul};
 use reference::{assert_close, assert_threads_agree, assert_tiers_agree, random, to_f64};

@@ -1,7 +1,7 @@
 //! Elementwise kernels, column reductions and 16-bit conversions against plain loops.
 #![allow(clippy::float_cmp, reason = "results that must be exact are compared exactly")]
 
-mod reference;
+use crate::reference;
 
 use lopper_kernels::{
     add_assign, add_bias, apply_mask, bf16_to_f32, column_products, column_squares, column_sums, f16_to_f32,

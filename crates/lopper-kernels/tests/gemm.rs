@@ -1,7 +1,7 @@
 //! Products against an f64 reference, for shapes that fit no tile, both layouts, strides and accumulation.
 #![allow(clippy::float_cmp, reason = "results that must be exact are compared exactly")]
 
-mod reference;
+use crate::reference;
 
 use lopper_kernels::dispatch::{Tier, with_tier};
 use lopper_kernels::{Precision, View, bf16_is_native, matmul};

@@ -1,7 +1,7 @@
 //! Layer normalisation against an f64 reference and its central differences.
 #![allow(clippy::float_cmp, reason = "an overwritten gradient is the same to the bit")]
 
-mod reference;
+use crate::reference;
 
 use lopper_kernels::{layer_norm, layer_norm_backward};
 use reference::{assert_close, assert_threads_agree, assert_tiers_agree, inner, random, slope, to_f64};

@@ -1,6 +1,6 @@
 //! Losses against f64 references and central differences.
 
-mod reference;
+use crate::reference;
 
 use lopper_kernels::{cross_entropy, cross_entropy_backward, squared_error, squared_error_backward};
 use reference::{assert_close, assert_threads_agree, assert_tiers_agree, random, slope, to_f64};

@@ -1,6 +1,6 @@
 //! The kernels of the sweep and of subset losses against plain loops in f64, on every tier.
 
-mod reference;
+use crate::reference;
 
 use lopper_kernels::{Elimination, Precision, SUBSET_LANES, SubsetForms, View, matmul, product};
 use reference::{assert_close, assert_threads_agree, assert_tiers_agree, random, to_f64};

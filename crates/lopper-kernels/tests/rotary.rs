@@ -1,6 +1,6 @@
 //! Rotary embedding against an f64 reference; the inverse is its transpose.
 
-mod reference;
+use crate::reference;
 
 use lopper_kernels::{RotaryPairs, rotate};
 use reference::{assert_close, assert_threads_agree, assert_tiers_agree, inner, random, to_f64};

@@ -41,6 +41,8 @@ pub struct Inspection {
     pub bytes: u64,
     /// Number of weight files.
     pub files: usize,
+    /// What the user should know of how the files were understood.
+    pub notes: Vec<String>,
     /// Each prunable matrix, in the order of the model.
     pub matrices: Vec<MatrixInspection>,
 }
@@ -107,6 +109,7 @@ pub fn inspect(model: &Path, progress: &mut dyn FnMut(f64)) -> Result<Inspection
         tied_embeddings: spec.head.tied,
         bytes: checkpoint.shards().iter().map(|shard| shard.size).sum(),
         files: checkpoint.shards().len(),
+        notes: decoder.notes()?,
         matrices,
     })
 }

@@ -1,6 +1,6 @@
 //! Patterns by matrix: rules, ratios by outliers, scores compared beyond a matrix; from the plan to the files written.
 
-mod demo;
+use crate::demo;
 
 use std::collections::BTreeMap;
 use std::path::Path;

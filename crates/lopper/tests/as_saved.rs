@@ -1,9 +1,7 @@
 //! Checkpoints as people really have them: saved by wrappers, editors and other tools, with parts that say otherwise than config.json. What is
 //! harmless is read, and means the same in the output; what is something else is named.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod golden;
-mod tiny;
+use crate::tiny;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;

@@ -1,7 +1,7 @@
 //! Every op against PyTorch's forward and backward; windows of every kind of block against PyTorch's gradients.
 
-mod golden;
-mod gradient;
+use crate::golden;
+use crate::gradient;
 
 use std::collections::BTreeSet;
 use std::ops::Range;

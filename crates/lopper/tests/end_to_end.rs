@@ -1,6 +1,6 @@
 //! Whole runs on the demo model, which is small enough to prune in seconds and trained enough to be hurt by it.
 
-mod demo;
+use crate::demo;
 
 use std::fs;
 

@@ -3,7 +3,7 @@
 //! `LOPPER_TEST_SMOLLM2` (a checkpoint directory) and `LOPPER_TEST_TASKS` (TASK.SPLIT.jsonl as published) say where model and data
 //! are. A test whose files are not there says so and passes, but never in CI.
 
-mod golden;
+use crate::golden;
 
 use std::path::{Path, PathBuf};
 

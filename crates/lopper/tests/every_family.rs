@@ -1,8 +1,7 @@
 //! Everything that can be asked of a run, asked of the tiny checkpoint of every family, and of the variants whose blocks are
 //! built otherwise.
 
-mod golden;
-mod tiny;
+use crate::tiny;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -1,6 +1,6 @@
 //! Every family against the logits and hidden states that transformers computes from the same files.
 
-mod golden;
+use crate::golden;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,7 +1,6 @@
 //! Machines that fail while a run is under way.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod demo;
+use crate::demo;
 
 use std::fs;
 

@@ -1,7 +1,6 @@
 //! Configurations that are wrong, or lie: each gives an error that names the file and the key, and none a panic.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod files;
+use crate::files;
 
 use std::fs;
 use std::path::Path;

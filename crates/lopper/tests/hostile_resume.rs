@@ -1,8 +1,7 @@
 //! What an interrupted run has left, damaged or exchanged: the next run refuses it, says which file it is, and goes on once it
 //! is as it was.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod demo;
+use crate::demo;
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,6 @@
 //! Texts, tokenizers and data of tasks that are damaged, or lie: each gives an error that says where, and none a panic.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod files;
+use crate::files;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,6 @@
 //! Finding and fetching models, against a server in this file that speaks the Hub's protocol, well or badly.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod files;
+use crate::files;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,7 +1,7 @@
 //! Masks and compensations against goldens and exact references, and the properties every method must have.
 
-mod golden;
-mod layer;
+use crate::golden;
+use crate::layer;
 
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 //! `LOPPER_TEST_SMOLLM2`, `LOPPER_TEST_STORIES260K` (checkpoint directories) and `LOPPER_TEST_WIKITEXT2` (the raw test split)
 //! say where they are. A test whose files are not there says so and passes, but never in CI.
 
-mod golden;
+use crate::golden;
 
 use golden::{fixtures, path};
 use lopper::autograd::Tape;

@@ -1,6 +1,6 @@
 //! Windows of every size, every set of parameters, and the whole model retrained, from the plan to the files.
 
-mod demo;
+use crate::demo;
 
 use lopper::autograd::optimizer::OptimizerKind;
 use lopper::plan::{Granularity, Inputs, Plan, PruningGranularity, RetrainingObjective, WindowTargets};

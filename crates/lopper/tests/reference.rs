@@ -1,8 +1,8 @@
 //! candle as the reference: every op, forward and backward, beside the same function composed of candle's ops in f64, with candle's
 //! own autograd. Shapes are awkward on purpose: odd widths, a single token, ragged sequences.
 
-mod golden;
-mod gradient;
+use crate::golden;
+use crate::gradient;
 
 use std::ops::Range;
 use std::sync::Arc;

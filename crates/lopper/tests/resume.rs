@@ -1,6 +1,6 @@
 //! Runs that are interrupted after any block go on and end with the same bytes, whatever they do.
 
-mod demo;
+use crate::demo;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -1,7 +1,6 @@
 //! Text files and tokenizers, right and wrong ones.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod files;
+use crate::files;
 
 use std::fs;
 use std::io::Write;
@@ -280,7 +279,8 @@ fn directories_and_patterns_stand_for_their_files() {
         "model": {"type": "WordLevel", "vocab": {"x": 0}, "unk_token": "x"}}));
     let windows = Windows { length: 2, count: None };
     let names = |path: &Path| {
-        let read = ScoredText::read_all([&[path.to_owned()], &[]], &tokenizer, windows, &mut Reader::default());
+        let read =
+            ScoredText::read_all([&[path.to_owned()], &[]], &tokenizer, windows, &mut Reader::default(), &mut |_| ());
         read.map(|texts| texts.iter().map(|text| text.name.rsplit('/').next().unwrap().to_owned()).collect::<Vec<_>>())
     };
     assert_eq!(names(dir.path()).unwrap(), ["a.txt", "b.jsonl"]);
@@ -306,7 +306,13 @@ fn of_a_scored_text_no_more_is_read_than_its_windows_take() {
     let path = file(&dir, "a.jsonl", documents(2000) + "not JSON");
     let read = |count| {
         let windows = Windows { length: 100, count };
-        ScoredText::read_all([std::slice::from_ref(&path), &[]], &tokenizer, windows, &mut Reader::default())
+        ScoredText::read_all(
+            [std::slice::from_ref(&path), &[]],
+            &tokenizer,
+            windows,
+            &mut Reader::default(),
+            &mut |_| (),
+        )
     };
     let tokens = read(Some(3)).unwrap()[0].tokens.len();
     assert!((300..400_000).contains(&tokens), "{tokens}");

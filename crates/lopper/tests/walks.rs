@@ -1,8 +1,8 @@
 //! What goes by the inverse Hessian: against goldens of the authors' algorithms, naive references in f64, and the identities of
 //! arXiv 2410.15567.
 
-mod golden;
-mod layer;
+use crate::golden;
+use crate::layer;
 
 use golden::{Golden, distance};
 use layer::{exact_rows, golden_problem, half, layer, matrix, problem, solve_exactly, statistics};

@@ -129,7 +129,7 @@ fn text_lengths(plan: &Plan, model: &Model, spec: &DecoderSpec) -> Result<Vec<us
     let texts: [&[PathBuf]; 2] = [&plan.evaluation.texts, &plan.evaluation.wikitext];
     let tokenizer = open_tokenizer(model.directory(), spec)?;
     let windows = Windows { length: plan.evaluation_seqlen(spec), count: plan.evaluation.windows };
-    let texts = ScoredText::read_all(texts, &tokenizer, windows, &mut Reader::of(model.directory()))?;
+    let texts = ScoredText::read_all(texts, &tokenizer, windows, &mut Reader::of(model.directory()), &mut |_| ())?;
     Ok(texts.iter().map(|text| text.tokens.len()).collect::<Vec<_>>())
 }
 

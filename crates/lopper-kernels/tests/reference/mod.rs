@@ -1,5 +1,4 @@
 //! What the tests of all kernels share: seeded numbers, comparisons, tiers and thread pools.
-#![allow(dead_code, reason = "each test file uses some of it")]
 
 use lopper_kernels::Activation;
 use lopper_kernels::dispatch::{Tier, with_tier};

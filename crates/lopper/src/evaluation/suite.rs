@@ -89,7 +89,8 @@ impl Suite {
         let tokenizer = open_tokenizer(directory, decoder.spec())?;
         let mut reader = Reader::of(directory);
         let texts = [evaluation_set.texts, evaluation_set.wikitext];
-        let texts = ScoredText::read_all(texts, &tokenizer, evaluation_set.windows, &mut reader)?;
+        let share = &mut |share| observer.event(Event::Progress(share));
+        let texts = ScoredText::read_all(texts, &tokenizer, evaluation_set.windows, &mut reader, share)?;
         let question_sets = evaluation_set
             .tasks
             .iter()

@@ -34,7 +34,7 @@ impl ScoredText {
     }
 
     /// Reads `texts` as they stand (`demo` stands for the built-in held-out text) and `wikitext` by joining rows as the data set does, as far as
-    /// `windows` take. Each file of a directory, or of a pattern, is a text of its own.
+    /// `windows` take. Each file of a directory, or of a pattern, is a text of its own. `progress` is told how far each is, in [0, 1].
     ///
     /// # Errors
     /// If a file cannot be read, or holds no whole window.
@@ -43,6 +43,7 @@ impl ScoredText {
         tokenizer: &Tokenizer,
         windows: Windows,
         reader: &mut Reader,
+        progress: &mut dyn FnMut(f64),
     ) -> Result<Vec<Self>> {
         let mut all = Vec::new();
         for (paths, form) in [(texts, Form::Plain), (wikitext, Form::WikiText)] {
@@ -55,7 +56,7 @@ impl ScoredText {
                     let name = file.display().to_string();
                     let tokens = windows.count.map(|count| count.saturating_mul(windows.length));
                     let excerpt = Excerpt { files: vec![(file, form)], choice: Choice::First, tokens, tokenizer };
-                    all.push(Self::new(name, excerpt.read(reader, &mut |_| ())?, windows)?);
+                    all.push(Self::new(name, excerpt.read(reader, progress)?, windows)?);
                 }
             }
         }

@@ -1,5 +1,4 @@
 //! The demo model, its texts, and quick plans for it.
-#![allow(dead_code, reason = "every test file uses its own part")]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,4 @@
 //! Small checkpoints for the tests of files: written byte by byte, so that they can be wrong on purpose.
-#![allow(dead_code, reason = "each test uses its part of this")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

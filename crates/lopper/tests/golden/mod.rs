@@ -1,5 +1,4 @@
 //! Reading fixtures, and comparing with them.
-#![allow(dead_code, reason = "every test file uses its own part")]
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

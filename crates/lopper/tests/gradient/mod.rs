@@ -1,5 +1,4 @@
 //! An op forward and backward.
-#![allow(dead_code, reason = "every test file uses its own part")]
 
 use lopper::autograd::{Gradients, Tape, Value};
 use lopper::tensor::Tensor;

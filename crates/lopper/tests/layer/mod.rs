@@ -1,5 +1,4 @@
 //! Layer problems for the tests of methods: random ones, the golden one, and exact solutions.
-#![allow(dead_code, reason = "every test file uses its own part")]
 
 use lopper::calibration::{InputStatistics, Needs};
 use lopper::method::{LayerProblem, LayerSolution, Method, SolverSettings};

@@ -1,5 +1,4 @@
 //! The tiny checkpoint of a family with a tokenizer and a text, and quick plans for it.
-#![allow(dead_code, reason = "every test file uses its own part")]
 
 use std::fmt::Write;
 use std::fs;

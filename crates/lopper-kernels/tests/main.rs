@@ -1,0 +1,18 @@
+//! The tests of the kernels, as one program.
+
+mod reference;
+
+mod activation;
+mod adamw;
+mod attention;
+mod cholesky;
+mod conjugate_gradient;
+mod distillation;
+mod elementwise;
+mod gemm;
+mod glu;
+mod layer_norm;
+mod loss;
+mod norm;
+mod pruning;
+mod rotary;
