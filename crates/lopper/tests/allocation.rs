@@ -44,7 +44,9 @@ fn rules(texts: &[&str]) -> Vec<Rule> {
 fn pruned(pattern: Option<&Pattern>, [d_out, d_in]: [usize; 2]) -> usize {
     match pattern {
         None => 0,
-        Some(&Pattern::NofM { keep, of }) => d_out * d_in / of * (of - keep),
+        Some(&(Pattern::NofM { keep, of } | Pattern::Inputs { keep, of } | Pattern::Outputs { keep, of })) => {
+            d_out * d_in / of * (of - keep)
+        }
         Some(&Pattern::Unstructured { sparsity, scope: Scope::Row }) => d_out * Pattern::pruned_of(sparsity, d_in),
         Some(&Pattern::Unstructured { sparsity, scope: Scope::Matrix }) => Pattern::pruned_of(sparsity, d_out * d_in),
     }

@@ -388,7 +388,8 @@ fn a_full_disk_is_an_error_and_leaves_nothing() {
     }
     let dir = directory();
     write_single(&dir.path().join("in"), &safetensors(&[stored("a", "F32", &[1 << 16])]));
-    let limited = "ulimit -f 64; trap '' XFSZ; exec \"$0\" --exact checkpoint::a_full_disk_is_an_error_and_leaves_nothing";
+    let limited =
+        "ulimit -f 64; trap '' XFSZ; exec \"$0\" --exact checkpoint::a_full_disk_is_an_error_and_leaves_nothing";
     let mut command = std::process::Command::new("sh");
     command.arg("-c").arg(limited).arg(std::env::current_exe().unwrap());
     let output = command.env(PLACE, dir.path()).output().unwrap();

@@ -30,5 +30,6 @@ mod real_models;
 mod reconstruction;
 mod reference;
 mod resume;
+mod shrink;
 mod text;
 mod walks;

@@ -66,6 +66,8 @@ proptest! {
             Pattern::unstructured(sparsity, Scope::Matrix).expect("valid"),
             "2:4".parse().expect("valid"),
             "1:4".parse().expect("valid"),
+            Pattern::inputs(columns - Pattern::pruned_of(sparsity, columns), columns).expect("valid"),
+            Pattern::outputs(weight.len() / columns / 2 + 1, weight.len() / columns).expect("valid"),
         ];
         for pattern in &patterns {
             let selection = |name| Selection::by_name(name, None).expect("its own order");
@@ -74,7 +76,7 @@ proptest! {
                 let asked = match *pattern {
                     Pattern::Unstructured { scope: Scope::Matrix, .. } => Pattern::pruned_of(sparsity, weight.len()),
                     Pattern::Unstructured { .. } => Pattern::pruned_of(sparsity, columns) * weight.len() / columns,
-                    Pattern::NofM { keep, of } => weight.len() / of * (of - keep),
+                    Pattern::NofM { keep, of } | Pattern::Inputs { keep, of } | Pattern::Outputs { keep, of } => weight.len() / of * (of - keep),
                 };
                 prop_assert_eq!(plain.mask.pruned(), asked);
                 for compensation in COMPENSATIONS {

@@ -63,6 +63,15 @@ pub struct PlanOptions {
     /// Refine the mask by at most N swaps per row [default: 0]
     #[arg(long, value_name = "N", help_heading = PRUNING)]
     pub swaps: Option<usize>,
+    /// Make feed-forward layers narrower instead: keep this share of their neurons, as 0.75, and write an ordinary smaller model [default: none]
+    #[arg(long, value_name = "SHARE", conflicts_with_all = ["sparsity", "pattern", "rule"], help_heading = SHRINKING)]
+    pub width: Option<f64>,
+    /// Keep a multiple of N neurons [default: the largest of 256, 128, 64 and 32 that divides the width]
+    #[arg(long, value_name = "N", help_heading = SHRINKING)]
+    pub multiple: Option<usize>,
+    /// How to choose the neurons that go, by scores summed over each [default: obs, or wanda where nothing compensates]
+    #[arg(long, value_name = "NAME", value_parser = criterion(), help_heading = SHRINKING)]
+    pub shrink_criterion: Option<String>,
     /// How much to prune before activations are computed anew [default: submodule]
     #[arg(long, value_name = "SIZE", value_parser = one_of::<PruningGranularity>(&["submodule", "block"]), help_heading = PRUNING)]
     pub prune_granularity: Option<PruningGranularity>,
@@ -136,6 +145,7 @@ pub struct PlanOptions {
 }
 
 const PRUNING: &str = "Pruning";
+const SHRINKING: &str = "Shrinking";
 const CALIBRATION: &str = "Calibration";
 const EVALUATION: &str = "Evaluation";
 const COMPUTE: &str = "Compute";
@@ -179,6 +189,7 @@ impl PlanOptions {
     /// Overrides the keys whose flags were given.
     pub fn apply(&self, plan: &mut Plan) {
         self.apply_pruning(plan);
+        self.apply_shrinking(plan);
         self.reconstruction.apply(&mut plan.reconstruction);
         self.retraining.apply(&mut plan.retraining);
         self.apply_calibration(plan);
@@ -212,6 +223,16 @@ impl PlanOptions {
         set(&mut pruning.column_block, self.column_block.as_ref());
         set(&mut pruning.swaps, self.swaps.as_ref());
         set(&mut pruning.granularity, self.prune_granularity.as_ref());
+    }
+
+    fn apply_shrinking(&self, plan: &mut Plan) {
+        // neurons that go and weights that become zero exclude each other: the flag replaces what the file has
+        if self.width.is_some() {
+            (plan.pruning.sparsity, plan.pruning.pattern) = (None, None);
+        }
+        set_some(&mut plan.shrink.width, self.width.as_ref());
+        set_some(&mut plan.shrink.multiple, self.multiple.as_ref());
+        set_some(&mut plan.shrink.criterion, self.shrink_criterion.as_ref());
     }
 
     fn apply_calibration(&self, plan: &mut Plan) {

@@ -12,6 +12,9 @@ use super::units;
 /// # Errors
 /// If it contradicts itself.
 pub fn asked(plan: &Plan) -> Result<String> {
+    if let Some(width) = plan.shrink.width {
+        return Ok(format!("{} of the neurons of every feed-forward layer", units::percent(1.0 - width)));
+    }
     let Pattern::Unstructured { sparsity, .. } = plan.pattern()? else {
         let Pattern::NofM { keep, of } = plan.pattern()? else { return Ok(String::new()) };
         return Ok(format!("{keep}:{of} (at most {keep} of every {of} consecutive weights kept)"));
@@ -30,7 +33,7 @@ pub fn asked(plan: &Plan) -> Result<String> {
 /// Whether matrices get anything but the same pattern.
 pub fn differ(plan: &Plan) -> bool {
     let wide = plan.extent().is_ok_and(Extent::is_wide);
-    !plan.pruning.rules.is_empty() || plan.pruning.ratios != Ratios::Uniform || wide
+    !plan.pruning.rules.is_empty() || plan.shrink.width.is_some() || plan.pruning.ratios != Ratios::Uniform || wide
 }
 
 /// Matrices whose patterns are of one kind.
@@ -58,6 +61,12 @@ impl Kind<'_> {
         let what = match self.pattern {
             None => "left dense".to_owned(),
             Some(Pattern::NofM { keep, of }) => format!("{keep}:{of}"),
+            Some(Pattern::Inputs { keep, of }) => {
+                format!("{} of {} inputs kept", units::count(keep), units::count(of))
+            }
+            Some(Pattern::Outputs { keep, of }) => {
+                format!("{} of {} outputs kept", units::count(keep), units::count(of))
+            }
             Some(Pattern::Unstructured { scope: Scope::Row, .. }) => format!("{share} of each row"),
             Some(Pattern::Unstructured { scope: Scope::Matrix, .. }) => format!("{share} of each matrix"),
         };
@@ -89,14 +98,18 @@ pub fn kinds<'a>(matrices: impl Iterator<Item = (&'a str, Option<Pattern>)>) -> 
 }
 
 /// The criterion in words, with what is not its default.
-pub fn chosen_by(pruning: &PruningPlan) -> String {
-    let order = match pruning.order {
+pub fn chosen_by(plan: &Plan) -> String {
+    let PruningPlan { criterion, order, swaps, .. } = &plan.pruning;
+    if plan.shrink.width.is_some() {
+        return plan.neuron_selection().map_or_else(|_| String::new(), |selection| selection.name().into());
+    }
+    let order = match order {
         Some(Order::Blocks) => " block by block",
         Some(Order::Whole) => " at once",
         None => "",
     };
-    let swaps = if pruning.swaps > 0 { format!(" and up to {} swaps per row", pruning.swaps) } else { String::new() };
-    format!("{}{order}{swaps}", pruning.criterion)
+    let swaps = if *swaps > 0 { format!(" and up to {} swaps per row", swaps) } else { String::new() };
+    format!("{criterion}{order}{swaps}")
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use lopper::evaluation::TaskScore;
-use lopper::report::Report;
+use lopper::report::{Report, Shrunk};
 
 use super::table::{Align, Table};
 use super::words::{python_string, shell_word};
@@ -79,7 +79,8 @@ fn facts(report: &Report, out: &Path) -> Vec<(&'static str, String)> {
     );
     let stages = report.timings.stages().into_iter().filter(|(_, seconds)| *seconds >= 0.05);
     let stages: Vec<_> = stages.map(|(name, seconds)| format!("{name} {}", units::seconds(seconds))).collect();
-    let mut facts = vec![("zeros", zeros), ("pattern", pattern(report))];
+    let first = report.shrunk.as_ref().map_or(("zeros", zeros), |shrunk| ("size", size(shrunk)));
+    let mut facts = vec![first, ("pattern", pattern(report))];
     if patterns::differ(&report.plan) {
         let matrices = report.matrices.iter().map(|facts| (facts.role.as_str(), facts.pattern));
         facts.extend(patterns::kinds(matrices).into_iter().map(|kind| ("", kind)));
@@ -91,12 +92,25 @@ fn facts(report: &Report, out: &Path) -> Vec<(&'static str, String)> {
     facts
 }
 
+/// What taking neurons out came to.
+fn size(Shrunk { width, parameters, bytes }: &Shrunk) -> String {
+    format!(
+        "{} → {} parameters, {} → {}; feed-forward layers of {} → {} neurons",
+        units::magnitude(parameters[0]),
+        units::magnitude(parameters[1]),
+        units::bytes(bytes[0]),
+        units::bytes(bytes[1]),
+        units::count(width[0]),
+        units::count(width[1])
+    )
+}
+
 /// Pattern, criterion and compensation in words.
 fn pattern(report: &Report) -> String {
     let pruning = &report.plan.pruning;
     let rest = if pruning.rules.is_empty() { "" } else { " where no rule says otherwise" };
     let asked = patterns::asked(&report.plan).unwrap_or_default();
-    format!("{asked}{rest}, chosen by {}, compensation {}", patterns::chosen_by(pruning), pruning.compensation)
+    format!("{asked}{rest}, chosen by {}, compensation {}", patterns::chosen_by(&report.plan), pruning.compensation)
 }
 
 /// What to do with the result.

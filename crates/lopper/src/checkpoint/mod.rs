@@ -4,6 +4,7 @@
 //! a copy with some tensors replaced and every other byte as it was.
 
 mod companions;
+mod compose;
 mod dtype;
 mod fingerprint;
 mod header;
@@ -17,6 +18,7 @@ mod unfinished;
 mod verify;
 
 pub use companions::left_out;
+pub use compose::{Composition, Cut};
 pub use dtype::StorageDtype;
 pub use header::{Header, HeaderTensor};
 pub use open::{Checkpoint, TensorInfo};

@@ -6,6 +6,7 @@
 pub mod compensation;
 pub mod criterion;
 mod facts;
+mod greedy;
 mod groups;
 mod named;
 mod output_error;
@@ -16,7 +17,7 @@ mod walk;
 
 use crate::calibration::Needs;
 use crate::error::Result;
-use crate::sparsity::Mask;
+use crate::sparsity::{Mask, Pattern};
 use crate::tensor::{Tensor, misfit};
 use criterion::Wanda;
 use refinement::refine;
@@ -96,7 +97,9 @@ impl Method {
         self.selection.check(problem.pattern)?;
         let mut facts = SolutionFacts::default();
         let (mut mask, mut walked) = self.select(problem, &mut facts)?;
-        if let Some(gram) = problem.inputs.gram.as_ref().filter(|_| problem.settings.swaps > 0) {
+        if let Some(gram) =
+            problem.inputs.gram.as_ref().filter(|_| problem.settings.swaps > 0 && !problem.pattern.is_whole())
+        {
             let (refined, swaps) = refine(problem, gram, &mask, problem.settings.swaps);
             (mask, walked, facts.swaps) = (refined, walked.filter(|_| swaps == 0), Some(swaps));
         }
@@ -109,6 +112,9 @@ impl Method {
         let asked = self.compensation.moving();
         let inverts = self.selection.needs() == Needs::InverseHessian;
         let inverse = if inverts { facts.inverse_of(problem) } else { None };
+        if let (Some(inverse), &Pattern::Inputs { keep, .. }) = (inverse, problem.pattern) {
+            return Ok((Mask::of_inputs(&greedy::kept_inputs(problem, inverse, keep), problem.rows()), None));
+        }
         let way = inverse.and_then(|inverse| Some((inverse, self.selection.walk(problem, inverse, asked)?)));
         if let Some((inverse, (choice, moving))) = way {
             let (mask, weight) = walk(problem, inverse, &choice, moving);

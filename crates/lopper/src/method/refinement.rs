@@ -26,7 +26,9 @@ pub(super) fn refine(problem: &LayerProblem, gram: &Gram, mask: &Mask, budget: u
     let mut kept = mask.as_slice().to_vec();
     let group = match *problem.pattern {
         Pattern::NofM { of, .. } => Some(of),
-        Pattern::Unstructured { scope: Scope::Row | Scope::Matrix, .. } => None,
+        Pattern::Unstructured { scope: Scope::Row | Scope::Matrix, .. }
+        | Pattern::Inputs { .. }
+        | Pattern::Outputs { .. } => None,
     };
     let rows = kept.par_chunks_exact_mut(n).zip(problem.weight.host().par_chunks_exact(n));
     let swaps = rows

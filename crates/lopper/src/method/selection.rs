@@ -93,6 +93,10 @@ impl Selection {
                 problem: "criterion \"mrp\" chooses subsets of N:M groups".into(),
                 hint: Some("give an N:M pattern, or take \"obs\" (Solution S) for unstructured sparsity".into()),
             }),
+            (Self::Subset(_) | Self::Sweep, pattern) if pattern.is_whole() => Err(Error::Plan {
+                problem: format!("criterion {:?} chooses single weights, not whole neurons", self.name()),
+                hint: Some("take \"obs\", or a criterion whose scores can be summed, such as \"wanda\"".into()),
+            }),
             _ => Ok(()),
         }
     }

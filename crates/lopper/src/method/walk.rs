@@ -97,7 +97,7 @@ fn block_width(problem: &LayerProblem) -> usize {
     let asked = problem.settings.column_block.clamp(1, problem.columns());
     match *problem.pattern {
         Pattern::NofM { of, .. } => (asked / of * of).max(of),
-        Pattern::Unstructured { .. } => asked,
+        Pattern::Unstructured { .. } | Pattern::Inputs { .. } | Pattern::Outputs { .. } => asked,
     }
 }
 

@@ -8,6 +8,7 @@ use super::block_spec::{BlockSpec, LinearId, TensorSpec};
 use super::families::describe;
 use super::head::{Head, HeadWeights};
 use super::naming::{as_named, explained, is_of_language};
+use super::narrow::narrowed;
 use super::sequences::Sequences;
 use super::spec::DecoderSpec;
 use crate::autograd::{RotaryTable, Tape, Value};
@@ -66,6 +67,21 @@ impl Decoder {
             ));
         }
         Ok(notes)
+    }
+
+    /// config.json of this model with feed-forward layers of so many neurons. What JSON has no word for could not be written again.
+    ///
+    /// # Errors
+    /// If it is not JSON by the standard, or as [`narrowed`].
+    pub fn narrowed(&self, width: usize) -> Result<serde_json::Value> {
+        let path = self.checkpoint.dir().join("config.json");
+        let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let config = serde_json::from_slice(&text).map_err(|error| Error::Checkpoint {
+            path: path.clone(),
+            problem: format!("it cannot be written with another width: {error}"),
+            hint: Some("save it as JSON without a byte order mark, NaN and Infinity".into()),
+        })?;
+        narrowed(&path, &config, width)
     }
 
     /// What config.json says.

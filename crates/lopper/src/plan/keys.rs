@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use lopper_kernels::Precision;
 use serde::{Deserialize, Serialize};
 
-use super::{ByteSize, ReconstructionPlan, RetrainingPlan, Rule};
+use super::{ByteSize, ReconstructionPlan, RetrainingPlan, Rule, ShrinkPlan};
 use crate::calibration::{HiddenDtype, Sampling};
 use crate::method::{Order, SolverSettings};
 use crate::sparsity::Extent;
@@ -18,6 +18,8 @@ pub struct Plan {
     pub model: String,
     /// Which text shows the model at work.
     pub calibration: CalibrationPlan,
+    /// What disappears whole.
+    pub shrink: ShrinkPlan,
     /// What is pruned and how the layer is repaired in closed form.
     pub pruning: PruningPlan,
     /// How windows are trained after that.

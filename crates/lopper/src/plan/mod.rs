@@ -4,6 +4,7 @@ mod allocation;
 mod byte_size;
 mod keys;
 mod rules;
+mod shrink;
 mod targets;
 mod training;
 
@@ -23,6 +24,7 @@ pub use keys::{
     CalibrationPlan, ComputeDtype, ComputePlan, EvaluationPlan, Inputs, Plan, PruningGranularity, PruningPlan, Ratios,
 };
 pub use rules::Rule;
+pub use shrink::{ShrinkPlan, Width};
 pub use targets::Targets;
 pub use training::{Granularity, ReconstructionPlan, RetrainingObjective, RetrainingPlan, WindowTargets};
 
@@ -87,6 +89,9 @@ impl Plan {
         let PruningPlan { sparsity, pattern, scope, .. } = &self.pruning;
         let extent = self.extent()?;
         let request = Request::new("", pattern.as_deref(), *sparsity, *scope, extent)?;
+        if self.shrink.width.is_some() {
+            return Ok(request.unwrap_or(Request::Dense));
+        }
         Ok(request.unwrap_or(Request::Share { sparsity: DEFAULT_SPARSITY, extent }))
     }
 
@@ -153,6 +158,13 @@ impl Plan {
         let mut plan = self.clone();
         plan.calibration.seqlen = Some(self.calibration_seqlen(spec));
         plan.evaluation.seqlen = Some(self.evaluation_seqlen(spec));
+        if let Some(Width { keep, of, .. }) = self.width(spec)? {
+            plan.shrink = ShrinkPlan {
+                width: Some(keep as f64 / of as f64),
+                multiple: Some(self.multiple(of)?),
+                criterion: Some(self.neuron_selection()?.name().into()),
+            };
+        }
         if let Request::Share { sparsity, extent } = self.request()? {
             (plan.pruning.sparsity, plan.pruning.scope) = (Some(sparsity), Some(extent));
         }

@@ -38,8 +38,8 @@ pub struct Rule {
 pub(super) enum Request {
     /// It stays as it is.
     Dense,
-    /// N of every M.
-    NofM(Pattern),
+    /// N of every M, or whole neurons.
+    Fixed(Pattern),
     /// A share of all that are asked for it together.
     Share { sparsity: f64, extent: Extent },
 }
@@ -61,7 +61,7 @@ impl Request {
                 &format!("{of}an N:M pattern has no scope: scores compete within a group"),
                 "leave out the scope",
             )),
-            (Some(pattern), None) => Ok(Some(Self::NofM(pattern.parse()?))),
+            (Some(pattern), None) => Ok(Some(Self::Fixed(pattern.parse()?))),
             (None, Some(sparsity)) => {
                 Pattern::unstructured(sparsity, Scope::Matrix)?;
                 Ok(Some(Self::Share { sparsity, extent: scope.unwrap_or(default) }))
@@ -76,7 +76,7 @@ impl Request {
     pub(super) fn pattern(&self) -> Option<Pattern> {
         match *self {
             Self::Dense => None,
-            Self::NofM(pattern) => Some(pattern),
+            Self::Fixed(pattern) => Some(pattern),
             Self::Share { sparsity, extent } => Some(Pattern::Unstructured { sparsity, scope: extent.scope() }),
         }
     }
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn the_command_line_has_three_kinds() {
         let asks = |text: &str| rule(text).request(Extent::Row).expect("valid");
-        assert_eq!(asks("a=2:4"), Request::NofM(Pattern::NofM { keep: 2, of: 4 }));
+        assert_eq!(asks("a=2:4"), Request::Fixed(Pattern::NofM { keep: 2, of: 4 }));
         assert_eq!(asks("a=0.6"), Request::Share { sparsity: 0.6, extent: Extent::Row });
         assert_eq!(asks("a=b=dense"), Request::Dense);
         assert_eq!(rule("a=b=dense").matrices, "a=b");

@@ -59,7 +59,12 @@ impl Plan {
             let shape = spec.linear(id).shape;
             Target { id, shape, rule, request: rule.map_or(request, |rule| requests[rule]) }
         };
-        let matrices: Vec<Target> = ids.iter().zip(deciding).map(target).collect();
+        let mut matrices: Vec<Target> = ids.iter().zip(deciding).map(target).collect();
+        if let Some(width) = self.width(spec)? {
+            for (id, pattern) in width.patterns(spec)? {
+                matrices[spec.linear_number(id)].request = Request::Fixed(pattern);
+            }
+        }
         let varies = self.pruning.ratios == Ratios::Owl && matrices.iter().any(|target| target.rule.is_none());
         let owl = varies.then_some(self.pruning.owl_lambda);
         let targets = Targets { matrices, owl };
@@ -118,7 +123,9 @@ impl Targets {
         }
         for Target { id, shape: [d_out, d_in], request, .. } in &self.matrices {
             let Some(pattern) = request.pattern() else { continue };
-            selection.check(&pattern)?;
+            if !pattern.is_whole() {
+                selection.check(&pattern)?;
+            }
             if !pattern.fits(*d_in) {
                 let name = spec.weight_name(*id);
                 let problem =
@@ -148,7 +155,9 @@ impl Targets {
     /// How many weights are to become zero, and of how many.
     pub fn zeros(&self) -> (usize, usize) {
         let fixed = self.matrices.iter().filter_map(|target| match target.request {
-            Request::NofM(Pattern::NofM { keep, of }) => Some(target.weights() / of * (of - keep)),
+            Request::Fixed(
+                Pattern::NofM { keep, of } | Pattern::Inputs { keep, of } | Pattern::Outputs { keep, of },
+            ) => Some(target.weights() / of * (of - keep)),
             _ => None,
         });
         let shared = self.groups().map(|group| group.target()).sum::<usize>();
@@ -171,7 +180,7 @@ impl Targets {
     /// If the allocation depends on what was not measured.
     pub fn allocate(&self, measured: &Measured) -> Result<Allocation> {
         let fixed = |request: &Request| match *request {
-            Request::NofM(pattern) => Some(pattern),
+            Request::Fixed(pattern) => Some(pattern),
             Request::Dense | Request::Share { .. } => None,
         };
         let mut patterns: BTreeMap<_, _> =

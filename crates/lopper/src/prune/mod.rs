@@ -2,9 +2,11 @@
 
 mod audit;
 mod block_state;
+mod compact;
 mod compress;
 mod job;
 mod journal;
+mod output;
 mod record;
 mod retrain;
 mod solve;
@@ -23,13 +25,14 @@ use crate::machine::peak_memory;
 use crate::model::Decoder;
 use crate::plan::{Allocation, Plan};
 use crate::progress::{Event, Observer};
-use crate::report::{ModelFacts, Report, ScoredModel, Stage};
+use crate::report::{ModelFacts, Report, ScoredModel, Shrunk, Stage};
 use crate::schedule::Run;
 use compress::compress;
 use job::Job;
 #[doc(hidden)]
 pub use journal::check_journal;
 use journal::{Identity, Journal, MODEL, SECOND};
+use output::Output;
 use record::Record;
 use retrain::retrain;
 use survey::allocate;
@@ -159,6 +162,8 @@ fn execute(
     mut journal: Journal,
 ) -> Result<Report> {
     let source = model.checkpoint();
+    let smaller = run.width.as_ref().map(|(width, _)| Ok::<_, Error>((width, model.narrowed(width.keep)?)));
+    let smaller = smaller.transpose()?;
     let mut rewrite = journal.rewrite(source, out, 2 * kept_bytes(run, &job) + job.scratch)?;
     let retrains = run.retrains() && !journal.is_retrained();
     let lower: Vec<&Run> = run.lower.iter().filter(|lower| !journal.knows(lower.name)).collect();
@@ -187,12 +192,16 @@ fn execute(
         journal.release(MODEL)?;
     }
     let zeros = check(&mut job, model, &mut rewrite, &record)?;
-    journal.score(&mut job, run.name, |job| job.evaluate(run.name, &open(&mut rewrite)?))?;
+    let (mut output, mut shrunk) = (Output::Copy(rewrite), None);
+    if let Some((width, config)) = smaller {
+        let full = output.open()?;
+        let (smaller, facts) = Output::smaller(&mut job, (width, &config), &full, (out, &journal))?;
+        (output, shrunk) = (smaller, Some(facts));
+    }
+    journal.score(&mut job, run.name, |job| job.evaluate(run.name, &output.open()?))?;
     let (evaluation, seconds) = journal.finish();
-    let report = report(job, run, model, fingerprint, (record, zeros, evaluation), seconds)?;
-    rewrite.add_file("report.json", &json(&report)?)?;
-    rewrite.add_file("plan.toml", report.plan.to_toml()?.as_bytes())?;
-    rewrite.publish()?;
+    let report = report(job, run, model, fingerprint, (record, zeros, evaluation), (seconds, shrunk))?;
+    output.publish(&[("report.json", &json(&report)?), ("plan.toml", report.plan.to_toml()?.as_bytes())])?;
     Ok(report)
 }
 
@@ -234,7 +243,7 @@ fn report(
     decoder: &Decoder,
     fingerprint: String,
     (record, zeros, mut evaluation): (Record, usize, Vec<ScoredModel>),
-    seconds: f64,
+    (seconds, shrunk): (f64, Option<Shrunk>),
 ) -> Result<Report> {
     if let Some((dense, others)) = evaluation.split_first_mut() {
         for model in others {
@@ -254,6 +263,7 @@ fn report(
         version: env!("CARGO_PKG_VERSION"),
         plan: run.plan.resolved(run.spec)?,
         model,
+        shrunk,
         evaluation,
         matrices: record.matrices,
         windows: record.windows,

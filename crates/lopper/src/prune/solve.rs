@@ -9,9 +9,10 @@ use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::method::{LayerProblem, SolutionFacts};
 use crate::model::{Block, BranchId, DecoderSpec, LinearId, Sequences, Tap};
-use crate::plan::Allocation;
+use crate::plan::{Allocation, Width};
 use crate::report::{MatrixFacts, Stage};
 use crate::schedule::{Run, State};
+use crate::sparsity::{Mask, Pattern};
 use crate::tensor::Tensor;
 
 /// The seed of a layer: different for every one.
@@ -37,7 +38,15 @@ pub(super) fn calibrate(
     (reads, writes): (State, Option<State>),
 ) -> Result<BlockStatistics> {
     let (tensors, train) = (dense.constants(), run.plan.calibration.samples);
-    let linears: Vec<usize> = branches.iter().flat_map(|&branch| dense.spec.branch(branch).linears.clone()).collect();
+    let mut linears: Vec<usize> =
+        branches.iter().flat_map(|&branch| dense.spec.branch(branch).linears.clone()).collect();
+    if let Some((width, _)) = &run.width {
+        // which neurons go is seen where they are read
+        linears.retain(|&linear| linear == width.layers[branches[0].at.block].1.reader);
+        if linears.is_empty() && writes.is_none() {
+            return Ok(BlockStatistics::new());
+        }
+    }
     let [first, last] = [branches.first(), branches.last()].map(|branch| branch.map_or(0, |branch| branch.at.stage));
     let forward = |x: &Tensor, sequences: &Sequences| {
         let (mut y, mut seen, context) = (Value::from(x), SeenInputs::default(), passage.context(sequences));
@@ -76,6 +85,9 @@ pub(super) fn prune(
 ) -> Result<MatrixFacts> {
     let (plan, spec, id) = (&run.plan, run.spec, LinearId { block: state.index, index: linear });
     let Some(&pattern) = allocation.get(id) else { return Ok(facts(spec, id)) };
+    if let (Pattern::Outputs { .. }, Some((width, _))) = (pattern, &run.width) {
+        return Ok(outputs(spec, id, pattern, (width, state)));
+    }
     let weight = state.dense.weight(linear);
     let unseen = InputStatistics::unseen(weight.width());
     let problem = LayerProblem {
@@ -85,7 +97,8 @@ pub(super) fn prune(
         seed: layer_seed(plan.calibration.seed, spec, id),
         settings: plan.solver_settings(),
     };
-    let mut solution = job.timings.measure(Stage::Solve, || run.method.solve(&problem))?;
+    let method = run.width.as_ref().map_or(&run.method, |(_, method)| method);
+    let mut solution = job.timings.measure(Stage::Solve, || method.solve(&problem))?;
     let stored = stored_as(checkpoint, &spec.weight_name(id));
     if !stored.holds(solution.weight.host()) {
         solution.undo(weight, &format!("compensated weights are beyond the range of {stored:?}: only pruned"));
@@ -101,6 +114,30 @@ pub(super) fn prune(
     state.pruned.tensors[place] = solution.weight;
     state.masks.insert(linear, solution.mask);
     Ok(facts)
+}
+
+/// Takes out of a matrix the outputs that neurons were made of which are gone. What reads them has been pruned before.
+fn outputs(
+    spec: &DecoderSpec,
+    id: LinearId,
+    pattern: Pattern,
+    (width, state): (&Width, &mut BlockState),
+) -> MatrixFacts {
+    let [rows, columns] = spec.linear(id).shape;
+    let mut kept = vec![1; rows];
+    let (_, neurons) = &width.layers[id.block];
+    if let Some(reader) = state.masks.get(&neurons.reader) {
+        let parts = neurons.writers.iter().filter(|(linear, _)| *linear == id.index);
+        for (_, outputs) in parts {
+            outputs.iter().zip(reader.as_slice()).for_each(|(&row, &neuron)| kept[row] = neuron);
+        }
+    }
+    let mask = Mask::of_outputs(&kept, columns);
+    let place = spec.linear(id).weight;
+    state.pruned.tensors[place] = mask.apply(state.dense.tensors[place].clone());
+    let sparsity = mask.pruned() as f64 / spec.linear(id).weights() as f64;
+    state.masks.insert(id.index, mask);
+    MatrixFacts { pattern: Some(pattern), sparsity, ..facts(spec, id) }
 }
 
 /// Of a matrix that stays dense.

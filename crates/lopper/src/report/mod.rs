@@ -21,6 +21,9 @@ pub struct Report {
     pub plan: Plan,
     /// What was pruned.
     pub model: ModelFacts,
+    /// What taking neurons out came to, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shrunk: Option<Shrunk>,
     /// Scores, from dense to final.
     pub evaluation: Vec<ScoredModel>,
     /// Facts of each matrix that could be pruned, in the order of the model.
@@ -54,6 +57,17 @@ pub struct ModelFacts {
     pub bytes: u64,
     /// BLAKE3 of config and weights.
     pub fingerprint: String,
+}
+
+/// A model before and after neurons were taken out.
+#[derive(Clone, Debug, Serialize)]
+pub struct Shrunk {
+    /// Neurons of a feed-forward layer.
+    pub width: [usize; 2],
+    /// Numbers in its tensors.
+    pub parameters: [usize; 2],
+    /// Bytes of all tensors in the files.
+    pub bytes: [u64; 2],
 }
 
 impl ModelFacts {

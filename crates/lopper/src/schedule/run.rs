@@ -4,7 +4,7 @@ use super::Schedule;
 use crate::error::Result;
 use crate::method::Method;
 use crate::model::DecoderSpec;
-use crate::plan::{Granularity, Plan, RetrainingObjective, Targets};
+use crate::plan::{Granularity, Plan, RetrainingObjective, Targets, Width};
 
 /// A run: a plan that contradicts neither itself nor the model, and what follows from it.
 ///
@@ -39,6 +39,8 @@ pub struct Run<'a> {
     pub judges: bool,
     /// What is asked of every matrix.
     pub targets: Targets,
+    /// What becomes of feed-forward layers that are to be narrower, and how their neurons are chosen.
+    pub width: Option<(Width, Method)>,
     /// What happens to every window.
     pub schedule: Schedule<'a>,
     /// Models that are repaired less, from least to most, where the plan asks for a ladder. Each is made and scored by itself.
@@ -73,8 +75,15 @@ impl<'a> Run<'a> {
     /// Without a ladder.
     fn alone(plan: &Plan, spec: &'a DecoderSpec) -> Result<Self> {
         let method = plan.method()?;
+        let width = match plan.width(spec)? {
+            Some(width) => Some((width, Method { selection: plan.neuron_selection()?, ..method.clone() })),
+            None => None,
+        };
+        // where there is a width, nothing but that is asked for
+        let needs = width.as_ref().map_or(method.needs(), |(_, method)| method.needs());
         Ok(Self {
-            schedule: Schedule::new(plan, spec, method.needs())?,
+            schedule: Schedule::new(plan, spec, needs)?,
+            width,
             plan: plan.clone(),
             spec,
             name: name(plan),

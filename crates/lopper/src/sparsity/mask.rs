@@ -19,9 +19,21 @@ impl Mask {
     }
 
     /// The mask that `pattern` asks for by these scores [rows, columns]: of each scope the smallest are pruned, ties at the lower
-    /// index. A NaN counts as larger than any number.
+    /// index; of whole inputs and outputs those of the smallest sums. A NaN counts as larger than any number.
     pub fn from_scores(scores: &Tensor, pattern: &Pattern) -> Self {
+        let columns = scores.width();
         let (length, pruned) = match *pattern {
+            Pattern::Inputs { keep, .. } => {
+                let mut sums = vec![0.0; columns];
+                for row in scores.host().chunks_exact(columns) {
+                    sums.iter_mut().zip(row).for_each(|(sum, &score)| *sum += score);
+                }
+                return Self::of_inputs(&select::keep_largest(&sums, columns, columns - keep), scores.len() / columns);
+            }
+            Pattern::Outputs { keep, of } => {
+                let sums: Vec<f32> = scores.host().chunks_exact(columns).map(|row| row.iter().sum()).collect();
+                return Self::of_outputs(&select::keep_largest(&sums, of, of - keep), columns);
+            }
             Pattern::Unstructured { sparsity, scope: Scope::Matrix } => {
                 (scores.len(), Pattern::pruned_of(sparsity, scores.len()))
             }
@@ -31,6 +43,16 @@ impl Mask {
             Pattern::NofM { keep, of } => (of, of - keep),
         };
         Self::new(scores.width(), select::keep_largest(scores.host(), length, pruned))
+    }
+
+    /// Of so many outputs that read the same inputs, 1 for those kept.
+    pub fn of_inputs(kept: &[u8], outputs: usize) -> Self {
+        Self::new(kept.len(), kept.repeat(outputs))
+    }
+
+    /// Of whole outputs, 1 for those kept, that read so many inputs.
+    pub fn of_outputs(kept: &[u8], columns: usize) -> Self {
+        Self::new(columns, kept.iter().flat_map(|&kept| std::iter::repeat_n(kept, columns)).collect())
     }
 
     /// The mask of the zeros that a weight [rows, columns] has already.

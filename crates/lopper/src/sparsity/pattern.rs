@@ -68,6 +68,20 @@ pub enum Pattern {
         /// M, at most 32.
         of: usize,
     },
+    /// Of the inputs `keep` are kept, whole: a matrix that reads neurons some of which disappear.
+    Inputs {
+        /// How many are kept, at least 1.
+        keep: usize,
+        /// d_in.
+        of: usize,
+    },
+    /// Of the outputs `keep` are kept, whole: a matrix that writes them. Which ones is decided where they are read.
+    Outputs {
+        /// How many are kept, at least 1.
+        keep: usize,
+        /// d_out.
+        of: usize,
+    },
 }
 
 /// A [`Pattern`] as it is read.
@@ -76,6 +90,8 @@ pub enum Pattern {
 enum Unchecked {
     Unstructured { sparsity: f64, scope: Scope },
     NofM { keep: usize, of: usize },
+    Inputs { keep: usize, of: usize },
+    Outputs { keep: usize, of: usize },
 }
 
 impl TryFrom<Unchecked> for Pattern {
@@ -89,6 +105,8 @@ impl TryFrom<Unchecked> for Pattern {
             }
             Unchecked::Unstructured { sparsity, scope } => Self::unstructured(sparsity, scope),
             Unchecked::NofM { keep, of } => Self::n_of_m(keep, of),
+            Unchecked::Inputs { keep, of } => Self::inputs(keep, of),
+            Unchecked::Outputs { keep, of } => Self::outputs(keep, of),
         }
     }
 }
@@ -130,12 +148,35 @@ impl Pattern {
         })
     }
 
+    /// Whole inputs.
+    ///
+    /// # Errors
+    /// Unless 1 ≤ `keep` ≤ `of`.
+    pub fn inputs(keep: usize, of: usize) -> Result<Self> {
+        whole(keep, of).map(|()| Self::Inputs { keep, of })
+    }
+
+    /// Whole outputs.
+    ///
+    /// # Errors
+    /// Unless 1 ≤ `keep` ≤ `of`.
+    pub fn outputs(keep: usize, of: usize) -> Result<Self> {
+        whole(keep, of).map(|()| Self::Outputs { keep, of })
+    }
+
     /// Share of weights that a matrix with rows of `d_in` loses.
     pub fn sparsity(&self) -> f64 {
         match *self {
             Self::Unstructured { sparsity, .. } => sparsity,
-            Self::NofM { keep, of } => 1.0 - keep as f64 / of as f64,
+            Self::NofM { keep, of } | Self::Inputs { keep, of } | Self::Outputs { keep, of } => {
+                1.0 - keep as f64 / of as f64
+            }
         }
+    }
+
+    /// Whether whole inputs or outputs go.
+    pub fn is_whole(&self) -> bool {
+        matches!(self, Self::Inputs { .. } | Self::Outputs { .. })
     }
 
     /// How many of `n` weights of one scope are pruned. The product is taken as exact when it is within rounding of an integer.
@@ -146,8 +187,9 @@ impl Pattern {
     /// Whether rows of `d_in` inputs can obey this pattern.
     pub fn fits(&self, d_in: usize) -> bool {
         match *self {
-            Self::Unstructured { .. } => true,
+            Self::Unstructured { .. } | Self::Outputs { .. } => true,
             Self::NofM { of, .. } => d_in.is_multiple_of(of),
+            Self::Inputs { of, .. } => d_in == of,
         }
     }
 
@@ -173,6 +215,15 @@ impl Pattern {
                     group / (columns / of)
                 ))
             }
+            Self::Inputs { keep, of } => {
+                let live = |&input: &usize| weight.iter().skip(input).step_by(columns).any(|&w| w != 0.0);
+                let have = columns - (0..columns).filter(live).count();
+                (have < of - keep).then(|| format!("{have} inputs are zero, {} asked", of - keep))
+            }
+            Self::Outputs { keep, of } => {
+                let have = weight.chunks_exact(columns).filter(|row| zeros(row) == columns).count();
+                (have < of - keep).then(|| format!("{have} outputs are zero, {} asked", of - keep))
+            }
         }
     }
 }
@@ -182,8 +233,18 @@ impl fmt::Display for Pattern {
         match *self {
             Self::Unstructured { sparsity, .. } => write!(f, "{}%", (sparsity * 1e4).round() / 1e2),
             Self::NofM { keep, of } => write!(f, "{keep}:{of}"),
+            Self::Inputs { keep, of } => write!(f, "{keep} of {of} inputs"),
+            Self::Outputs { keep, of } => write!(f, "{keep} of {of} outputs"),
         }
     }
+}
+
+/// Whether so many inputs or outputs can be kept.
+fn whole(keep: usize, of: usize) -> Result<()> {
+    if (1..=of).contains(&keep) {
+        return Ok(());
+    }
+    Err(Error::Plan { problem: format!("{keep} of {of} inputs or outputs cannot be kept"), hint: None })
 }
 
 /// `N:M`, as in `2:4`.

@@ -22,7 +22,9 @@ pub(in crate::method) fn importance(problem: &LayerProblem, inverse: &InverseHes
 pub(in crate::method) fn importance_of_rest(problem: &LayerProblem, inverse: &InverseHessian) -> Vec<f32> {
     let width = match *problem.pattern {
         Pattern::NofM { of, .. } => of,
-        Pattern::Unstructured { .. } => problem.settings.column_block.max(1),
+        Pattern::Unstructured { .. } | Pattern::Inputs { .. } | Pattern::Outputs { .. } => {
+            problem.settings.column_block.max(1)
+        }
     };
     let (n, squares) = (problem.columns(), problem.inputs.squares.host());
     let live = |j: usize| f64::from(u8::from(squares[j] > 0.0));

@@ -40,6 +40,8 @@ const PLAN: &str = "plan.toml";
 pub(super) const MODEL: &str = "model";
 /// Those of a model of the ladder, or of the retrained model.
 pub(super) const SECOND: &str = "second";
+/// What is left of either when neurons are taken out.
+const SMALLER: &str = "smaller";
 
 /// Remembers a run; or only its scores, where nothing is kept.
 pub(super) struct Journal<'a> {
@@ -138,6 +140,11 @@ impl<'a> Journal<'a> {
             || Rewrite::begin(source, out),
             |unfinished| Rewrite::begin_within(source, unfinished, SECOND, 0),
         )
+    }
+
+    /// Where what is left of the output is written when neurons are taken out of it, if that is within an unfinished directory.
+    pub fn smaller(&self) -> Option<(&Unfinished, &str)> {
+        self.unfinished.map(|unfinished| (unfinished, SMALLER))
     }
 
     /// Gives the space of one of the two outputs back.

@@ -1,0 +1,162 @@
+//! Feed-forward layers that become narrower: what is written is the model with those neurons switched off, for every family.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use lopper::autograd::Tape;
+use lopper::method::criterion::CRITERIA;
+use lopper::model::{Block, Context, Decoder, FAMILIES, NoTap, Sequences};
+use lopper::plan::{Granularity, Plan, RetrainingObjective};
+use lopper::progress::Event;
+use lopper::prune::{prune, unfinished};
+use lopper::tensor::Tensor;
+use lopper_kernels::Precision;
+
+use crate::golden::assert_close;
+use crate::tiny::Tiny;
+
+/// Families whose config.json has no key for the width of feed-forward layers.
+const UNABLE: [&str; 1] = ["bloom"];
+
+/// Biases; norms after the sums; a fused gate; a transposed file; branches side by side; layers of a text part.
+const KINDS: [&str; 7] = ["llama", "opt", "phi3", "gpt2", "gpt_neox", "gemma3", "qwen3/biased"];
+
+/// Of the neurons three in five are kept, and nothing else is done.
+fn plan(tiny: &Tiny) -> Plan {
+    let mut plan = tiny.plan();
+    (plan.shrink.width, plan.shrink.multiple) = (Some(0.6), Some(1));
+    plan.pruning.compensation = "none".into();
+    plan
+}
+
+fn logits(decoder: &Decoder, change: impl Fn(usize, &mut Block)) -> Tensor {
+    let ids: Vec<u32> = (0..17).map(|place| (place * 37 + 5) % decoder.spec().vocabulary as u32).collect();
+    let (sequences, rotary) = (Sequences::new([ids.len()]), decoder.rotary(ids.len()));
+    let mut x = decoder.embed(&ids, &sequences.positions()).expect("ids");
+    for index in 0..decoder.spec().blocks.len() {
+        let mut block = decoder.load_block(index).expect("block");
+        change(index, &mut block);
+        let context = Context { sequences: &sequences, rotary: &rotary };
+        let y = block.forward(&mut Tape::new(Precision::F32), &x.into(), context, &mut NoTap);
+        x = y.expect("forward").tensor().clone();
+    }
+    decoder.head().expect("head").logits(&x).expect("logits")
+}
+
+/// Columns of a matrix.
+fn columns(weight: &Tensor) -> Vec<Vec<f32>> {
+    let width = weight.width();
+    (0..width).map(|column| weight.host().iter().skip(column).step_by(width).copied().collect()).collect()
+}
+
+#[test]
+fn what_is_written_is_the_model_with_neurons_switched_off() {
+    for folder in FAMILIES.iter().map(|family| family.name).chain(KINDS) {
+        let tiny = Tiny::new(folder);
+        let report = tiny.try_prune(&plan(&tiny), "out");
+        if UNABLE.contains(&folder) {
+            let error = report.expect_err("no key says the width").to_string();
+            assert!(error.contains("no key in the config.json") && error.contains(folder), "{error}");
+            continue;
+        }
+        let report = report.unwrap_or_else(|error| panic!("{folder}: {error}"));
+        let (dense, small) = (tiny.open("model"), tiny.open("out"));
+        let [before, after] = [&dense, &small].map(|model| model.spec().neurons().expect("neurons"));
+        let (of, keep) = (before[0].1.count, after[0].1.count);
+        assert_eq!(keep, (of as f64 * 0.6).round() as usize, "{folder}");
+        assert_eq!(report.shrunk.expect("it is smaller").width, [of, keep], "{folder}");
+        let switched = logits(&dense, |index, block| {
+            let reader = block.spec.linears[before[index].1.reader].weight;
+            let left = columns(&small.load_block(index).expect("block").tensors[reader]);
+            let mut left = left.iter().peekable();
+            let gone: Vec<bool> = columns(&block.tensors[reader])
+                .iter()
+                .map(|column| left.next_if(|kept| *kept == column).is_none())
+                .collect();
+            assert_eq!(gone.iter().filter(|&&gone| gone).count(), of - keep, "{folder} block {index}");
+            let weight = block.tensors[reader].host_mut();
+            weight.chunks_exact_mut(of).for_each(|row| {
+                row.iter_mut().zip(&gone).filter(|(_, gone)| **gone).for_each(|(w, _)| *w = 0.0);
+            });
+        });
+        assert_close(&logits(&small, |_, _| ()), &switched, 1e-5, folder);
+    }
+}
+
+#[test]
+fn a_narrower_model_is_repaired_and_retrained_and_goes_on_where_it_was_interrupted() {
+    for folder in KINDS {
+        let tiny = Tiny::new(folder);
+        let mut plan = plan(&tiny);
+        plan.pruning.compensation = "joint".into();
+        plan.reconstruction.granularity = Granularity::Submodule;
+        plan.reconstruction.parameters = "full".parse().expect("known");
+        plan.retraining.objective = RetrainingObjective::Kl;
+        let whole = tiny.try_prune(&plan, "whole").unwrap_or_else(|error| panic!("{folder}: {error}"));
+        let pruned = whole.matrices.iter().filter(|facts| facts.sparsity > 0.0).count();
+        assert!(pruned >= 2 * tiny.spec.blocks.len() && pruned < whole.matrices.len(), "{folder}");
+        for facts in &whole.matrices {
+            let [masked, repaired] = [facts.solution.error_pruned, facts.solution.error_compensated];
+            assert!(repaired.is_none() || repaired <= masked, "{folder}: {facts:?}");
+        }
+        // attention is left as it is: one window a block, and the model
+        assert_eq!(whole.windows.len(), tiny.spec.blocks.len() + 1, "{folder}");
+        let (model, out) = (tiny.open("model"), tiny.path("out"));
+        let mut stops = 0;
+        loop {
+            let mut stop = |event: Event| {
+                let is_here = match event {
+                    Event::Stage { name } => {
+                        let stages = ["scoring the dense", "running finished", "retraining", "taking out"];
+                        stages.get(stops).is_some_and(|stage| name.starts_with(stage))
+                    }
+                    Event::Progress(share) => stops == 1 && share > 0.4 && share < 0.9,
+                    _ => false,
+                };
+                assert!(!is_here, "interrupted");
+            };
+            match catch_unwind(AssertUnwindSafe(|| prune(&plan, &model, &out, &mut stop))) {
+                Ok(finished) => break drop(finished.unwrap_or_else(|error| panic!("{folder}: {error}"))),
+                Err(_) => stops += 1,
+            }
+            assert!(!out.exists(), "{folder}");
+        }
+        assert!(stops >= 3 && unfinished(&out).is_none(), "{folder}: {stops}");
+        assert!(tiny.weights("whole") == tiny.weights("out"), "{folder}: other bytes after {stops} stops");
+    }
+}
+
+#[test]
+fn every_criterion_that_has_scores_chooses_neurons() {
+    let tiny = Tiny::new("llama");
+    for criterion in CRITERIA {
+        let mut plan = plan(&tiny);
+        plan.shrink.criterion = Some(criterion.name.into());
+        let report = tiny.try_prune(&plan, criterion.name);
+        if ["sparsegpt", "mrp"].contains(&criterion.name) {
+            assert!(report.expect_err("it chooses weights").to_string().contains("not whole neurons"));
+        } else {
+            assert!(report.expect("a run").shrunk.is_some(), "{}", criterion.name);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let tiny = Tiny::new("llama");
+    let refused = |change: &dyn Fn(&mut Plan), why: &str| {
+        let mut plan = plan(&tiny);
+        change(&mut plan);
+        let error = tiny.try_prune(&plan, "out").expect_err(why).to_string();
+        assert!(error.contains(why), "{error} instead of {why}");
+    };
+    for width in [0.0, 1.0, -0.5, f64::NAN] {
+        refused(&|plan| plan.shrink.width = Some(width), "outside (0, 1)");
+    }
+    refused(&|plan| plan.shrink.width = Some(0.999), "nothing would go");
+    refused(&|plan| plan.shrink.multiple = Some(0), "shrink.multiple is 0");
+    refused(&|plan| plan.shrink.multiple = Some(1 << 20), "shrink.multiple is 1048576");
+    refused(&|plan| plan.pruning.sparsity = Some(0.5), "a width and a sparsity");
+    refused(&|plan| plan.pruning.pattern = Some("2:4".into()), "a width and a sparsity");
+    refused(&|plan| plan.pruning.rules = vec!["down_proj=0.5".parse().expect("a rule")], "a width and a sparsity");
+    refused(&|plan| plan.shrink.criterion = Some("none".into()), "there is no criterion");
+}
