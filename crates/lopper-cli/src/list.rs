@@ -19,6 +19,11 @@ const PATTERNS: &[(&str, &str)] = &[
         "--pattern N:M",
         "semi-structured: N of every M consecutive inputs are kept, M up to 32; 2:4 runs faster on NVIDIA GPUs",
     ),
+    (
+        "--ratio R",
+        "structured: whole neurons of the feed-forward layers go, with R of the weights of all blocks; the model becomes smaller",
+    ),
+    ("--width W", "the same, saying the share of neurons that stays"),
 ];
 
 /// Ways to spread a sparsity over layers, and to make exceptions.

@@ -3,14 +3,14 @@
 
 use crate::files;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
 use files::{Stored, directory, file_with_header, listing, safetensors, stored, write_sharded, write_single};
 use half::{bf16, f16};
 use lopper::Error;
-use lopper::checkpoint::{Checkpoint, Dtype, Rewrite, StorageDtype, verify_untouched};
+use lopper::checkpoint::{Checkpoint, Composition, Cut, Dtype, Rewrite, StorageDtype, verify_untouched};
 use lopper::tensor::Tensor;
 
 const DTYPES: [&str; 3] = ["F32", "F16", "BF16"];
@@ -492,5 +492,67 @@ fn weights_that_are_not_finite_are_found() {
         write_single(dir.path(), &safetensors(&[tensor]));
         let error = Checkpoint::open(dir.path()).unwrap().check_finite("w").unwrap_err();
         assert!(error.to_string().ends_with("tensor `w` holds a NaN or an infinity at [299, 7]"), "{error}");
+    }
+}
+
+#[test]
+fn a_smaller_copy_has_what_stays_to_the_byte() {
+    let dir = directory();
+    for dtype in DTYPES {
+        let (one, two) = (model(dtype), vec![stored("down", dtype, &[4, 6]), stored("up", dtype, &[6, 3])]);
+        let input = write_sharded(&dir.path().join(format!("{dtype}-in")), &[one.clone(), two.clone()]);
+        fs::create_dir(input.join("extra")).unwrap();
+        fs::write(input.join("extra/words.txt"), "beside").unwrap();
+        let source = Checkpoint::open(&input).unwrap();
+        let keep = vec![0, 2, 3, 5];
+        let cut = |axis, keep: &[usize]| Cut { axis, keep: keep.to_vec() };
+        let cuts = [
+            ("down", cut(1, &keep)),
+            ("up", cut(0, &keep)),
+            ("layer.weight", cut(1, &[1])),
+            ("norm.weight", cut(0, &[4])),
+        ];
+        let cuts: BTreeMap<String, Cut> = cuts.map(|(name, cut)| (name.to_owned(), cut)).into();
+        let out = dir.path().join(format!("{dtype}-out"));
+        let config = serde_json::json!({"model_type": "llama", "intermediate_size": 4});
+        let composition = Composition::write(&source, (&out, None), &cuts, &config).unwrap();
+        composition.add_file("report.json", b"{}").unwrap();
+        assert!(!out.exists());
+        composition.publish().unwrap();
+        let copy = Checkpoint::open(&out).unwrap();
+        assert_eq!(copy.config_json().unwrap(), config);
+        assert_eq!(fs::read_to_string(out.join("extra/words.txt")).unwrap(), "beside");
+        assert_eq!(copy.names().collect::<Vec<_>>(), source.names().collect::<Vec<_>>());
+        let index: serde_json::Value =
+            serde_json::from_slice(&fs::read(out.join("model.safetensors.index.json")).unwrap()).unwrap();
+        assert_eq!(index["metadata"]["total_size"], copy.total_bytes());
+        for (name, _, shape, bytes) in one.iter().chain(&two) {
+            let info = copy.info(name).unwrap();
+            let file = fs::read(out.join(&copy.shards()[info.shard].file)).unwrap();
+            let size = bytes.len() / shape.iter().product::<usize>().max(1);
+            // the place in the whole of each element that stays, counted naively
+            let cut = cuts.get(*name);
+            let stays = |index: &usize| {
+                let inner: usize = cut.map_or(1, |cut| shape[cut.axis + 1..].iter().product());
+                cut.is_none_or(|cut| cut.keep.contains(&(index / inner % shape[cut.axis])))
+            };
+            let expected: Vec<u8> = (0..shape.iter().product())
+                .filter(stays)
+                .flat_map(|index: usize| bytes[index * size..][..size].to_vec())
+                .collect();
+            assert_eq!(file[info.bytes.clone()], expected, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_cut_that_does_not_fit_leaves_nothing() {
+    let dir = directory();
+    let source = Checkpoint::open(&write_single(&dir.path().join("in"), &safetensors(&model("F32")))).unwrap();
+    for (axis, keep) in [(2, vec![0]), (0, vec![7]), (0, vec![])] {
+        let cuts = BTreeMap::from([("embed.weight".to_owned(), Cut { axis, keep })]);
+        let error = Composition::write(&source, (&dir.path().join("out"), None), &cuts, &serde_json::json!({}));
+        assert!(error.unwrap_err().to_string().contains("embed.weight"));
+        assert_eq!(listing(dir.path()), ["in"]);
     }
 }

@@ -141,6 +141,17 @@ fn every_criterion_that_has_scores_chooses_neurons() {
 }
 
 #[test]
+fn a_ratio_is_of_the_weights_of_the_blocks() {
+    let tiny = Tiny::new("llama");
+    let mut plan = plan(&tiny);
+    (plan.shrink.width, plan.shrink.ratio) = (None, Some(0.3));
+    tiny.try_prune(&plan, "out").expect("a run");
+    let weights = |name: &str| tiny.open(name).spec().blocks.iter().map(|block| block.weights()).sum::<usize>() as f64;
+    let left = weights("out") / weights("model");
+    assert!((left - 0.7).abs() < 0.01, "{left}");
+}
+
+#[test]
 fn what_cannot_be_is_refused() {
     let tiny = Tiny::new("llama");
     let refused = |change: &dyn Fn(&mut Plan), why: &str| {
@@ -153,6 +164,9 @@ fn what_cannot_be_is_refused() {
         refused(&|plan| plan.shrink.width = Some(width), "outside (0, 1)");
     }
     refused(&|plan| plan.shrink.width = Some(0.999), "nothing would go");
+    refused(&|plan| plan.shrink.ratio = Some(0.1), "both say");
+    refused(&|plan| (plan.shrink.width, plan.shrink.ratio) = (None, Some(0.0)), "outside (0, 1)");
+    refused(&|plan| (plan.shrink.width, plan.shrink.ratio) = (None, Some(0.9)), "cannot go");
     refused(&|plan| plan.shrink.multiple = Some(0), "shrink.multiple is 0");
     refused(&|plan| plan.shrink.multiple = Some(1 << 20), "shrink.multiple is 1048576");
     refused(&|plan| plan.pruning.sparsity = Some(0.5), "a width and a sparsity");

@@ -63,7 +63,10 @@ pub struct PlanOptions {
     /// Refine the mask by at most N swaps per row [default: 0]
     #[arg(long, value_name = "N", help_heading = PRUNING)]
     pub swaps: Option<usize>,
-    /// Make feed-forward layers narrower instead: keep this share of their neurons, as 0.75, and write an ordinary smaller model [default: none]
+    /// Write an ordinary smaller model instead: of the weights of all blocks this share goes, as 0.25, in whole neurons of the feed-forward layers [default: none]
+    #[arg(long, value_name = "SHARE", conflicts_with_all = ["sparsity", "pattern", "rule", "width"], help_heading = SHRINKING)]
+    pub ratio: Option<f64>,
+    /// The same, saying what share of the neurons is kept, as 0.75 [default: none]
     #[arg(long, value_name = "SHARE", conflicts_with_all = ["sparsity", "pattern", "rule"], help_heading = SHRINKING)]
     pub width: Option<f64>,
     /// Keep a multiple of N neurons [default: the largest of 256, 128, 64 and 32 that divides the width]
@@ -227,10 +230,10 @@ impl PlanOptions {
 
     fn apply_shrinking(&self, plan: &mut Plan) {
         // neurons that go and weights that become zero exclude each other: the flag replaces what the file has
-        if self.width.is_some() {
+        if self.width.is_some() || self.ratio.is_some() {
             (plan.pruning.sparsity, plan.pruning.pattern) = (None, None);
+            (plan.shrink.ratio, plan.shrink.width) = (self.ratio, self.width);
         }
-        set_some(&mut plan.shrink.width, self.width.as_ref());
         set_some(&mut plan.shrink.multiple, self.multiple.as_ref());
         set_some(&mut plan.shrink.criterion, self.shrink_criterion.as_ref());
     }

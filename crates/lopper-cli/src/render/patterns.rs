@@ -12,6 +12,9 @@ use super::units;
 /// # Errors
 /// If it contradicts itself.
 pub fn asked(plan: &Plan) -> Result<String> {
+    if let Some(ratio) = plan.shrink.ratio {
+        return Ok(format!("{} of the weights of the blocks, in whole neurons,", units::percent(ratio)));
+    }
     if let Some(width) = plan.shrink.width {
         return Ok(format!("{} of the neurons of every feed-forward layer", units::percent(1.0 - width)));
     }
@@ -33,7 +36,7 @@ pub fn asked(plan: &Plan) -> Result<String> {
 /// Whether matrices get anything but the same pattern.
 pub fn differ(plan: &Plan) -> bool {
     let wide = plan.extent().is_ok_and(Extent::is_wide);
-    !plan.pruning.rules.is_empty() || plan.shrink.width.is_some() || plan.pruning.ratios != Ratios::Uniform || wide
+    !plan.pruning.rules.is_empty() || plan.shrink.is_asked() || plan.pruning.ratios != Ratios::Uniform || wide
 }
 
 /// Matrices whose patterns are of one kind.
@@ -100,7 +103,7 @@ pub fn kinds<'a>(matrices: impl Iterator<Item = (&'a str, Option<Pattern>)>) -> 
 /// The criterion in words, with what is not its default.
 pub fn chosen_by(plan: &Plan) -> String {
     let PruningPlan { criterion, order, swaps, .. } = &plan.pruning;
-    if plan.shrink.width.is_some() {
+    if plan.shrink.is_asked() {
         return plan.neuron_selection().map_or_else(|_| String::new(), |selection| selection.name().into());
     }
     let order = match order {

@@ -163,6 +163,7 @@ impl Sizes<'_> {
         let mut phases: Vec<Phase> = Vec::new();
         self.walk(|alive, step| {
             let (name, own) = match step {
+                _ if self.is_idle(step) => return,
                 Step::Calibrate { branches, .. } if self.schedule.needs != Needs::Nothing => {
                     (CALIBRATING, self.calibrating(branches))
                 }
@@ -229,6 +230,8 @@ impl Sizes<'_> {
                     // where γ is looked for, both at once, and the best so far
                     let solving = if self.run.judges { solving + square + weights } else { solving };
                     let walking = if self.schedule.needs == Needs::Gram { 0 } else { 2 * square + 5 * weights };
+                    // the inverse and the weight in f64 while neurons are chosen
+                    let walking = if self.run.width.is_some() { 3 * square + 2 * weights } else { walking };
                     weights + F32 * solving.max(judging).max(walking)
                 }
                 Needs::Nothing | Needs::ColumnNorms => weights + F32 * 3 * weights,

@@ -71,6 +71,7 @@ impl Sizes<'_> {
     fn step(&self, step: &Step) -> (usize, f64) {
         let all = self.tokens()[0] as f64;
         match step {
+            _ if self.is_idle(step) => (4, 0.0),
             Step::Calibrate { branches, writes, .. } => (0, self.calibrate(branches, *writes)),
             Step::Prune(branches) => (1, branches.iter().map(|&branch| self.solve_branch(branch)).sum()),
             Step::Train { window, .. } => (2, self.train(window)),
@@ -159,8 +160,13 @@ impl Sizes<'_> {
         let block = &self.spec.blocks[id.at.block];
         let branch = block.branch(id);
         let mut flops = 0.0;
+        let solved = |&index: &usize| self.run.solves(LinearId { block: id.at.block, index });
         if self.schedule.needs >= Needs::Gram {
-            flops += block.linears_of(branch).map(|linear| self.solve(linear)).sum::<f64>();
+            let solved = branch.linears.iter().filter(|index| solved(index));
+            flops += solved.map(|&linear| self.solve(&block.linears[linear])).sum::<f64>();
+        }
+        if !branch.linears.iter().any(|index| solved(index)) {
+            return flops;
         }
         if self.schedule.needs == Needs::InverseHessian {
             // a Cholesky factor and a triangular inverse, each n³/3

@@ -17,6 +17,14 @@ pub struct Neurons {
     pub writers: Vec<(usize, Vec<usize>)>,
 }
 
+impl Neurons {
+    /// How many weights of the block belong to them.
+    pub fn weights(&self, block: &BlockSpec) -> usize {
+        let inputs = self.writers.iter().map(|(linear, _)| block.linears[*linear].shape[1]);
+        self.count * (block.linears[self.reader].shape[0] + inputs.sum::<usize>())
+    }
+}
+
 impl BlockSpec {
     /// The neurons of a branch, if it is a feed-forward layer whose neurons can be told apart.
     pub fn neurons(&self, branch: BranchId) -> Option<Neurons> {

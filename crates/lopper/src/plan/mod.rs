@@ -89,7 +89,7 @@ impl Plan {
         let PruningPlan { sparsity, pattern, scope, .. } = &self.pruning;
         let extent = self.extent()?;
         let request = Request::new("", pattern.as_deref(), *sparsity, *scope, extent)?;
-        if self.shrink.width.is_some() {
+        if self.shrink.is_asked() {
             return Ok(request.unwrap_or(Request::Dense));
         }
         Ok(request.unwrap_or(Request::Share { sparsity: DEFAULT_SPARSITY, extent }))
@@ -160,6 +160,7 @@ impl Plan {
         plan.evaluation.seqlen = Some(self.evaluation_seqlen(spec));
         if let Some(Width { keep, of, .. }) = self.width(spec)? {
             plan.shrink = ShrinkPlan {
+                ratio: None,
                 width: Some(keep as f64 / of as f64),
                 multiple: Some(self.multiple(of)?),
                 criterion: Some(self.neuron_selection()?.name().into()),

@@ -15,7 +15,10 @@ const MULTIPLES: [usize; 4] = [256, 128, 64, 32];
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ShrinkPlan {
-    /// Share of the neurons of every feed-forward layer that is kept; all if absent.
+    /// Share of the weights of all blocks that goes; nothing if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ratio: Option<f64>,
+    /// Share of the neurons of every feed-forward layer that is kept, instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<f64>,
     /// The width kept is a multiple of this; if absent, of the largest of 256, 128, 64 and 32 that divides the width there is.
@@ -24,6 +27,13 @@ pub struct ShrinkPlan {
     /// Name of the criterion whose scores, summed over a neuron, say which go; `obs`, or `wanda` where nothing compensates, if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub criterion: Option<String>,
+}
+
+impl ShrinkPlan {
+    /// Whether anything is to disappear.
+    pub fn is_asked(&self) -> bool {
+        self.width.is_some() || self.ratio.is_some()
+    }
 }
 
 /// Which neurons there are, and how many of each feed-forward layer are kept.
@@ -43,12 +53,8 @@ impl Plan {
     /// # Errors
     /// If that cannot be done to the model, or leaves nothing, or everything; or if weights are asked for beside it.
     pub fn width(&self, spec: &DecoderSpec) -> Result<Option<Width>> {
-        let Some(share) = self.shrink.width else { return Ok(None) };
-        if !(share > 0.0 && share < 1.0) {
-            return Err(conflict(
-                &format!("shrink.width {share} is outside (0, 1)"),
-                "0.75 keeps three of four neurons",
-            ));
+        if !self.shrink.is_asked() {
+            return Ok(None);
         }
         if self.pruning.sparsity.is_some() || self.pruning.pattern.is_some() || !self.pruning.rules.is_empty() {
             return Err(conflict(
@@ -57,6 +63,7 @@ impl Plan {
             ));
         }
         let layers = spec.neurons()?;
+        let share = self.share(spec, &layers)?;
         let of = layers.first().map_or(0, |(_, neurons)| neurons.count);
         let multiple = self.multiple(of)?;
         let keep = ((share * of as f64 / multiple as f64).round() as usize * multiple).max(multiple);
@@ -67,6 +74,32 @@ impl Plan {
             ));
         }
         Ok(Some(Width { keep, of, layers }))
+    }
+
+    /// The share of neurons that is kept.
+    fn share(&self, spec: &DecoderSpec, layers: &[(BranchId, Neurons)]) -> Result<f64> {
+        let within = |key: &str, share: f64, hint: &str| {
+            let is_share = share > 0.0 && share < 1.0;
+            if is_share { Ok(share) } else { Err(conflict(&format!("shrink.{key} {share} is outside (0, 1)"), hint)) }
+        };
+        match (self.shrink.width, self.shrink.ratio) {
+            (Some(_), Some(_)) => {
+                Err(conflict("a width and a ratio both say how many neurons go", "leave one of them out"))
+            }
+            (Some(width), None) => within("width", width, "0.75 keeps three of four neurons"),
+            (None, ratio) => {
+                let ratio = within("ratio", ratio.unwrap_or(0.0), "0.25 takes a quarter of the weights of all blocks")?;
+                let all: usize = spec.blocks.iter().map(|block| block.weights()).sum();
+                let own = layers.iter().map(|(branch, neurons)| neurons.weights(&spec.blocks[branch.at.block]));
+                let most = own.sum::<usize>() as f64 / all as f64;
+                if ratio < most {
+                    return Ok(1.0 - ratio / most);
+                }
+                let problem =
+                    format!("feed-forward layers have {most:.3} of the weights of the blocks: {ratio} cannot go");
+                Err(conflict(&problem, "take a smaller ratio, or prune weights: --sparsity"))
+            }
+        }
     }
 
     pub(super) fn multiple(&self, of: usize) -> Result<usize> {

@@ -40,12 +40,9 @@ pub(super) fn calibrate(
     let (tensors, train) = (dense.constants(), run.plan.calibration.samples);
     let mut linears: Vec<usize> =
         branches.iter().flat_map(|&branch| dense.spec.branch(branch).linears.clone()).collect();
-    if let Some((width, _)) = &run.width {
-        // which neurons go is seen where they are read
-        linears.retain(|&linear| linear == width.layers[branches[0].at.block].1.reader);
-        if linears.is_empty() && writes.is_none() {
-            return Ok(BlockStatistics::new());
-        }
+    linears.retain(|&index| run.solves(LinearId { block: branches[0].at.block, index }));
+    if linears.is_empty() && writes.is_none() {
+        return Ok(BlockStatistics::new());
     }
     let [first, last] = [branches.first(), branches.last()].map(|branch| branch.map_or(0, |branch| branch.at.stage));
     let forward = |x: &Tensor, sequences: &Sequences| {

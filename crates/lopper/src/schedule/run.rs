@@ -3,7 +3,7 @@
 use super::Schedule;
 use crate::error::Result;
 use crate::method::Method;
-use crate::model::DecoderSpec;
+use crate::model::{BranchId, DecoderSpec, LinearId};
 use crate::plan::{Granularity, Plan, RetrainingObjective, Targets, Width};
 
 /// A run: a plan that contradicts neither itself nor the model, and what follows from it.
@@ -99,6 +99,16 @@ impl<'a> Run<'a> {
     pub fn models(&self) -> (usize, usize) {
         let pruned = 1 + self.lower.len();
         (pruned, 1 + pruned + usize::from(self.before_retraining.is_some()))
+    }
+
+    /// Whether anything of a branch is pruned, as far as that is known before.
+    pub fn touches(&self, branch: BranchId) -> bool {
+        self.width.as_ref().is_none_or(|(width, _)| width.layers[branch.at.block].0 == branch)
+    }
+
+    /// Whether the kept weights of a linear layer are solved for: of neurons that go, only those that read them.
+    pub fn solves(&self, linear: LinearId) -> bool {
+        self.width.as_ref().is_none_or(|(width, _)| width.layers[linear.block].1.reader == linear.index)
     }
 
     /// Whether the whole model is trained after its windows.
