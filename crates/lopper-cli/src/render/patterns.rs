@@ -111,7 +111,7 @@ pub fn chosen_by(plan: &Plan) -> String {
         Some(Order::Whole) => " at once",
         None => "",
     };
-    let swaps = if *swaps > 0 { format!(" and up to {} swaps per row", swaps) } else { String::new() };
+    let swaps = if *swaps > 0 { format!(" and up to {swaps} swaps per row") } else { String::new() };
     format!("{criterion}{order}{swaps}")
 }
 

@@ -165,7 +165,7 @@ impl Sizes<'_> {
             let solved = branch.linears.iter().filter(|index| solved(index));
             flops += solved.map(|&linear| self.solve(&block.linears[linear])).sum::<f64>();
         }
-        if !branch.linears.iter().any(|index| solved(index)) {
+        if !branch.linears.iter().any(solved) {
             return flops;
         }
         if self.schedule.needs == Needs::InverseHessian {

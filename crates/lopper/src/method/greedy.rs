@@ -82,11 +82,15 @@ impl Layer {
             for (factor, update) in factors.iter().zip(&updates) {
                 row.iter_mut().zip(update).for_each(|(x, u)| *x -= factor * u);
             }
-            gone.iter().for_each(|&j| row[j] = 0.0);
+            for &j in gone {
+                row[j] = 0.0;
+            }
         };
         self.inverse.par_chunks_exact_mut(n).for_each(update);
         self.weight.par_chunks_exact_mut(n).for_each(update);
-        gone.iter().for_each(|&j| self.kept[j] = 0);
+        for &j in gone {
+            self.kept[j] = 0;
+        }
     }
 }
 
@@ -95,7 +99,9 @@ fn solved(mut rows: Vec<Vec<f64>>, places: &[usize]) -> Vec<Vec<f64>> {
     for (k, &place) in places.iter().enumerate() {
         let mut pivot = std::mem::take(&mut rows[k]);
         let scale = pivot[place].recip();
-        pivot.iter_mut().for_each(|x| *x *= scale);
+        for x in &mut pivot {
+            *x *= scale;
+        }
         rows.par_iter_mut().filter(|row| !row.is_empty()).for_each(|row| {
             let factor = row[place];
             row.iter_mut().zip(&pivot).for_each(|(x, p)| *x -= factor * p);

@@ -57,8 +57,12 @@ fn rows(neurons: &Neurons, kept: &[usize], outputs: impl Iterator<Item = usize>)
     let mut gone: BTreeMap<usize, Vec<bool>> = BTreeMap::new();
     for (linear, made) in &neurons.writers {
         let gone = gone.entry(*linear).or_insert_with(|| vec![false; outputs[*linear]]);
-        made.iter().for_each(|&row| gone[row] = true);
-        kept.iter().for_each(|&neuron| gone[made[neuron]] = false);
+        for &row in made {
+            gone[row] = true;
+        }
+        for &neuron in kept {
+            gone[made[neuron]] = false;
+        }
     }
     let stay = |gone: Vec<bool>| (0..gone.len()).filter(|&row| !gone[row]).collect();
     gone.into_iter().map(|(linear, gone)| (linear, stay(gone))).collect()
