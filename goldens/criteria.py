@@ -6,6 +6,8 @@
     magnitude.50 the lower half of |W| over the whole matrix is pruned
     ria.scores [24, 32] = (|W_ij|/Σ_k|W_kj| + |W_ij|/Σ_k|W_ik|) · ‖X_j‖₂^½   (Zhang et al., ICLR 2024)
     ria.50       the lower half of each row is pruned
+    flap.scores [24, 32] = W_ij² · Var(X_j)         (An et al., AAAI 2024, arXiv 2312.11983: WIFV, weight by weight)
+    wanda.neurons, flap.neurons [32]   of the inputs the half with the highest sums over rows are kept
     obs.scores [24, 32] = W_ij² / (2·[H⁻¹]_jj)      (arXiv 2410.15567 eq. 14)
     obs.50, obs.2of4
     mrp.2of4, mrp.4of8  of each group the subset P with the smallest ½·w_P·[(H⁻¹)_PP]⁻¹·w_Pᵀ is pruned   (ibid., eq. 12)
@@ -28,6 +30,10 @@ def wanda_scores(weight: Tensor, inputs: Tensor) -> Tensor:
 def ria_scores(weight: Tensor, inputs: Tensor) -> Tensor:
     size = weight.double().abs()
     return (size / size.sum(0) + size / size.sum(1, keepdim=True)) * inputs.double().norm(dim=0).sqrt()
+
+
+def flap_scores(weight: Tensor, inputs: Tensor) -> Tensor:
+    return weight.double().square() * inputs.double().var(dim=0, unbiased=False)
 
 
 def obs_scores(weight: Tensor, inputs: Tensor) -> Tensor:
@@ -54,8 +60,11 @@ def heavier() -> dict[str, Tensor]:
     """Scores and masks of the criteria that look at more than one weight or input at a time."""
     weight, inputs = problem()
     rows, columns = weight.shape
-    ria, obs = ria_scores(weight, inputs), obs_scores(weight, inputs)
+    ria, obs, flap = ria_scores(weight, inputs), obs_scores(weight, inputs), flap_scores(weight, inputs)
     return {
+        "flap.scores": flap,
+        "wanda.neurons": keep_highest(wanda_scores(weight, inputs).sum(0), columns // 2),
+        "flap.neurons": keep_highest(flap.sum(0), columns // 2),
         "ria.scores": ria,
         "ria.50": keep_highest(ria, columns // 2),
         "obs.scores": obs,

@@ -29,9 +29,14 @@ fn masks_are_those_of_the_formulas() {
         let solution = solve(&weight, &inputs, &pattern, criterion, "none");
         assert_eq!(solution.mask.as_slice(), golden.bytes(name), "{name}");
     }
-    let wanda = Selection::by_name("wanda", None).expect("known");
-    let scores = wanda.scores(&problem(&weight, &inputs, &half(Scope::Row))).expect("a score per weight");
-    assert!(distance(scores.host(), &golden.vec("wanda.scores")) < 1e-6);
+    let neurons = Pattern::inputs(16, 32).expect("valid");
+    for name in ["wanda", "flap"] {
+        let selection = Selection::by_name(name, None).expect("known");
+        let scores = selection.scores(&problem(&weight, &inputs, &half(Scope::Row))).expect("a score per weight");
+        assert!(distance(scores.host(), &golden.vec(&format!("{name}.scores"))) < 1e-6, "{name}");
+        let mask = solve(&weight, &inputs, &neurons, name, "none").mask;
+        assert_eq!(&mask.as_slice()[..32], golden.bytes(&format!("{name}.neurons")), "{name}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lopper_kernels::column_squares;
+use lopper_kernels::{column_squares, column_sums};
 
 use crate::error::Result;
 use crate::linalg::{Gram, InverseHessian};
@@ -29,6 +29,8 @@ pub struct InputStatistics {
     pub tokens: usize,
     /// `Σ x_j²` `[d_in]`; zeros where nothing was asked for.
     pub squares: Tensor<f64>,
+    /// `Σ x_j` `[d_in]`; zeros where nothing was asked for.
+    pub sums: Tensor<f64>,
     /// `XᵀX`, where asked for.
     pub gram: Option<Gram>,
     /// `XᵀX` of the rows held out, where there are any; always of no less than [`Needs::Gram`].
@@ -42,7 +44,8 @@ impl InputStatistics {
     /// Of no input yet.
     pub fn new(d_in: usize, needs: Needs) -> Self {
         let gram = (needs >= Needs::Gram).then(|| Gram::new(d_in));
-        Self { tokens: 0, squares: Tensor::zeros([d_in]), gram, held_out: None, inverse: None, needs }
+        let [squares, sums] = [(); 2].map(|()| Tensor::zeros([d_in]));
+        Self { tokens: 0, squares, sums, gram, held_out: None, inverse: None, needs }
     }
 
     /// Of inputs that no method asked about.
@@ -54,6 +57,9 @@ impl InputStatistics {
     pub fn add(&mut self, x: &[f32]) {
         let d_in = self.squares.len();
         self.tokens += x.len() / d_in;
+        let mut sums = vec![0.0; d_in];
+        column_sums(x, &mut sums);
+        self.sums.host_mut().iter_mut().zip(sums).for_each(|(sum, x)| *sum += f64::from(x));
         match &mut self.gram {
             Some(gram) => gram.add(x),
             None => column_squares(x, d_in, self.squares.host_mut()),
@@ -94,7 +100,9 @@ impl InputStatistics {
             )));
         }
         self.tokens += other.tokens;
-        self.squares.host_mut().iter_mut().zip(other.squares.host()).for_each(|(sum, other)| *sum += other);
+        for (own, other) in [(&mut self.squares, &other.squares), (&mut self.sums, &other.sums)] {
+            own.host_mut().iter_mut().zip(other.host()).for_each(|(sum, other)| *sum += other);
+        }
         if let (Some(gram), Some(other)) = (&mut self.gram, &other.gram) {
             gram.merge(other);
         }
@@ -207,6 +215,9 @@ mod tests {
             assert_eq!(merged.tokens, rows);
             for (merged, whole) in merged.squares.host().iter().zip(whole.squares.host()) {
                 assert!((merged - whole).abs() < 1e-6 * whole, "{merged} against {whole}");
+            }
+            for (merged, whole) in merged.sums.host().iter().zip(whole.sums.host()) {
+                assert!((merged - whole).abs() < 1e-4, "{merged} against {whole}");
             }
             if let (Some(merged), Some(whole)) = (&merged.gram, &whole.gram) {
                 let (merged, whole) = (merged.damped(0.0).into_vec(), whole.damped(0.0).into_vec());

@@ -17,7 +17,6 @@ use crate::plan::{Allocation, Plan};
 use crate::progress::Event;
 use crate::report::Stage;
 use crate::schedule::{Run, Schedule, State, Step, Trained, Weights};
-use crate::sparsity::Pattern;
 
 /// Prunes every block as `run` says, each matrix to the pattern it was allocated, and writes it; but for those that the journal has.
 pub(super) fn compress(
@@ -191,20 +190,8 @@ impl Compression<'_, '_> {
         let block = branches[0].at.block - self.blocks[0].index;
         let state = &mut self.blocks[block];
         for &branch in branches {
-            let mut linears = state.pruned.spec.branch(branch).linears.clone();
-            // what goes of a matrix that writes neurons is decided where they are read
-            let writes = |&linear: &usize| {
-                let pattern = self.allocation.get(LinearId { block: branch.at.block, index: linear });
-                matches!(pattern, Some(Pattern::Outputs { .. }))
-            };
-            linears.sort_by_key(writes);
-            let mut found = Vec::new();
-            for linear in linears {
-                let by = (self.run, self.allocation, self.decoder.checkpoint());
-                found.push((linear, prune(self.job, by, state, linear)?));
-            }
-            found.sort_by_key(|(linear, _)| *linear);
-            self.record.matrices.extend(found.into_iter().map(|(_, facts)| facts));
+            let by = (self.run, self.allocation, self.decoder.checkpoint());
+            self.record.matrices.extend(prune(self.job, by, state, branch)?);
             state.forget_held_out(branch);
         }
         Ok(())

@@ -73,8 +73,24 @@ pub(super) fn calibrate(
     Ok(collector.finish(run.plan.damping()))
 }
 
-/// Prunes and repairs one matrix, unless it stays dense.
+/// Prunes and repairs the matrices of a branch; what is known of each, in their order.
 pub(super) fn prune(
+    job: &mut Job,
+    by: (&Run, &Allocation, &Checkpoint),
+    state: &mut BlockState,
+    branch: BranchId,
+) -> Result<Vec<MatrixFacts>> {
+    let mut linears = state.pruned.spec.branch(branch).linears.clone();
+    // which outputs go with neurons is decided where those are read
+    linears.sort_by_key(|&index| !by.0.solves(LinearId { block: state.index, index }));
+    let found = linears.into_iter().map(|linear| Ok((linear, prune_matrix(job, by, state, linear)?)));
+    let mut found = found.collect::<Result<Vec<_>>>()?;
+    found.sort_by_key(|(linear, _)| *linear);
+    Ok(found.into_iter().map(|(_, facts)| facts).collect())
+}
+
+/// Prunes and repairs one matrix, unless it stays dense.
+fn prune_matrix(
     job: &mut Job,
     (run, allocation, checkpoint): (&Run, &Allocation, &Checkpoint),
     state: &mut BlockState,

@@ -3,6 +3,8 @@
 pub mod allocation;
 mod mask;
 mod pattern;
+mod scope;
 
 pub use mask::Mask;
-pub use pattern::{Extent, Pattern, Scope};
+pub use pattern::Pattern;
+pub use scope::{Extent, Scope};

@@ -1,5 +1,6 @@
 //! Criteria: what to prune. One file per paper; the table at the end is all that names them.
 
+mod flap;
 mod magnitude;
 pub(super) mod obs;
 mod random;
@@ -15,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::sparsity::Scope;
 use crate::tensor::Tensor;
 
+pub use flap::Flap;
 pub use magnitude::Magnitude;
 pub use random::Random;
 pub use ria::Ria;
@@ -119,6 +121,11 @@ pub const CRITERIA: &[NamedCriterion] = &[
         name: "ria",
         summary: "|w| relative to its row and column, times ‖x‖^½ (Zhang et al. 2024)",
         how: |order| scores(Ria, order),
+    },
+    NamedCriterion {
+        name: "flap",
+        summary: "w²·Var(x) of its input (An et al. 2024)",
+        how: |order| scores(Flap, order),
     },
     NamedCriterion {
         name: "obs",
