@@ -3,11 +3,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use lopper::autograd::Tape;
+use lopper::method::Order;
 use lopper::method::criterion::CRITERIA;
 use lopper::model::{Block, Context, Decoder, FAMILIES, NoTap, Sequences};
-use lopper::plan::{Granularity, Plan, RetrainingObjective};
+use lopper::plan::{Granularity, Plan, Ratios, RetrainingObjective};
 use lopper::progress::Event;
 use lopper::prune::{prune, unfinished};
+use lopper::sparsity::Extent;
 use lopper::tensor::Tensor;
 use lopper_kernels::Precision;
 
@@ -130,7 +132,7 @@ fn every_criterion_that_has_scores_chooses_neurons() {
     let tiny = Tiny::new("llama");
     for criterion in CRITERIA {
         let mut plan = plan(&tiny);
-        plan.shrink.criterion = Some(criterion.name.into());
+        plan.pruning.criterion = criterion.name.into();
         let report = tiny.try_prune(&plan, criterion.name);
         if ["sparsegpt", "mrp"].contains(&criterion.name) {
             assert!(report.expect_err("it chooses weights").to_string().contains("not whole neurons"));
@@ -172,5 +174,9 @@ fn what_cannot_be_is_refused() {
     refused(&|plan| plan.pruning.sparsity = Some(0.5), "a width and a sparsity");
     refused(&|plan| plan.pruning.pattern = Some("2:4".into()), "a width and a sparsity");
     refused(&|plan| plan.pruning.rules = vec!["down_proj=0.5".parse().expect("a rule")], "a width and a sparsity");
-    refused(&|plan| plan.shrink.criterion = Some("none".into()), "there is no criterion");
+    refused(&|plan| plan.pruning.criterion = "none".into(), "there is no criterion");
+    refused(&|plan| plan.pruning.swaps = 1, "about single weights");
+    refused(&|plan| plan.pruning.scope = Some(Extent::Model), "about single weights");
+    refused(&|plan| plan.pruning.ratios = Ratios::Owl, "about single weights");
+    refused(&|plan| plan.pruning.order = Some(Order::Blocks), "about single weights");
 }

@@ -72,9 +72,6 @@ pub struct PlanOptions {
     /// Keep a multiple of N neurons [default: the largest of 256, 128, 64 and 32 that divides the width]
     #[arg(long, value_name = "N", help_heading = SHRINKING)]
     pub multiple: Option<usize>,
-    /// How to choose the neurons that go, by scores summed over each [default: obs, or wanda where nothing compensates]
-    #[arg(long, value_name = "NAME", value_parser = criterion(), help_heading = SHRINKING)]
-    pub shrink_criterion: Option<String>,
     /// How much to prune before activations are computed anew [default: submodule]
     #[arg(long, value_name = "SIZE", value_parser = one_of::<PruningGranularity>(&["submodule", "block"]), help_heading = PRUNING)]
     pub prune_granularity: Option<PruningGranularity>,
@@ -235,7 +232,6 @@ impl PlanOptions {
             (plan.shrink.ratio, plan.shrink.width) = (self.ratio, self.width);
         }
         set_some(&mut plan.shrink.multiple, self.multiple.as_ref());
-        set_some(&mut plan.shrink.criterion, self.shrink_criterion.as_ref());
     }
 
     fn apply_calibration(&self, plan: &mut Plan) {

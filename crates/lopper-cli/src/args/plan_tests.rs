@@ -20,7 +20,6 @@ const FLAGS: &[(&str, &str, &str, &str)] = &[
     ("shrink.ratio", "ratio", "0.25", "0.25"),
     ("shrink.width", "width", "0.75", "0.75"),
     ("shrink.multiple", "multiple", "64", "64"),
-    ("shrink.criterion", "shrink-criterion", "wanda", r#""wanda""#),
     ("pruning.sparsity", "sparsity", "0.7", "0.7"),
     ("pruning.pattern", "pattern", "2:4", r#""2:4""#),
     ("pruning.criterion", "criterion", "magnitude", r#""magnitude""#),

@@ -93,7 +93,7 @@ fn explain(model: &Model, plan: &Plan) -> Result<Explanation> {
     let decoder = Decoder::open(Checkpoint::open(model.directory())?)?;
     let spec = decoder.spec();
     let run = Run::new(plan, spec)?;
-    run.width.as_ref().map(|(width, _)| decoder.narrowed(width.keep)).transpose()?;
+    run.width.as_ref().map(|width| decoder.narrowed(width.keep)).transpose()?;
     let texts = text_lengths(plan, model, spec)?;
     let (texts, budget) = (Texts::of(plan, spec, &texts), Budget::of(plan));
     let estimate = Estimate::new(&run, texts, budget.bytes());

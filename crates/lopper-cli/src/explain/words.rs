@@ -207,7 +207,7 @@ impl Words<'_> {
         } else {
             format!(", compensate ({})", plan.pruning.compensation)
         };
-        Ok(format!("{}: prune {share} by {}{repair}", self.branches(branches), patterns::chosen_by(plan)))
+        Ok(format!("{}: prune {share} by {}{repair}", self.branches(branches), patterns::chosen_by(&plan.pruning)))
     }
 }
 

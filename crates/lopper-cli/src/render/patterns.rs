@@ -101,11 +101,7 @@ pub fn kinds<'a>(matrices: impl Iterator<Item = (&'a str, Option<Pattern>)>) -> 
 }
 
 /// The criterion in words, with what is not its default.
-pub fn chosen_by(plan: &Plan) -> String {
-    let PruningPlan { criterion, order, swaps, .. } = &plan.pruning;
-    if plan.shrink.is_asked() {
-        return plan.neuron_selection().map_or_else(|_| String::new(), |selection| selection.name().into());
-    }
+pub fn chosen_by(PruningPlan { criterion, order, swaps, .. }: &PruningPlan) -> String {
     let order = match order {
         Some(Order::Blocks) => " block by block",
         Some(Order::Whole) => " at once",

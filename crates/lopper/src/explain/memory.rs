@@ -229,9 +229,12 @@ impl Sizes<'_> {
                     let (solving, judging) = (square + 4 * slab + 2 * weights, square + 4 * weights + slab);
                     // where γ is looked for, both at once, and the best so far
                     let solving = if self.run.judges { solving + square + weights } else { solving };
-                    let walking = if self.schedule.needs == Needs::Gram { 0 } else { 2 * square + 5 * weights };
-                    // the inverse and the weight in f64 while neurons are chosen
-                    let walking = if self.run.width.is_some() { 3 * square + 2 * weights } else { walking };
+                    let walking = match (self.schedule.needs, self.run.width.is_some()) {
+                        (Needs::Gram, _) => 0,
+                        (_, false) => 2 * square + 5 * weights,
+                        // the inverse and the weight in f64 while neurons are chosen
+                        (_, true) => 3 * square + 2 * weights,
+                    };
                     weights + F32 * solving.max(judging).max(walking)
                 }
                 Needs::Nothing | Needs::ColumnNorms => weights + F32 * 3 * weights,

@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, conflict};
+use super::{Plan, PruningPlan, Ratios, conflict};
 use crate::error::Result;
-use crate::method::Selection;
 use crate::model::{BranchId, DecoderSpec, LinearId, Neurons};
 use crate::sparsity::Pattern;
 
@@ -24,9 +23,6 @@ pub struct ShrinkPlan {
     /// The width kept is a multiple of this; if absent, of the largest of 256, 128, 64 and 32 that divides the width there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub multiple: Option<usize>,
-    /// Name of the criterion whose scores, summed over a neuron, say which go; `obs`, or `wanda` where nothing compensates, if absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub criterion: Option<String>,
 }
 
 impl ShrinkPlan {
@@ -62,6 +58,14 @@ impl Plan {
                 "shrink first, then prune the result as any model",
             ));
         }
+        let PruningPlan { scope, ratios, swaps, order, .. } = &self.pruning;
+        if scope.is_some() || *ratios != Ratios::Uniform || *swaps > 0 || order.is_some() {
+            return Err(conflict(
+                "scope, ratios, swaps and order are about single weights, and whole neurons are to go",
+                "leave them out",
+            ));
+        }
+        self.selection()?.check(&Pattern::Inputs { keep: 1, of: 2 })?;
         let layers = spec.neurons()?;
         let share = self.share(spec, &layers)?;
         let of = layers.first().map_or(0, |(_, neurons)| neurons.count);
@@ -112,17 +116,6 @@ impl Plan {
                 Ok(MULTIPLES.into_iter().find(|&multiple| of.is_multiple_of(multiple) && multiple < of).unwrap_or(1))
             }
         }
-    }
-
-    /// How neurons that go are chosen.
-    ///
-    /// # Errors
-    /// If the criterion is unknown, or chooses single weights.
-    pub fn neuron_selection(&self) -> Result<Selection> {
-        let own = if self.pruning.compensation == "none" { "wanda" } else { "obs" };
-        let selection = Selection::by_name(self.shrink.criterion.as_deref().unwrap_or(own), None)?;
-        selection.check(&Pattern::Inputs { keep: 1, of: 2 })?;
-        Ok(selection)
     }
 }
 

@@ -162,7 +162,7 @@ fn execute(
     mut journal: Journal,
 ) -> Result<Report> {
     let source = model.checkpoint();
-    let smaller = run.width.as_ref().map(|(width, _)| Ok::<_, Error>((width, model.narrowed(width.keep)?)));
+    let smaller = run.width.as_ref().map(|width| Ok::<_, Error>((width, model.narrowed(width.keep)?)));
     let smaller = smaller.transpose()?;
     let mut rewrite = journal.rewrite(source, out, 2 * kept_bytes(run, &job) + job.scratch)?;
     let retrains = run.retrains() && !journal.is_retrained();

@@ -98,7 +98,7 @@ fn prune_matrix(
 ) -> Result<MatrixFacts> {
     let (plan, spec, id) = (&run.plan, run.spec, LinearId { block: state.index, index: linear });
     let Some(&pattern) = allocation.get(id) else { return Ok(facts(spec, id)) };
-    if let (Pattern::Outputs { .. }, Some((width, _))) = (pattern, &run.width) {
+    if let (Pattern::Outputs { .. }, Some(width)) = (pattern, &run.width) {
         return Ok(outputs(spec, id, pattern, (width, state)));
     }
     let weight = state.dense.weight(linear);
@@ -110,8 +110,7 @@ fn prune_matrix(
         seed: layer_seed(plan.calibration.seed, spec, id),
         settings: plan.solver_settings(),
     };
-    let method = run.width.as_ref().map_or(&run.method, |(_, method)| method);
-    let mut solution = job.timings.measure(Stage::Solve, || method.solve(&problem))?;
+    let mut solution = job.timings.measure(Stage::Solve, || run.method.solve(&problem))?;
     let stored = stored_as(checkpoint, &spec.weight_name(id));
     if !stored.holds(solution.weight.host()) {
         solution.undo(weight, &format!("compensated weights are beyond the range of {stored:?}: only pruned"));

@@ -39,8 +39,8 @@ pub struct Run<'a> {
     pub judges: bool,
     /// What is asked of every matrix.
     pub targets: Targets,
-    /// What becomes of feed-forward layers that are to be narrower, and how their neurons are chosen.
-    pub width: Option<(Width, Method)>,
+    /// What becomes of feed-forward layers that are to be narrower.
+    pub width: Option<Width>,
     /// What happens to every window.
     pub schedule: Schedule<'a>,
     /// Models that are repaired less, from least to most, where the plan asks for a ladder. Each is made and scored by itself.
@@ -75,15 +75,9 @@ impl<'a> Run<'a> {
     /// Without a ladder.
     fn alone(plan: &Plan, spec: &'a DecoderSpec) -> Result<Self> {
         let method = plan.method()?;
-        let width = match plan.width(spec)? {
-            Some(width) => Some((width, Method { selection: plan.neuron_selection()?, ..method.clone() })),
-            None => None,
-        };
-        // where there is a width, nothing but that is asked for
-        let needs = width.as_ref().map_or(method.needs(), |(_, method)| method.needs());
         Ok(Self {
-            schedule: Schedule::new(plan, spec, needs)?,
-            width,
+            schedule: Schedule::new(plan, spec, method.needs())?,
+            width: plan.width(spec)?,
             plan: plan.clone(),
             spec,
             name: name(plan),
@@ -103,12 +97,12 @@ impl<'a> Run<'a> {
 
     /// Whether anything of a branch is pruned, as far as that is known before.
     pub fn touches(&self, branch: BranchId) -> bool {
-        self.width.as_ref().is_none_or(|(width, _)| width.layers[branch.at.block].0 == branch)
+        self.width.as_ref().is_none_or(|width| width.layers[branch.at.block].0 == branch)
     }
 
     /// Whether the kept weights of a linear layer are solved for: of neurons that go, only those that read them.
     pub fn solves(&self, linear: LinearId) -> bool {
-        self.width.as_ref().is_none_or(|(width, _)| width.layers[linear.block].1.reader == linear.index)
+        self.width.as_ref().is_none_or(|width| width.layers[linear.block].1.reader == linear.index)
     }
 
     /// Whether the whole model is trained after its windows.
