@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use lopper::autograd::Tape;
 use lopper::method::Order;
 use lopper::method::criterion::CRITERIA;
-use lopper::model::{Block, Context, Decoder, FAMILIES, NoTap, Sequences};
+use lopper::model::{Block, Context, Decoder, FAMILIES, NoTap, Sequences, describe};
 use lopper::plan::{Granularity, Plan, Ratios, RetrainingObjective};
 use lopper::progress::Event;
 use lopper::prune::{prune, unfinished};
@@ -151,6 +151,30 @@ fn a_ratio_is_of_the_weights_of_the_blocks() {
     let weights = |name: &str| tiny.open(name).spec().blocks.iter().map(|block| block.weights()).sum::<usize>() as f64;
     let left = weights("out") / weights("model");
     assert!((left - 0.7).abs() < 0.01, "{left}");
+}
+
+#[test]
+fn the_width_kept_is_a_multiple_near_to_what_is_asked_for() {
+    let json = |width: usize| {
+        serde_json::json!({"model_type": "llama", "vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "intermediate_size": width})
+    };
+    let keeps = |of: usize, share: f64, multiple: Option<usize>| {
+        let spec = describe("config.json".as_ref(), &json(of)).expect("a model");
+        let mut plan = Plan::default();
+        (plan.shrink.width, plan.shrink.multiple) = (Some(share), multiple);
+        let keep = plan.width(&spec).expect("a width").expect("asked for").keep;
+        // the plan that is written with the result asks for the same
+        let again = plan.resolved(&spec).expect("resolved");
+        assert_eq!(again.width(&spec).expect("a width").expect("asked for").keep, keep, "{again:?}");
+        keep
+    };
+    assert_eq!(keeps(1536, 0.75, None), 1152, "a multiple of 128: of 256 it would be 1280");
+    assert_eq!(keeps(14336, 0.75, None), 10752, "a multiple of 256");
+    assert_eq!(keeps(4864, 0.5, None), 2432, "a multiple of 128");
+    assert_eq!(keeps(1536, 0.75, Some(256)), 1280);
+    assert_eq!(keeps(352, 0.75, None), 256, "32 is all that divides it");
+    assert_eq!(keeps(37, 0.5, None), 19, "nothing divides it");
 }
 
 #[test]

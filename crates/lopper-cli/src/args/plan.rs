@@ -69,7 +69,7 @@ pub struct PlanOptions {
     /// The same, saying what share of the neurons is kept, as 0.75 [default: none]
     #[arg(long, value_name = "SHARE", conflicts_with_all = ["sparsity", "pattern", "rule"], help_heading = SHRINKING)]
     pub width: Option<f64>,
-    /// Keep a multiple of N neurons [default: the largest of 256, 128, 64 and 32 that divides the width]
+    /// Keep a multiple of N neurons [default: the largest of 256, 128, 64 and 32 that divides the width and comes near to what is asked for]
     #[arg(long, value_name = "N", help_heading = SHRINKING)]
     pub multiple: Option<usize>,
     /// How much to prune before activations are computed anew [default: submodule]

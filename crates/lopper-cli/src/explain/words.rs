@@ -3,7 +3,7 @@
 use lopper::Result;
 use lopper::calibration::{Needs, Sampling};
 use lopper::model::{BranchId, DecoderSpec, LinearId, StageId};
-use lopper::plan::{Inputs, Plan, Ratios, RetrainingObjective};
+use lopper::plan::{Inputs, Plan, Ratios, RetrainingObjective, Width};
 use lopper::reconstruction::Parameters;
 use lopper::schedule::{Run, Schedule, State, Step, Trained, Weights};
 
@@ -38,12 +38,18 @@ pub fn steps(run: &Run, bytes: u64, scored: usize) -> Result<Vec<String>> {
     };
     steps.push(each);
     for step in schedule.steps(first) {
-        let said = Words { plan, spec, schedule, span }.step(&step)?;
-        steps.extend(said.map(|said| format!("    {said}")));
+        if !run.is_idle(&step) {
+            let said = Words { run, plan, spec, schedule, span }.step(&step)?;
+            steps.extend(said.map(|said| format!("    {said}")));
+        }
     }
     steps.push(format!("    write {whose} in the dtype of the file, and forget them"));
     steps.extend(retrain(plan));
     steps.push("reopen what was written, check that every matrix has its zeros and that nothing else changed".into());
+    if let Some(Width { keep, .. }) = run.width {
+        let keep = units::count(keep);
+        steps.push(format!("take out what is zero as a whole, and write config.json for {keep} neurons"));
+    }
     if scored > 0 {
         steps.push(format!("score what was written ({models} models are scored in all), then give it its name"));
     }
@@ -100,6 +106,7 @@ fn survey(plan: &Plan, needs: Needs) -> String {
 
 /// What a step is said of.
 struct Words<'a> {
+    run: &'a Run<'a>,
     plan: &'a Plan,
     spec: &'a DecoderSpec,
     schedule: &'a Schedule<'a>,
@@ -201,7 +208,12 @@ impl Words<'_> {
     fn prune(&self, branches: &[BranchId]) -> Result<String> {
         let plan = self.plan;
         let rest = if plan.pruning.rules.is_empty() { "" } else { ", or what the rules say," };
-        let share = format!("{}{rest}", patterns::asked(plan)?);
+        let share = match &self.run.width {
+            Some(Width { keep, of, .. }) => {
+                format!("{} of {} neurons away", units::count(of - keep), units::count(*of))
+            }
+            None => format!("{}{rest}", patterns::asked(plan)?),
+        };
         let repair = if plan.pruning.compensation == "none" {
             String::new()
         } else {

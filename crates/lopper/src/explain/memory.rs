@@ -163,7 +163,7 @@ impl Sizes<'_> {
         let mut phases: Vec<Phase> = Vec::new();
         self.walk(|alive, step| {
             let (name, own) = match step {
-                _ if self.is_idle(step) => return,
+                _ if self.run.is_idle(step) => return,
                 Step::Calibrate { branches, .. } if self.schedule.needs != Needs::Nothing => {
                     (CALIBRATING, self.calibrating(branches))
                 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::model::{BlockSpec, Branch, DecoderSpec};
 use crate::plan::{Granularity, Plan};
-use crate::schedule::{Run, Schedule, Step, Trained};
+use crate::schedule::{Run, Schedule};
 use crate::text::{all_files, at_once, bytes_for};
 
 pub use budget::Budget;
@@ -145,18 +145,6 @@ impl<'a> Sizes<'a> {
         let (plan, spec) = (&run.plan, run.spec);
         let sequences = plan.calibration.samples + plan.calibration.held_out;
         Self { run, plan, spec, schedule: &run.schedule, seqlen: run.seqlen(), sequences, on_disk: false }
-    }
-
-    /// Whether a step finds nothing to do: nothing of its branches is pruned.
-    fn is_idle(&self, step: &Step) -> bool {
-        match step {
-            Step::Calibrate { branches, writes: None, .. }
-            | Step::Prune(branches)
-            | Step::Train { window: Trained::Branches(branches), .. } => {
-                !branches.iter().any(|&branch| self.run.touches(branch))
-            }
-            _ => false,
-        }
     }
 
     fn trains(&self) -> bool {

@@ -71,7 +71,7 @@ impl Sizes<'_> {
     fn step(&self, step: &Step) -> (usize, f64) {
         let all = self.tokens()[0] as f64;
         match step {
-            _ if self.is_idle(step) => (4, 0.0),
+            _ if self.run.is_idle(step) => (4, 0.0),
             Step::Calibrate { branches, writes, .. } => (0, self.calibrate(branches, *writes)),
             Step::Prune(branches) => (1, branches.iter().map(|&branch| self.solve_branch(branch)).sum()),
             Step::Train { window, .. } => (2, self.train(window)),

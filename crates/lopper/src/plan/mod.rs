@@ -158,9 +158,8 @@ impl Plan {
         let mut plan = self.clone();
         plan.calibration.seqlen = Some(self.calibration_seqlen(spec));
         plan.evaluation.seqlen = Some(self.evaluation_seqlen(spec));
-        if let Some(Width { keep, of, .. }) = self.width(spec)? {
-            plan.shrink =
-                ShrinkPlan { ratio: None, width: Some(keep as f64 / of as f64), multiple: Some(self.multiple(of)?) };
+        if let Some(Width { keep, of, multiple, .. }) = self.width(spec)? {
+            plan.shrink = ShrinkPlan { ratio: None, width: Some(keep as f64 / of as f64), multiple: Some(multiple) };
         }
         if let Request::Share { sparsity, extent } = self.request()? {
             (plan.pruning.sparsity, plan.pruning.scope) = (Some(sparsity), Some(extent));

@@ -10,6 +10,9 @@ use crate::sparsity::Pattern;
 /// Multiples that runtimes like widths to be of, the best first: llama.cpp's k-quants want 256.
 const MULTIPLES: [usize; 4] = [256, 128, 64, 32];
 
+/// How far the width kept may be from what was asked for, as a share of the width there is, so that it is a larger one of those.
+const NEAR: f64 = 1.0 / 64.0;
+
 /// Key `[shrink]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -20,7 +23,8 @@ pub struct ShrinkPlan {
     /// Share of the neurons of every feed-forward layer that is kept, instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<f64>,
-    /// The width kept is a multiple of this; if absent, of the largest of 256, 128, 64 and 32 that divides the width there is.
+    /// The width kept is a multiple of this; if absent, of the largest of 256, 128, 64 and 32 that divides the width there is and
+    /// leads to within a 64th of it of what was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub multiple: Option<usize>,
 }
@@ -32,6 +36,11 @@ impl ShrinkPlan {
     }
 }
 
+/// The multiple, at least once, that is nearest to a number.
+fn nearest(number: f64, multiple: usize) -> usize {
+    ((number / multiple as f64).round() as usize).max(1) * multiple
+}
+
 /// Which neurons there are, and how many of each feed-forward layer are kept.
 #[derive(Clone, Debug)]
 pub struct Width {
@@ -39,6 +48,8 @@ pub struct Width {
     pub keep: usize,
     /// Of so many.
     pub of: usize,
+    /// What is kept is a multiple of this.
+    pub multiple: usize,
     /// Of every block.
     pub layers: Vec<(BranchId, Neurons)>,
 }
@@ -69,15 +80,15 @@ impl Plan {
         let layers = spec.neurons()?;
         let share = self.share(spec, &layers)?;
         let of = layers.first().map_or(0, |(_, neurons)| neurons.count);
-        let multiple = self.multiple(of)?;
-        let keep = ((share * of as f64 / multiple as f64).round() as usize * multiple).max(multiple);
+        let multiple = self.multiple(of, share)?;
+        let keep = nearest(share * of as f64, multiple);
         if keep >= of {
             return Err(conflict(
                 &format!("width {share} of {of} neurons, in multiples of {multiple}, is {keep}: nothing would go"),
                 "give a smaller width, or a smaller multiple with --multiple",
             ));
         }
-        Ok(Some(Width { keep, of, layers }))
+        Ok(Some(Width { keep, of, multiple, layers }))
     }
 
     /// The share of neurons that is kept.
@@ -106,14 +117,18 @@ impl Plan {
         }
     }
 
-    pub(super) fn multiple(&self, of: usize) -> Result<usize> {
+    fn multiple(&self, of: usize, share: f64) -> Result<usize> {
         match self.shrink.multiple {
             Some(multiple) if multiple == 0 || multiple > of => {
                 Err(conflict(&format!("shrink.multiple is {multiple}, of {of} neurons"), "give a divisor of the width"))
             }
             Some(multiple) => Ok(multiple),
             None => {
-                Ok(MULTIPLES.into_iter().find(|&multiple| of.is_multiple_of(multiple) && multiple < of).unwrap_or(1))
+                let asked = share * of as f64;
+                let fits = |multiple: &usize| of.is_multiple_of(*multiple) && *multiple < of;
+                let is_near = |multiple: &usize| (nearest(asked, *multiple) as f64 - asked).abs() <= NEAR * of as f64;
+                let near = MULTIPLES.into_iter().filter(fits).find(is_near);
+                Ok(near.or_else(|| MULTIPLES.into_iter().rfind(fits)).unwrap_or(1))
             }
         }
     }
@@ -128,6 +143,7 @@ impl Width {
             let id = |index| LinearId { block, index };
             patterns.push((id(neurons.reader), Pattern::inputs(self.keep, self.of)?));
             let mut writers: Vec<usize> = neurons.writers.iter().map(|(linear, _)| *linear).collect();
+            writers.sort_unstable();
             writers.dedup();
             for linear in writers {
                 let parts = neurons.writers.iter().filter(|(writer, _)| *writer == linear).count();

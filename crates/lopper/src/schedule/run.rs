@@ -1,6 +1,6 @@
 //! A plan resolved once against a model: what its names stand for, as values. `explain` and `prune` read this and look nothing up.
 
-use super::Schedule;
+use super::{Schedule, Step, Trained};
 use crate::error::Result;
 use crate::method::Method;
 use crate::model::{BranchId, DecoderSpec, LinearId};
@@ -95,8 +95,20 @@ impl<'a> Run<'a> {
         (pruned, 1 + pruned + usize::from(self.before_retraining.is_some()))
     }
 
+    /// Whether a step finds nothing to do: nothing of its branches is pruned.
+    pub fn is_idle(&self, step: &Step) -> bool {
+        match step {
+            Step::Calibrate { branches, writes: None, .. }
+            | Step::Prune(branches)
+            | Step::Train { window: Trained::Branches(branches), .. } => {
+                !branches.iter().any(|&branch| self.touches(branch))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether anything of a branch is pruned, as far as that is known before.
-    pub fn touches(&self, branch: BranchId) -> bool {
+    fn touches(&self, branch: BranchId) -> bool {
         self.width.as_ref().is_none_or(|width| width.layers[branch.at.block].0 == branch)
     }
 
