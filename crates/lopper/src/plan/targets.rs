@@ -48,6 +48,7 @@ impl Plan {
     /// # Errors
     /// If pattern, rules or ratios contradict each other, do not fit the shapes, or a rule decides nothing.
     pub fn targets(&self, spec: &DecoderSpec) -> Result<Targets> {
+        let width = self.width(spec)?;
         self.check_ratios()?;
         let ids: Vec<LinearId> = spec.linear_ids().collect();
         let names: Vec<String> = ids.iter().map(|&id| spec.weight_name(id)).collect();
@@ -60,7 +61,7 @@ impl Plan {
             Target { id, shape, rule, request: rule.map_or(request, |rule| requests[rule]) }
         };
         let mut matrices: Vec<Target> = ids.iter().zip(deciding).map(target).collect();
-        if let Some(width) = self.width(spec)? {
+        if let Some(width) = width {
             for (id, pattern) in width.patterns(spec)? {
                 matrices[spec.linear_number(id)].request = Request::Fixed(pattern);
             }
