@@ -95,11 +95,7 @@ pub fn inspect(model: &Path, progress: &mut dyn FnMut(f64)) -> Result<Inspection
     }
     Ok(Inspection {
         family: spec.family,
-        parameters: checkpoint
-            .names()
-            .filter_map(|name| checkpoint.info(name))
-            .map(|info| info.shape.iter().product::<usize>())
-            .sum(),
+        parameters: checkpoint.total_elements(),
         prunable: matrices.iter().map(|matrix| matrix.shape[0] * matrix.shape[1]).sum(),
         zeros: matrices.iter().map(|matrix| matrix.zeros).sum(),
         blocks,

@@ -39,7 +39,7 @@ pub fn steps(run: &Run, bytes: u64, scored: usize) -> Result<Vec<String>> {
     steps.push(each);
     for step in schedule.steps(first) {
         if !run.is_idle(&step) {
-            let said = Words { run, plan, spec, schedule, span }.step(&step)?;
+            let said = Words { run, span }.step(&step)?;
             steps.extend(said.map(|said| format!("    {said}")));
         }
     }
@@ -107,9 +107,6 @@ fn survey(plan: &Plan, needs: Needs) -> String {
 /// What a step is said of.
 struct Words<'a> {
     run: &'a Run<'a>,
-    plan: &'a Plan,
-    spec: &'a DecoderSpec,
-    schedule: &'a Schedule<'a>,
     /// Blocks of a window.
     span: usize,
 }
@@ -119,7 +116,7 @@ impl Words<'_> {
     fn step(&self, step: &Step) -> Result<Option<String>> {
         Ok(Some(match step {
             &Step::Load(block) => {
-                let weights = 4 * self.spec.blocks[block].weights() as u64;
+                let weights = 4 * self.run.spec.blocks[block].weights() as u64;
                 format!("load {}weights as f32 ({})", self.of(block), units::bytes(weights))
             }
             Step::Calibrate { branches, reads, .. } => self.calibrate(branches, *reads),
@@ -150,7 +147,7 @@ impl Words<'_> {
     }
 
     fn branch(&self, id: BranchId) -> &'static str {
-        match self.spec.blocks[id.at.block].branch(id).name {
+        match self.run.spec.blocks[id.at.block].branch(id).name {
             "attention" => "the attention",
             "mlp" => "the feed-forward layer",
             other => other,
@@ -158,17 +155,17 @@ impl Words<'_> {
     }
 
     fn stage(&self, at: StageId) -> String {
-        let branches = self.spec.blocks[at.block].stages[at.stage].branches.len();
+        let branches = self.run.spec.blocks[at.block].stages[at.stage].branches.len();
         let names: Vec<_> = (0..branches).map(|branch| self.branch(BranchId { at, branch })).collect();
         self.of(at.block) + &names.join(" and ")
     }
 
     fn linear(&self, id: LinearId) -> &'static str {
-        self.spec.linear(id).role
+        self.run.spec.linear(id).role
     }
 
     fn train(&self, window: &Trained) -> String {
-        let reconstruction = &self.plan.reconstruction;
+        let reconstruction = &self.run.plan.reconstruction;
         let what = match window {
             Trained::Linear(linear) => format!("the {} matrix", self.linear(*linear)),
             Trained::Branches(branches) if branches.len() == 1 => self.branch(branches[0]).into(),
@@ -176,11 +173,11 @@ impl Words<'_> {
             Trained::Branches(_) => format!("the {} blocks together", self.span),
         };
         let trains = what_trains(reconstruction.parameters);
-        let rows = reconstruction.batch * reconstruction.accumulate * self.plan.calibration_seqlen(self.spec);
+        let rows = reconstruction.batch * reconstruction.accumulate * self.run.plan.calibration_seqlen(self.run.spec);
         format!(
             "train {trains} of {what} to give what the dense model gives: {} epochs of {} windows, {} tokens a step",
             reconstruction.epochs,
-            self.plan.calibration.samples,
+            self.run.plan.calibration.samples,
             units::count(rows)
         )
     }
@@ -192,11 +189,11 @@ impl Words<'_> {
     }
 
     fn calibrate(&self, branches: &[BranchId], reads: State) -> String {
-        let whose = match self.plan.calibration.inputs {
+        let whose = match self.run.plan.calibration.inputs {
             Inputs::Dense => "of the dense model",
             Inputs::Pruned => "of the model pruned so far",
         };
-        let what = match self.schedule.needs {
+        let what = match self.run.schedule.needs {
             Needs::Nothing => return format!("{}: run it on {} {whose}", self.branches(branches), states(reads)),
             Needs::ColumnNorms => "collect the norms",
             Needs::Gram => "collect the Gram matrices",
@@ -206,7 +203,7 @@ impl Words<'_> {
     }
 
     fn prune(&self, branches: &[BranchId]) -> Result<String> {
-        let plan = self.plan;
+        let plan = &self.run.plan;
         let rest = if plan.pruning.rules.is_empty() { "" } else { ", or what the rules say," };
         let share = match &self.run.width {
             Some(Width { keep, of, .. }) => {

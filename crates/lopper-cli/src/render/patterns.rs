@@ -12,9 +12,6 @@ use super::units;
 /// # Errors
 /// If it contradicts itself.
 pub fn asked(plan: &Plan) -> Result<String> {
-    if let Some(ratio) = plan.shrink.ratio {
-        return Ok(format!("{} of the weights of the blocks, in whole neurons,", units::percent(ratio)));
-    }
     if let Some(width) = plan.shrink.width {
         return Ok(format!("{} of the neurons of every feed-forward layer", units::percent(1.0 - width)));
     }

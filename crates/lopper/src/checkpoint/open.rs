@@ -169,6 +169,11 @@ impl Checkpoint {
         self.tensors.values().map(|info| info.bytes.len() as u64).sum()
     }
 
+    /// Numbers in all tensors together.
+    pub fn total_elements(&self) -> usize {
+        self.tensors.values().map(TensorInfo::elements).sum()
+    }
+
     /// The files, sorted by name.
     pub fn shards(&self) -> &[ShardInfo] {
         &self.infos

@@ -167,7 +167,7 @@ fn execute(
     let mut rewrite = journal.rewrite(source, out, 2 * kept_bytes(run, &job) + job.scratch)?;
     let retrains = run.retrains() && !journal.is_retrained();
     let lower: Vec<&Run> = run.lower.iter().filter(|lower| !journal.knows(lower.name)).collect();
-    if retrains || !lower.is_empty() {
+    if retrains || !lower.is_empty() || smaller.is_some() && !journal.is_retrained() {
         // a second copy is needed for a while: no disk may turn out to be too small for it later
         drop(journal.second(source, out)?);
     }

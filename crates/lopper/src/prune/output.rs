@@ -7,7 +7,7 @@ use super::job::Job;
 use super::journal::Journal;
 use crate::checkpoint::{Checkpoint, Composition, Rewrite};
 use crate::error::Result;
-use crate::model::{Decoder, DecoderSpec};
+use crate::model::Decoder;
 use crate::plan::Width;
 use crate::report::{Shrunk, Stage};
 
@@ -35,7 +35,7 @@ impl Output<'_> {
         let models = [full, &small];
         let shrunk = Shrunk {
             width: [width.of, width.keep],
-            parameters: models.map(|model| parameters(model.spec())),
+            parameters: models.map(|model| model.checkpoint().total_elements()),
             bytes: models.map(|model| model.checkpoint().total_bytes()),
         };
         Ok((Self::Smaller(composition), shrunk))
@@ -63,9 +63,4 @@ impl Output<'_> {
             }
         }
     }
-}
-
-/// Numbers in the tensors of a model.
-fn parameters(spec: &DecoderSpec) -> usize {
-    spec.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
 }
