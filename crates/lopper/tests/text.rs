@@ -158,7 +158,7 @@ fn text_that_cannot_be_used_says_where() {
     let tar = [&[b'a'; 257][..], b"ustar"].concat();
     let half = zstd::encode_all(&b"some text ".repeat(10_000)[..], 1).unwrap();
     let bomb = zstd::encode_all(&vec![b' '; 1 << 26][..], 19).unwrap();
-    let cases: [(&str, &[u8], &str); 24] = [
+    let cases: [(&str, &[u8], &str); 29] = [
         ("empty.txt", b"", "the file holds no text"),
         ("blank.jsonl", b" \n\n", "the file holds no text"),
         ("blanks.jsonl", b"{\"text\": \" \"}", "the file holds no text"),
@@ -180,7 +180,12 @@ fn text_that_cannot_be_used_says_where() {
         ("b.jsonl", b"\n{\"text\": 3}\n", "line 2: the field `text` is not a string"),
         ("nan.jsonl", b"{\"text\": NaN}\n", "line 1: the field `text` is not a string"),
         ("c.jsonl", b"{\"text\": \"a\"\n", "line 1: not JSON"),
-        ("d.json", b"[\n  {\"text\": \"a\"},\n", "line 1: not JSON"),
+        ("d.json", b"[\n  {\"text\": \"a\"},\n", "the list is cut short after entry 1"),
+        ("bracket.json", b"[\n  {\"text\": \"a\"},\n{\"text\": \"b\"}\n", "the list is cut short in or after entry 2"),
+        ("comma.json", b"[{\"text\": \"a\"}, {\"text\": \"b\"} {}]", "entry 2: no comma after it"),
+        ("word.json", b"[{\"text\": \"a\"},\n\n {\"text\": b}]", "entry 2, in line 3: not JSON: expected value"),
+        ("more.json", b"[{\"text\": \"a\"},\n {\"text\": \"b\"}]\n3", "after the end of the list there is more"),
+        ("latin1.json", b"[{\"text\": \"a\"},\n {\"text\": \"\xe4\"}]", "line 2: not UTF-8 (byte 27)"),
         ("e.jsonl", b"3\n", "line 1: not a JSON object"),
         ("f.json", b"[1, 2]", "entry 1: not a JSON object"),
         ("g.json", b"{\"data\": [\n]}", "entry 1: no field `text` and no conversation (there is `data`)"),
@@ -302,21 +307,24 @@ fn of_a_scored_text_no_more_is_read_than_its_windows_take() {
     let dir = directory();
     let tokenizer = tokenizer(&json!({"version": "1.0", "pre_tokenizer": {"type": "Whitespace"},
         "model": {"type": "WordLevel", "vocab": {"x": 0}, "unk_token": "x"}}));
-    // what is wrong with the last line is never seen
-    let path = file(&dir, "a.jsonl", documents(2000) + "not JSON");
-    let read = |count| {
-        let windows = Windows { length: 100, count };
-        ScoredText::read_all(
-            [std::slice::from_ref(&path), &[]],
-            &tokenizer,
-            windows,
-            &mut Reader::default(),
-            &mut |_| (),
-        )
-    };
-    let tokens = read(Some(3)).unwrap()[0].tokens.len();
-    assert!((300..400_000).contains(&tokens), "{tokens}");
-    assert!(read(None).unwrap_err().to_string().contains("line 2001: not JSON"));
+    // what is wrong with the last row is never seen
+    let lines = documents(2000) + "nope";
+    for (name, rows, problem) in [
+        ("a.jsonl", lines.clone(), "line 2001: not JSON"),
+        ("a.json", format!("[{}]", lines.replace('\n', ",\n")), "entry 2001, in line 2001: not JSON"),
+        ("b.json", format!("[{}]", lines.replace('\n', ",")), "entry 2001, in line 1: not JSON"),
+        ("values", lines.replace('{', "{\n"), "entry 2001, in line 4001: not JSON"),
+    ] {
+        let path = file(&dir, name, rows);
+        let read = |count| {
+            let (windows, mut reader) = (Windows { length: 100, count }, Reader::default());
+            ScoredText::read_all([std::slice::from_ref(&path), &[]], &tokenizer, windows, &mut reader, &mut |_| ())
+        };
+        let tokens = read(Some(3)).unwrap()[0].tokens.len();
+        assert!((300..400_000).contains(&tokens), "{name}: {tokens}");
+        let error = read(None).unwrap_err().to_string();
+        assert!(error.contains(problem), "{error}");
+    }
 }
 
 #[test]

@@ -53,38 +53,23 @@ impl Texts {
         let (calibration, evaluation) = (&plan.calibration, &plan.evaluation);
         let asked = plan.calibration_seqlen(spec).saturating_mul(calibration.samples + calibration.held_out);
         let [drawn, scored] = [[&calibration.files, &calibration.wikitext], [&evaluation.texts, &evaluation.wikitext]]
-            .map(|files| TextBytes::of(files.into_iter().flatten()));
-        let kept_bytes = (drawn.text.min(bytes_for(asked) as u64) + drawn.whole).max(scored.text + scored.whole);
+            .map(|files| text_bytes(files.into_iter().flatten()));
+        let kept_bytes = drawn.min(bytes_for(asked) as u64).max(scored);
         let threads = plan.compute.threads.unwrap_or_else(rayon::current_num_threads);
         let scored_tokens = scored_tokens(plan, spec, lengths);
         Self { scored_tokens, kept_bytes, tokenised_bytes: kept_bytes.min(at_once(threads)) }
     }
 }
 
-/// Bytes of files of text.
-#[derive(Default)]
-struct TextBytes {
-    /// Of the text in them.
-    text: u64,
-    /// Of the largest file that is in memory whole while it is read.
-    whole: u64,
-}
-
-impl TextBytes {
-    /// What the names and sizes of files tell; what cannot be found is an error of the run.
-    fn of<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Self {
-        let mut sum = Self::default();
-        for file in all_files(paths).unwrap_or_default() {
-            let bytes = std::fs::metadata(&file).map_or(0, |facts| facts.len());
-            let ending =
-                file.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
-            let is_packed = ["gz", "zst", "parquet"].contains(&ending.as_str());
-            sum.text += if is_packed { GROWTH * bytes } else { bytes };
-            // JSON may be one list
-            sum.whole = sum.whole.max(if ["parquet", "json"].contains(&ending.as_str()) { bytes } else { 0 });
-        }
-        sum
-    }
+/// Bytes of text in files, as far as their names and sizes tell; what cannot be found is an error of the run.
+fn text_bytes<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> u64 {
+    let of = |file: PathBuf| {
+        let bytes = std::fs::metadata(&file).map_or(0, |facts| facts.len());
+        let ending = file.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
+        let is_packed = ending.is_some_and(|ending| ["gz", "zst", "parquet"].contains(&ending.as_str()));
+        if is_packed { GROWTH * bytes } else { bytes }
+    };
+    all_files(paths).unwrap_or_default().into_iter().map(of).sum()
 }
 
 impl Estimate {

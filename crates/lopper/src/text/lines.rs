@@ -84,12 +84,30 @@ impl Lines {
         Ok(line)
     }
 
-    /// All that is left.
-    pub fn take_all(&mut self) -> Result<Vec<u8>> {
-        let mut all = Vec::new();
-        let read = self.rest().read_to_end(&mut all);
-        read.map_err(|error| unreadable(&self.path, &error))?;
-        Ok(all)
+    /// Bytes that come next; none at the end.
+    pub fn buffered(&mut self) -> Result<&[u8]> {
+        let (read, all) = (self.back.position() as usize, self.back.get_ref().len());
+        if read < all {
+            return Ok(&self.back.get_ref()[read..]);
+        }
+        self.reader.fill_buf().map_err(|error| unreadable(&self.path, &error))
+    }
+
+    /// Passes over bytes that were seen to come next.
+    pub fn consume(&mut self, count: usize) {
+        let (read, all) = (self.back.position() as usize, self.back.get_ref().len());
+        if read < all { self.back.consume(count) } else { self.reader.consume(count) }
+    }
+
+    /// Counts what was read as given.
+    pub fn given(&mut self, read: &[u8]) {
+        self.number += line_ends(read);
+        self.bytes += read.len();
+    }
+
+    /// Lines that have been given.
+    pub fn number(&self) -> usize {
+        self.number
     }
 
     /// The next line that is not blank, and its number from 1.
@@ -131,13 +149,12 @@ impl Lines {
         }
         let text = self.utf8(&piece, self.number + 1)?;
         let text = if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n") } else { text.to_owned() };
-        self.number += line_ends(&piece);
-        self.bytes += piece.len();
+        self.given(&piece);
         Ok(Some(text).filter(|text| !text.is_empty()))
     }
 
     /// Bytes as text, the first of which are in line `first`.
-    fn utf8<'b>(&self, bytes: &'b [u8], first: usize) -> Result<&'b str> {
+    pub fn utf8<'b>(&self, bytes: &'b [u8], first: usize) -> Result<&'b str> {
         std::str::from_utf8(bytes).map_err(|error| {
             let good = error.valid_up_to();
             let line = first + line_ends(&bytes[..good]);
@@ -147,6 +164,6 @@ impl Lines {
     }
 }
 
-fn line_ends(bytes: &[u8]) -> usize {
+pub(super) fn line_ends(bytes: &[u8]) -> usize {
     bytes.split(|&byte| byte == b'\n').count() - 1
 }

@@ -3,6 +3,7 @@
 mod builtin;
 mod chat;
 mod corpus;
+mod entries;
 mod excerpt;
 mod files;
 mod lines;

@@ -19,8 +19,8 @@ const SMALL: u64 = 1 << 20;
 pub(super) enum Source {
     /// Text, unpacked.
     Text(Box<dyn BufRead>),
-    /// The table of a Parquet file, and its bytes.
-    Parquet(Vec<u8>),
+    /// The table of a Parquet file: that file, or what was unpacked into one without a name.
+    Parquet(File),
 }
 
 /// What is no text: at which byte which bytes tell it, what it is, and how to make a text of it.
@@ -64,6 +64,9 @@ pub(super) fn open(path: &Path) -> Result<Source> {
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
             Box::new(zstd::Decoder::new(whole).map_err(Error::io("unpack", path))?)
         }
+        [b'P', b'A', b'R', b'1', ..] if size.is_some() => {
+            return File::open(path).map(Source::Parquet).map_err(Error::io("read", path));
+        }
         _ => return recognised(path, &head, Box::new(BufReader::new(whole))),
     };
     let most = size.map_or(u64::MAX, |size| size.saturating_mul(LARGEST_GROWTH).saturating_add(SMALL));
@@ -74,9 +77,9 @@ pub(super) fn open(path: &Path) -> Result<Source> {
 /// What begins with `head`.
 fn recognised(path: &Path, head: &[u8], mut whole: Box<dyn BufRead>) -> Result<Source> {
     if head.starts_with(b"PAR1") {
-        let mut bytes = Vec::new();
-        whole.read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
-        return Ok(Source::Parquet(bytes));
+        let mut file = tempfile::tempfile().map_err(Error::io("unpack", path))?;
+        io::copy(&mut whole, &mut file).map_err(|error| unreadable(path, &error))?;
+        return Ok(Source::Parquet(file));
     }
     match OTHERS.iter().find(|(at, magic, ..)| head.get(*at..).is_some_and(|rest| rest.starts_with(magic))) {
         Some((.., what, hint)) => Err(fault(path, &format!("this is {what}, not text"), *hint)),

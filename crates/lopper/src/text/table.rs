@@ -1,9 +1,11 @@
 //! What a file holds: the rows of a table, or plain text. Rows are JSON lines, one JSON list, or Parquet.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::entries::{Entries, Entry};
 use super::lines::Lines;
 use super::parquet;
 use super::source::{Source, fault, open};
@@ -26,10 +28,10 @@ pub(super) enum Content {
 pub(super) enum Rows {
     /// One in each line.
     Lines(Lines),
-    /// One JSON list, with the halves of pairs that were replaced in it.
-    List(Vec<Value>, usize),
-    /// The bytes of a Parquet file.
-    Parquet(std::path::PathBuf, Vec<u8>),
+    /// The entries of one JSON list, or values over several lines; the first has been read.
+    Entries(Entry, Entries),
+    /// Those of a Parquet file.
+    Parquet(PathBuf, File),
 }
 
 /// A row.
@@ -46,35 +48,34 @@ impl Content {
     /// Opens a file. JSON is a table where the name of the file promises one, or its first row is `wanted`.
     pub fn open(path: &Path, wanted: impl Fn(&Value) -> bool) -> Result<Self> {
         let mut lines = match open(path)? {
-            Source::Parquet(bytes) => return Ok(Self::Rows(Rows::Parquet(path.into(), bytes))),
+            Source::Parquet(file) => return Ok(Self::Rows(Rows::Parquet(path.into(), file))),
             Source::Text(_) if ending(path).as_deref() == Some("parquet") => {
                 return Err(not_parquet(path, "it does not begin as one"));
             }
             Source::Text(reader) => Lines::new(path, reader)?,
         };
         let promised = promises_json(path);
-        if !promised && !matches!(lines.begins()?, Some(b'{' | b'[')) {
+        let begins = lines.begins()?;
+        if !promised && !matches!(begins, Some(b'{' | b'[')) {
             return Ok(Self::Text(lines, false));
         }
-        let first = lines.peek()?;
-        let row = json::from_slice(&first);
-        match &row {
-            Ok(row @ Value::Object(_)) if promised || wanted(row) => return Ok(Self::Rows(Rows::Lines(lines))),
-            Ok(Value::Object(_)) => return Ok(Self::Text(lines, true)),
-            _ => {}
-        }
-        if row.is_ok() || json::is_cut_short(&first) {
-            let whole = lines.take_all()?;
-            let rows = match json::counted(&whole) {
-                Ok((Value::Array(rows), halves)) => Some((rows, halves)),
-                Ok((row @ Value::Object(_), halves)) => Some((vec![row], halves)),
-                _ => None,
-            };
-            let is_wanted = |rows: &[Value]| rows.first().is_some_and(|row| row.is_string() || wanted(row));
-            if let Some((rows, halves)) = rows.filter(|(rows, _)| promised || is_wanted(rows)) {
-                return Ok(Self::Rows(Rows::List(rows, halves)));
+        let mut may_be_entries = begins == Some(b'[');
+        if begins == Some(b'{') {
+            let first = lines.peek()?;
+            match json::from_slice(&first) {
+                Ok(row) if promised || wanted(&row) => return Ok(Self::Rows(Rows::Lines(lines))),
+                Ok(_) => return Ok(Self::Text(lines, true)),
+                Err(_) => may_be_entries = json::is_cut_short(&first),
             }
-            lines.unread(whole);
+        }
+        if may_be_entries {
+            let mut entries = Entries::new(lines);
+            if let Ok(Some(entry)) = entries.next()?
+                && json::from_slice(entry.text.as_bytes()).is_ok_and(|row| promised || row.is_string() || wanted(&row))
+            {
+                return Ok(Self::Rows(Rows::Entries(entry, entries)));
+            }
+            lines = entries.put_back();
         }
         // where JSON is promised, the error is that of the first line
         Ok(if promised { Self::Rows(Rows::Lines(lines)) } else { Self::Text(lines, false) })
@@ -102,18 +103,27 @@ impl Rows {
                 }
                 Ok(true)
             }
-            Self::List(rows, mut halves) => {
-                for (place, value) in rows.into_iter().enumerate() {
-                    let place = format!("entry {}", place + 1);
-                    if !each(Row { place, value, halves: std::mem::take(&mut halves) })? {
+            Self::Entries(first, mut entries) => {
+                let path = entries.lines().path().to_owned();
+                let mut next: Result<_, String> = Ok(Some(first));
+                loop {
+                    let entry = next.map_err(|problem| fault(&path, &problem, "fetch the file again"))?;
+                    let Some(Entry { number, line, text }) = entry else { return Ok(true) };
+                    let place = format!("entry {number}");
+                    let (value, halves) = json::counted(text.as_bytes()).map_err(|error| {
+                        // its lines are not those of the file
+                        let error = error.split(" at line ").next().unwrap_or(&error);
+                        fault(&path, &format!("{place}, in line {line}: not JSON: {error}"), "fetch the file again")
+                    })?;
+                    if !each(Row { place, value, halves })? {
                         return Ok(false);
                     }
+                    next = entries.next()?;
                 }
-                Ok(true)
             }
-            Self::Parquet(path, bytes) => {
+            Self::Parquet(path, file) => {
                 let (mut number, mut ended) = (0, Ok(true));
-                let read = parquet::rows(bytes, &mut |value| {
+                let read = parquet::rows(&file, &mut |value| {
                     number += 1;
                     ended = each(Row { place: format!("row {number}"), value, halves: 0 });
                     matches!(ended, Ok(true))

@@ -39,11 +39,12 @@ impl<'a> Thrift<'a> {
         self.structure(DEEPEST)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Bytes that were not read.
+    pub fn left(&self) -> usize {
+        self.0.len()
     }
 
-    pub fn skip(&mut self, count: usize) -> Option<()> {
+    fn skip(&mut self, count: usize) -> Option<()> {
         self.0 = self.0.get(count..)?;
         Some(())
     }
