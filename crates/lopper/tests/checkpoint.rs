@@ -10,7 +10,7 @@ use std::path::Path;
 use files::{Stored, directory, file_with_header, listing, safetensors, stored, write_sharded, write_single};
 use half::{bf16, f16};
 use lopper::Error;
-use lopper::checkpoint::{Checkpoint, Composition, Cut, Dtype, Rewrite, StorageDtype, verify_untouched};
+use lopper::checkpoint::{Changes, Checkpoint, Composition, Cut, Dtype, Rewrite, StorageDtype, verify_untouched};
 use lopper::tensor::Tensor;
 
 const DTYPES: [&str; 3] = ["F32", "F16", "BF16"];
@@ -515,7 +515,8 @@ fn a_smaller_copy_has_what_stays_to_the_byte() {
         let cuts: BTreeMap<String, Cut> = cuts.map(|(name, cut)| (name.to_owned(), cut)).into();
         let out = dir.path().join(format!("{dtype}-out"));
         let config = serde_json::json!({"model_type": "llama", "intermediate_size": 4});
-        let composition = Composition::write(&source, (&out, None), &cuts, &config).unwrap();
+        let changes = Changes { cuts: cuts.clone(), name: &|name| Some(name.into()), config: &config };
+        let composition = Composition::write(&source, (&out, None), &changes).unwrap();
         composition.add_file("report.json", b"{}").unwrap();
         assert!(!out.exists());
         composition.publish().unwrap();
@@ -546,12 +547,39 @@ fn a_smaller_copy_has_what_stays_to_the_byte() {
 }
 
 #[test]
+fn of_a_smaller_copy_tensors_go_and_others_get_their_names() {
+    let dir = directory();
+    let two = vec![stored("layers.1.up", "F16", &[6, 3]), stored("layers.2.up", "F16", &[2, 3])];
+    let three = vec![stored("layers.1.down", "F16", &[3, 6])];
+    let input = write_sharded(&dir.path().join("in"), &[model("F16"), two, three]);
+    let source = Checkpoint::open(&input).unwrap();
+    let name = |name: &str| match name.strip_prefix("layers.") {
+        Some(rest) if rest.starts_with('1') => None,
+        Some(_) => Some("layers.1.up".to_owned()),
+        None => Some(name.to_owned()),
+    };
+    let (out, config) = (dir.path().join("out"), serde_json::json!({}));
+    let changes = Changes { cuts: BTreeMap::new(), name: &name, config: &config };
+    Composition::write(&source, (&out, None), &changes).unwrap().publish().unwrap();
+    let copy = Checkpoint::open(&out).unwrap();
+    assert_eq!(copy.shards().len(), 2, "a file of which nothing stays is left out");
+    let expected: Vec<&str> =
+        source.names().filter(|name| !name.starts_with("layers.")).chain(["layers.1.up"]).collect();
+    let mut names: Vec<&str> = copy.names().collect();
+    names.sort_by_key(|name| expected.iter().position(|one| one == name));
+    assert_eq!(names, expected);
+    assert_eq!(copy.tensor_f32("layers.1.up").unwrap().host(), source.tensor_f32("layers.2.up").unwrap().host());
+    assert_eq!(copy.tensor_f32("norm.weight").unwrap().host(), source.tensor_f32("norm.weight").unwrap().host());
+}
+
+#[test]
 fn a_cut_that_does_not_fit_leaves_nothing() {
     let dir = directory();
     let source = Checkpoint::open(&write_single(&dir.path().join("in"), &safetensors(&model("F32")))).unwrap();
     for (axis, keep) in [(2, vec![0]), (0, vec![7]), (0, vec![])] {
         let cuts = BTreeMap::from([("embed.weight".to_owned(), Cut { axis, keep })]);
-        let error = Composition::write(&source, (&dir.path().join("out"), None), &cuts, &serde_json::json!({}));
+        let changes = Changes { cuts, name: &|name| Some(name.into()), config: &serde_json::json!({}) };
+        let error = Composition::write(&source, (&dir.path().join("out"), None), &changes);
         assert!(error.unwrap_err().to_string().contains("embed.weight"));
         assert_eq!(listing(dir.path()), ["in"]);
     }

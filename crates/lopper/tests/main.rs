@@ -12,6 +12,7 @@ mod allocation;
 mod as_saved;
 mod autograd;
 mod checkpoint;
+mod depth;
 mod end_to_end;
 mod evaluation;
 mod every_family;

@@ -65,7 +65,7 @@ fn what_is_written_is_the_model_with_neurons_switched_off() {
         let [before, after] = [&dense, &small].map(|model| model.spec().neurons().expect("neurons"));
         let (of, keep) = (before[0].1.count, after[0].1.count);
         assert_eq!(keep, (of as f64 * 0.6).round() as usize, "{folder}");
-        assert_eq!(report.shrunk.expect("it is smaller").width, [of, keep], "{folder}");
+        assert_eq!(report.shrunk.expect("it is smaller").width, Some([of, keep]), "{folder}");
         let switched = logits(&dense, |index, block| {
             let reader = block.spec.linears[before[index].1.reader].weight;
             let left = columns(&small.load_block(index).expect("block").tensors[reader]);
@@ -108,7 +108,7 @@ fn a_narrower_model_is_repaired_and_retrained_and_goes_on_where_it_was_interrupt
             let mut stop = |event: Event| {
                 let is_here = match event {
                     Event::Stage { name } => {
-                        let stages = ["scoring the dense", "running finished", "retraining", "taking out"];
+                        let stages = ["scoring the dense", "running finished", "retraining", "writing the smaller"];
                         stages.get(stops).is_some_and(|stage| name.starts_with(stage))
                     }
                     Event::Progress(share) => stops == 1 && share > 0.4 && share < 0.9,

@@ -1,5 +1,7 @@
 //! A choice of the library as a choice on the command line: the names are those of the plan's TOML.
 
+use std::ops::RangeInclusive;
+
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use lopper::method::METHODS;
 use lopper::method::compensation::COMPENSATIONS;
@@ -32,4 +34,15 @@ pub fn method() -> PossibleValuesParser {
 /// Accepts the name of a compensation.
 pub fn compensation() -> PossibleValuesParser {
     PossibleValuesParser::new(COMPENSATIONS.iter().map(|one| PossibleValue::new(one.name).help(one.summary)))
+}
+
+/// Numbers of blocks: 27, or 20-23.
+///
+/// # Errors
+/// If they are none.
+pub fn blocks(text: &str) -> Result<RangeInclusive<usize>, String> {
+    let number = |text: &str| text.trim().parse().map_err(|_| "blocks are given as 20-23,27".to_owned());
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let range = number(first)?..=number(last)?;
+    if range.is_empty() { Err("the first block of a range is beyond the last".into()) } else { Ok(range) }
 }

@@ -1,5 +1,6 @@
 //! A flag for every key of a plan. A flag that is given overrides the key; one that is not leaves it alone.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -8,7 +9,7 @@ use lopper::method::{METHODS, Order};
 use lopper::plan::{ByteSize, ComputeDtype, Inputs, Plan, PruningGranularity, Ratios, Rule};
 use lopper::sparsity::Extent;
 
-use super::choice::{compensation, criterion, method, one_of};
+use super::choice::{blocks, compensation, criterion, method, one_of};
 use super::training::{ReconstructionOptions, RetrainingOptions};
 
 /// What to prune, how to repair it, what to measure: the flags shared by `prune`, `explain` and `study`.
@@ -72,6 +73,12 @@ pub struct PlanOptions {
     /// Keep a multiple of N neurons [default: the largest of 256, 128, 64 and 32 that divides the width and comes near to what is asked for]
     #[arg(long, value_name = "N", help_heading = SHRINKING)]
     pub multiple: Option<usize>,
+    /// Write a model of N blocks: the others go, all in a row, and what comes before them is trained to give what they gave [default: none]
+    #[arg(long, value_name = "N", help_heading = SHRINKING)]
+    pub depth: Option<usize>,
+    /// The same, saying which blocks go, as 20-23,27 [default: none]
+    #[arg(long, value_name = "BLOCKS", value_delimiter = ',', value_parser = blocks, conflicts_with = "depth", help_heading = SHRINKING)]
+    pub drop: Vec<RangeInclusive<usize>>,
     /// How much to prune before activations are computed anew [default: submodule]
     #[arg(long, value_name = "SIZE", value_parser = one_of::<PruningGranularity>(&["submodule", "block"]), help_heading = PRUNING)]
     pub prune_granularity: Option<PruningGranularity>,
@@ -232,6 +239,10 @@ impl PlanOptions {
             (plan.shrink.ratio, plan.shrink.width) = (self.ratio, self.width);
         }
         set_some(&mut plan.shrink.multiple, self.multiple.as_ref());
+        if self.depth.is_some() || !self.drop.is_empty() {
+            plan.shrink.depth = self.depth;
+            plan.shrink.drop = self.drop.iter().cloned().flatten().collect();
+        }
     }
 
     fn apply_calibration(&self, plan: &mut Plan) {

@@ -20,6 +20,8 @@ const FLAGS: &[(&str, &str, &str, &str)] = &[
     ("shrink.ratio", "ratio", "0.25", "0.25"),
     ("shrink.width", "width", "0.75", "0.75"),
     ("shrink.multiple", "multiple", "64", "64"),
+    ("shrink.depth", "depth", "3", "3"),
+    ("shrink.drop", "drop", "3,5-7", "[3, 5, 6, 7]"),
     ("pruning.sparsity", "sparsity", "0.7", "0.7"),
     ("pruning.pattern", "pattern", "2:4", r#""2:4""#),
     ("pruning.criterion", "criterion", "magnitude", r#""magnitude""#),

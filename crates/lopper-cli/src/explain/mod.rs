@@ -90,10 +90,13 @@ pub fn run(args: &ExplainArgs, quiet: bool) -> Result<()> {
 }
 
 fn explain(model: &Model, plan: &Plan) -> Result<Explanation> {
-    let decoder = Decoder::open(Checkpoint::open(model.directory())?)?;
+    let whole = Decoder::open(Checkpoint::open(model.directory())?)?;
+    let resolved = plan.resolved(whole.spec())?;
+    let gone: Vec<usize> = plan.shortened(whole.spec())?.gone.into_keys().collect();
+    let decoder = whole.without(&gone);
     let spec = decoder.spec();
     let run = Run::new(plan, spec)?;
-    run.width.as_ref().map(|width| decoder.narrowed(width.keep)).transpose()?;
+    decoder.edited_config(run.width.as_ref().map(|width| width.keep))?;
     let texts = text_lengths(plan, model, spec)?;
     let (texts, budget) = (Texts::of(plan, spec, &texts), Budget::of(plan));
     let estimate = Estimate::new(&run, texts, budget.bytes());
@@ -101,7 +104,6 @@ fn explain(model: &Model, plan: &Plan) -> Result<Explanation> {
     let rate = Rate::measure(plan, spec);
     let steps = words::steps(&run, decoder.checkpoint().total_bytes(), texts.scored_tokens)?;
     let (allocation, kinds) = allocation(&run)?;
-    let plan = plan.resolved(spec)?;
     let memory = Memory {
         peak: estimate.peak(),
         budget: budget.bytes(),
@@ -109,7 +111,7 @@ fn explain(model: &Model, plan: &Plan) -> Result<Explanation> {
         phases: estimate.phases.clone(),
         warning,
     };
-    Ok(Explanation { steps, allocation, kinds, memory, time: time(&estimate, rate), plan })
+    Ok(Explanation { steps, allocation, kinds, memory, time: time(&estimate, rate), plan: resolved })
 }
 
 /// The pattern of each matrix by name, as far as it is known before the run, and in words.
@@ -122,7 +124,8 @@ fn allocation(run: &Run) -> Result<(Option<PatternByName>, Vec<String>)> {
     let text = |pattern: Option<&Pattern>| pattern.map_or_else(|| "dense".into(), Pattern::to_string);
     let by_name = allocation.iter().map(|(id, pattern)| (spec.weight_name(id), text(pattern))).collect();
     let kinds = patterns::kinds(allocation.iter().map(|(id, pattern)| (spec.linear(id).role, pattern.copied())));
-    Ok((Some(by_name), if patterns::differ(plan) { kinds } else { Vec::new() }))
+    let differ = patterns::prune_blocks(plan) && patterns::differ(plan);
+    Ok((Some(by_name), if differ { kinds } else { Vec::new() }))
 }
 
 /// Tokens of each text to score; without a tokenizer that is not known, and an error.

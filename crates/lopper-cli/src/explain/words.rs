@@ -24,6 +24,10 @@ pub fn steps(run: &Run, bytes: u64, scored: usize) -> Result<Vec<String>> {
     if scored > 0 {
         steps.push(format!("score the dense model on {} tokens", units::count(scored)));
     }
+    if plan.shrink.depth.is_some() {
+        let count = spec.gone.len();
+        steps.push(format!("run the dense model once: choose the {count} blocks in a row that turn its states least"));
+    }
     steps.extend(schedule.survey.map(|needs| survey(plan, needs)));
     if pruned > 1 {
         steps.push(format!(
@@ -44,16 +48,35 @@ pub fn steps(run: &Run, bytes: u64, scored: usize) -> Result<Vec<String>> {
         }
     }
     steps.push(format!("    write {whose} in the dtype of the file, and forget them"));
+    steps.extend(gone(run));
     steps.extend(retrain(plan));
     steps.push("reopen what was written, check that every matrix has its zeros and that nothing else changed".into());
-    if let Some(Width { keep, .. }) = run.width {
-        let keep = units::count(keep);
-        steps.push(format!("take out what is zero as a whole, and write config.json for {keep} neurons"));
+    let neurons = run.width.as_ref().map(|width| format!("{} neurons", units::count(width.keep)));
+    let depth = (!spec.gone.is_empty()).then(|| format!("{} blocks", spec.blocks.len()));
+    let left: Vec<String> = neurons.into_iter().chain(depth).collect();
+    if !left.is_empty() {
+        steps.push(format!("take out what goes, and write config.json for {}", left.join(" and ")));
     }
     if scored > 0 {
         steps.push(format!("score what was written ({models} models are scored in all), then give it its name"));
     }
     Ok(steps)
+}
+
+/// What happens before blocks that go.
+fn gone(run: &Run) -> Option<String> {
+    let Run { plan, spec, schedule, .. } = run;
+    if spec.gone.is_empty() || !schedule.dense_stream {
+        return None;
+    }
+    let numbers: Vec<usize> = spec.gone.keys().copied().collect();
+    let which = match plan.shrink.depth {
+        Some(_) => format!("the {} blocks that go", numbers.len()),
+        None => format!("those that go ({})", units::ranges(&numbers)),
+    };
+    Some(format!(
+        "    before {which}: move the targets through them too, so that what comes before is repaired to give what they gave"
+    ))
 }
 
 fn retrain(plan: &Plan) -> Option<String> {
@@ -129,6 +152,12 @@ impl Words<'_> {
                     Weights::Stored => " as pruned",
                 };
                 format!("move {} through {}{whose}", states(*state), self.stage(*stage))
+            }
+            Step::Pass { state, number } => {
+                format!("move {} through block {number} of the dense model, which goes", states(*state))
+            }
+            Step::StandIn { linear, .. } => {
+                format!("move the {} matrix by least squares, to give what blocks that go gave", self.linear(*linear))
             }
             Step::Capture { linear, from, .. } => {
                 format!("keep what the {} matrix reads of {}", self.linear(*linear), states(*from))

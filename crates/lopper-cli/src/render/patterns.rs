@@ -30,6 +30,12 @@ pub fn asked(plan: &Plan) -> Result<String> {
     })
 }
 
+/// Whether anything is asked of the blocks that stay.
+pub fn prune_blocks(Plan { shrink, pruning, .. }: &Plan) -> bool {
+    let asks = [pruning.sparsity.is_some(), pruning.pattern.is_some(), !pruning.rules.is_empty()];
+    !shrink.is_asked() || shrink.narrows() || asks.contains(&true)
+}
+
 /// Whether matrices get anything but the same pattern.
 pub fn differ(plan: &Plan) -> bool {
     let wide = plan.extent().is_ok_and(Extent::is_wide);

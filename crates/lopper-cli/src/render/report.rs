@@ -79,9 +79,12 @@ fn facts(report: &Report, out: &Path) -> Vec<(&'static str, String)> {
     );
     let stages = report.timings.stages().into_iter().filter(|(_, seconds)| *seconds >= 0.05);
     let stages: Vec<_> = stages.map(|(name, seconds)| format!("{name} {}", units::seconds(seconds))).collect();
-    let first = report.shrunk.as_ref().map_or(("zeros", zeros), |shrunk| ("size", size(shrunk)));
-    let mut facts = vec![first, ("pattern", pattern(report))];
-    if patterns::differ(&report.plan) {
+    let first =
+        report.shrunk.as_ref().map_or(("zeros", zeros), |shrunk| ("size", size(shrunk, &report.plan.shrink.drop)));
+    let mut facts = vec![first];
+    let prunes = patterns::prune_blocks(&report.plan);
+    facts.extend(prunes.then(|| ("pattern", pattern(report))));
+    if prunes && patterns::differ(&report.plan) {
         let matrices = report.matrices.iter().map(|facts| (facts.role.as_str(), facts.pattern));
         facts.extend(patterns::kinds(matrices).into_iter().map(|kind| ("", kind)));
     }
@@ -92,17 +95,22 @@ fn facts(report: &Report, out: &Path) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// What taking neurons out came to.
-fn size(Shrunk { width, parameters, bytes }: &Shrunk) -> String {
-    format!(
-        "{} → {} parameters, {} → {}; feed-forward layers of {} → {} neurons",
+/// What taking neurons and blocks out came to.
+fn size(Shrunk { width, depth, parameters, bytes }: &Shrunk, gone: &[usize]) -> String {
+    let mut size = format!(
+        "{} → {} parameters, {} → {}",
         units::magnitude(parameters[0]),
         units::magnitude(parameters[1]),
         units::bytes(bytes[0]),
         units::bytes(bytes[1]),
-        units::count(width[0]),
-        units::count(width[1])
-    )
+    );
+    if let Some([before, after]) = depth {
+        size += &format!("; {before} → {after} blocks (without {})", units::ranges(gone));
+    }
+    if let Some([before, after]) = width {
+        size += &format!("; feed-forward layers of {} → {} neurons", units::count(*before), units::count(*after));
+    }
+    size
 }
 
 /// Pattern, criterion and compensation in words.

@@ -37,6 +37,16 @@ pub fn count(n: usize) -> String {
     grouped
 }
 
+/// Numbers in order, those in a row together: 20–23, 27.
+pub fn ranges(numbers: &[usize]) -> String {
+    let rows = numbers.chunk_by(|one, next| one + 1 == *next);
+    let said = rows.map(|row| match row {
+        [first, .., last] => format!("{first}–{last}"),
+        _ => row.iter().map(usize::to_string).collect(),
+    });
+    said.collect::<Vec<_>>().join(", ")
+}
+
 /// A number of parameters: 134.5 M.
 pub fn magnitude(n: usize) -> String {
     let n = n as f64;

@@ -14,3 +14,4 @@ pub use storage::{Scratch, Storage};
 
 pub(crate) use hidden_states::AT_ONCE;
 pub(crate) use parked::Parked;
+pub(crate) use sampling::looked_at;

@@ -5,6 +5,14 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::error::{Error, Result};
 
+/// Tokens by which blocks are compared.
+const COMPARED: usize = 4096;
+
+/// How many of the sequences of a length are looked at to compare blocks; at least one is.
+pub(crate) fn looked_at(length: usize, sequences: usize) -> usize {
+    COMPARED.div_ceil(length.max(1)).min(sequences)
+}
+
 /// Where windows are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]

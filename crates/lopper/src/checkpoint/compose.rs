@@ -1,4 +1,4 @@
-//! A checkpoint written as a smaller copy of another: some tensors have lost rows or columns, and config.json says so.
+//! A checkpoint written as a smaller copy of another: some tensors have lost rows or columns, or are gone, and config.json says so.
 //!
 //! Every number that stays has the bytes that it had. Memory is one tensor.
 
@@ -29,21 +29,31 @@ pub struct Cut {
     pub keep: Vec<usize>,
 }
 
+/// What becomes of a checkpoint.
+pub struct Changes<'a> {
+    /// Tensors of which less stays, by their names in the source.
+    pub cuts: BTreeMap<String, Cut>,
+    /// The new name of a tensor; `None` if it goes.
+    pub name: &'a dyn Fn(&str) -> Option<String>,
+    /// What config.json is to be.
+    pub config: &'a Value,
+}
+
 /// A smaller copy, complete but for its name. Dropped before [`Composition::publish`], it leaves nothing behind, unless it is within an
 /// [`Unfinished`].
 #[derive(Debug)]
 pub struct Composition(Staging);
 
 impl Composition {
-    /// Writes the copy, beside `out` or within what is unfinished under a `name`. What is no tensor is as in `source`, but for `config`.
+    /// Writes the copy, beside `out` or within what is unfinished under a `name`. What is no tensor is as in `source`, but for
+    /// config.json; a file all of whose tensors go is left out.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] when a cut does not fit its tensor; [`Error::Io`] when the copy cannot be written.
     pub fn write(
         source: &Checkpoint,
         (out, unfinished): (&Path, Option<(&Unfinished, &str)>),
-        cuts: &BTreeMap<String, Cut>,
-        config: &Value,
+        changes: &Changes,
     ) -> Result<Self> {
         let staging = match unfinished {
             Some((unfinished, name)) => Staging::within(unfinished, name)?,
@@ -52,19 +62,22 @@ impl Composition {
         let others = companions(source)?.0;
         let mut total = 0;
         for shard in 0..source.shards().len() {
-            total += write_shard(source, shard, cuts, &staging)?;
+            total += write_shard(source, shard, changes, &staging)?;
         }
         for Companion { name, .. } in others {
             if name != Path::new(CONFIG) && name != Path::new(INDEX) {
                 staging.copy(&source.dir().join(&name), &name)?;
             }
         }
-        staging.write(CONFIG, &pretty(config))?;
+        staging.write(CONFIG, &pretty(changes.config))?;
         if source.is_sharded() {
             let path = source.dir().join(INDEX);
             let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
             let mut index = crate::json::from_slice(&bytes).map_err(|problem| fault(source, problem))?;
             index["metadata"]["total_size"] = json!(total);
+            let map = index["weight_map"].as_object().cloned().unwrap_or_default();
+            let stays = map.into_iter().filter_map(|(name, file)| Some(((changes.name)(&name)?, file)));
+            index["weight_map"] = stays.collect::<Map<_, _>>().into();
             staging.write(INDEX, &pretty(&index))?;
         }
         staging.sync()?;
@@ -102,21 +115,25 @@ fn fault(source: &Checkpoint, problem: String) -> Error {
 }
 
 /// Writes a file of the copy; returns the bytes of its tensors.
-fn write_shard(source: &Checkpoint, shard: usize, cuts: &BTreeMap<String, Cut>, staging: &Staging) -> Result<usize> {
+fn write_shard(source: &Checkpoint, shard: usize, changes: &Changes, staging: &Staging) -> Result<usize> {
     let (info, read) = (&source.shards()[shard], &source.shards[shard]);
+    let stays = |tensor: &&HeaderTensor| (changes.name)(&tensor.name).is_some();
+    if !info.header.tensors.is_empty() && !info.header.tensors.iter().any(|tensor| stays(&tensor)) {
+        return Ok(0);
+    }
     let (mut header, mut end) = (Map::new(), 0);
     if !info.header.metadata.is_empty() {
         header.insert("__metadata__".into(), json!(info.header.metadata));
     }
-    for tensor in &info.header.tensors {
+    for tensor in info.header.tensors.iter().filter(stays) {
         let (mut shape, mut size) = (tensor.shape.clone(), tensor.bytes.len());
-        if let Some(cut) = cuts.get(&tensor.name) {
+        if let Some(cut) = changes.cuts.get(&tensor.name) {
             check(source, tensor, cut)?;
             size = size / shape[cut.axis] * cut.keep.len();
             shape[cut.axis] = cut.keep.len();
         }
         let entry = json!({"dtype": format!("{:?}", tensor.dtype), "shape": shape, "data_offsets": [end, end + size]});
-        header.insert(tensor.name.clone(), entry);
+        header.extend((changes.name)(&tensor.name).map(|name| (name, entry)));
         end += size;
     }
     let mut text = Value::Object(header).to_string().into_bytes();
@@ -126,8 +143,8 @@ fn write_shard(source: &Checkpoint, shard: usize, cuts: &BTreeMap<String, Cut>, 
     let failed = |error| Error::io("write", &path)(error);
     let begun = file.write_all(&(text.len() as u64).to_le_bytes()).and_then(|()| file.write_all(&text));
     begun.map_err(failed)?;
-    for tensor in &info.header.tensors {
-        let Some(cut) = cuts.get(&tensor.name) else {
+    for tensor in info.header.tensors.iter().filter(stays) {
+        let Some(cut) = changes.cuts.get(&tensor.name) else {
             read.pieces(tensor.bytes.clone(), |_, bytes| file.write_all(bytes).map_err(failed))?;
             continue;
         };

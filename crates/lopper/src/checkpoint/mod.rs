@@ -18,7 +18,7 @@ mod unfinished;
 mod verify;
 
 pub use companions::left_out;
-pub use compose::{Composition, Cut};
+pub use compose::{Changes, Composition, Cut};
 pub use dtype::StorageDtype;
 pub use header::{Header, HeaderTensor};
 pub use open::{Checkpoint, TensorInfo};

@@ -102,6 +102,18 @@ impl Sizes<'_> {
         }
     }
 
+    /// Blocks that go are chosen: the states before as many of them as go, those after, and a block.
+    fn measuring(&self) -> Phase {
+        let row = self.spec.hidden as u64 * self.plan.compute.hidden_states.bytes();
+        let activations = self.most(|_, branch| branch.program.numbers_forward() as u64) * self.batch_tokens() * F32;
+        let items = vec![
+            self.states((self.spec.gone.len() + 1) as u64 * self.looked_at() as u64 * row),
+            Item { name: "one block", bytes: self.spec.block_weights() as u64 * F32 },
+            Item { name: "activations of one batch", bytes: activations },
+        ];
+        Phase { name: "choosing the blocks that go", items }
+    }
+
     /// A pass over the dense model: one stream of the sequences that train, a block, and its scores.
     fn surveying(&self, needs: Needs) -> Phase {
         let bytes = self.plan.compute.hidden_states.bytes();
@@ -139,6 +151,7 @@ impl Sizes<'_> {
             name: "reading the texts",
             items: vec![Item { name: "text to take windows from", bytes: texts.kept_bytes }],
         }];
+        phases.extend(self.plan.shrink.depth.map(|_| self.measuring()));
         phases.extend(self.schedule.survey.map(|needs| self.surveying(needs)));
         phases.extend(self.compressing());
         if self.plan.retraining.objective != RetrainingObjective::None {

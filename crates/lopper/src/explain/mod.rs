@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::calibration::looked_at;
 use crate::model::{BlockSpec, Branch, DecoderSpec};
 use crate::plan::{Granularity, Plan};
 use crate::schedule::{Run, Schedule};
@@ -139,6 +140,11 @@ impl<'a> Sizes<'a> {
     /// Tokens of all calibration sequences, and of those that train.
     fn tokens(&self) -> [usize; 2] {
         [self.sequences, self.plan.calibration.samples].map(|count| count * self.seqlen)
+    }
+
+    /// Tokens that blocks are chosen by.
+    fn looked_at(&self) -> usize {
+        looked_at(self.seqlen, self.plan.calibration.samples) * self.seqlen
     }
 
     /// Every branch of every block.

@@ -16,6 +16,8 @@ pub(super) struct Alive {
     contents: usize,
     /// Of each branch in memory, whether its dense weights are there, whether it is pruned, and whether its statistics are known.
     branches: BTreeMap<BranchId, Held>,
+    /// Bytes that a step takes for itself.
+    at_hand: u64,
 }
 
 /// Whose inputs the statistics in memory are of.
@@ -53,6 +55,7 @@ impl Alive {
     pub fn step(&mut self, step: &Step, sizes: &Sizes) {
         let hidden = sizes.spec.hidden;
         let linear = |id: &LinearId| sizes.spec.linear(*id).shape;
+        self.at_hand = 0;
         if !matches!(step, Step::Prune(_)) {
             let judged = self.branches.values_mut().filter(|held| held.statistics == Known::All);
             judged.for_each(|held| held.statistics = Known::Trained);
@@ -80,6 +83,16 @@ impl Alive {
                 }
             }
             Step::Move { state, .. } => self.write(*state, hidden),
+            Step::Pass { state, number } => {
+                self.at_hand = sizes.spec.gone[number].weights() as u64 * F32;
+                self.write(*state, hidden);
+            }
+            Step::StandIn { linear: id, .. } => {
+                let [d_out, d_in] = linear(id).map(|n| n as u64);
+                // of the rows that train and of those held out; a full Gram matrix, and what the solver iterates
+                let moments = 2 * (d_out * d_in * 8 + gram(d_in as usize, Needs::Gram));
+                self.at_hand = moments + (d_in * d_in + 5 * d_out * d_in) * F32;
+            }
             Step::Capture { linear: id, to, .. } => self.write(*to, linear(id)[1]),
             Step::Apply { linear: id, to, .. } => self.write(*to, linear(id)[0]),
             Step::Release(branches) => self.each(branches, |held| held.dense = false),
@@ -122,7 +135,7 @@ impl Alive {
             let weights = spec.branch_weights(spec.branch(*branch)) as u64;
             weights * (u64::from(held.dense) * F32 + u64::from(held.pruned) * (F32 + 1))
         };
-        self.branches.iter().map(of).sum()
+        self.at_hand + self.branches.iter().map(of).sum::<u64>()
     }
 
     /// Whether dense weights are there beside pruned ones, and how many blocks are in memory.

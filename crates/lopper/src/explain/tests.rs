@@ -220,3 +220,29 @@ fn windows_of_several_blocks_are_counted_by_their_own_steps() {
     // of the first block only what is pruned is left
     assert_eq!(bytes(&several, "choosing", "blocks of a window"), Some(640 * 5 + 640 * 9));
 }
+
+#[test]
+fn blocks_that_go_are_chosen_passed_and_scored_with_the_dense_model() {
+    let of_blocks = |count: usize| {
+        let config = serde_json::json!({"model_type": "llama", "vocab_size": 32, "hidden_size": 8, "num_hidden_layers": count,
+            "num_attention_heads": 2, "intermediate_size": 16, "tie_word_embeddings": true, "max_position_embeddings": 64});
+        describe(Path::new("config.json"), &config).expect("a llama")
+    };
+    let texts = Texts { scored_tokens: 10, ..Texts::default() };
+    let estimate = |plan: &Plan, spec: &DecoderSpec| Estimate::new(&Run::new(plan, spec).expect("valid"), texts, None);
+    let mut plan = plan();
+    let two = estimate(&plan, &of_blocks(2));
+    plan.shrink.depth = Some(2);
+    let shorter = estimate(&plan, &plan.shortened(&of_blocks(3)).expect("a block goes"));
+    let of = |estimate: &Estimate, stage: &str| {
+        estimate.work.iter().find(|work| work.stage == stage).map_or(f64::NAN, |work| work.flops)
+    };
+    // two operations per weight, and for each of 8 numbers and each token of a sequence
+    let block = |length: f64| 2.0 * 640.0 + 2.0 * 8.0 * length;
+    assert_eq!(of(&shorter, "evaluate") - of(&two, "evaluate"), 10.0 * block(64.0));
+    // nothing of the others is pruned: there is nothing to calibrate; the targets of 8 sequences pass
+    assert_eq!(of(&shorter, "calibrate"), 60.0 * 3.0 * block(10.0));
+    assert_eq!(of(&shorter, "advance") - of(&two, "advance"), 80.0 * block(10.0));
+    let choosing = shorter.phases.iter().find(|phase| phase.name == "choosing the blocks that go").expect("a phase");
+    assert_eq!(choosing.items[0].bytes, 2 * 60 * 8 * 4, "states before the block that goes, and after it");
+}

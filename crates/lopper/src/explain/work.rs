@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::Sizes;
 use crate::calibration::Needs;
+use crate::method::SHARES;
 use crate::model::{BlockSpec, Branch, BranchId, LinearId, LinearSpec, StageId};
 use crate::plan::RetrainingObjective;
 use crate::schedule::{Run, State, Step, Trained};
@@ -27,15 +28,25 @@ impl Sizes<'_> {
         };
         self.run.lower.iter().for_each(|lower| add(&mut work, lower));
         add(&mut work, self.run);
+        if self.plan.shrink.depth.is_some() {
+            work[0].flops += self.looked_at() as f64 * (self.all_blocks(self.seqlen) + self.gone(self.seqlen));
+        }
         work[0].flops += self.schedule.survey.map_or(0.0, |needs| self.survey(needs));
         let per_token = self.all_blocks(self.plan.evaluation_seqlen(self.spec)) + self.head();
-        work.push(Work { stage: "evaluate", flops: (scored * scored_tokens) as f64 * per_token });
+        // only the dense model has the blocks that are gone
+        let flops = scored as f64 * per_token + self.gone(self.plan.evaluation_seqlen(self.spec));
+        work.push(Work { stage: "evaluate", flops: scored_tokens as f64 * flops });
         work
     }
 
     /// Operations per token of a forward pass through all blocks, in sequences of `length`.
     fn all_blocks(&self, length: usize) -> f64 {
         self.branches().map(|(block, branch)| block.flops(branch, length)).sum()
+    }
+
+    /// The same through those that are gone from the model.
+    fn gone(&self, length: usize) -> f64 {
+        self.spec.gone.values().map(|block| whole(block, length)).sum()
     }
 
     /// Operations per token of the head.
@@ -62,7 +73,7 @@ impl Sizes<'_> {
         }
         sums[3] = self.retrain();
         if self.has_teacher() {
-            sums[4] += self.tokens()[0] as f64 * self.all_blocks(self.seqlen);
+            sums[4] += self.tokens()[0] as f64 * (self.all_blocks(self.seqlen) + self.gone(self.seqlen));
         }
         sums
     }
@@ -76,10 +87,21 @@ impl Sizes<'_> {
             Step::Prune(branches) => (1, branches.iter().map(|&branch| self.solve_branch(branch)).sum()),
             Step::Train { window, .. } => (2, self.train(window)),
             Step::Move { stage, .. } => (4, all * self.stage(*stage)),
+            Step::Pass { number, .. } => (4, all * whole(&self.spec.gone[number], self.seqlen)),
+            Step::StandIn { linear, .. } => (0, self.stand_in(*linear)),
             Step::Capture { linear, .. } => (4, all * self.to_last_input(*linear)),
             Step::Apply { linear, .. } => (4, all * 2.0 * self.spec.linear(*linear).weights() as f64),
             _ => (4, 0.0),
         }
+    }
+
+    /// A pass through the stage of a linear layer, its two products of statistics, and the solver's.
+    fn stand_in(&self, id: LinearId) -> f64 {
+        let block = &self.spec.blocks[id.block];
+        let [d_out, d_in] = self.spec.linear(id).shape.map(|n| n as f64);
+        let stage = StageId { block: id.block, stage: block.stages.len() - 1 };
+        let solver = SHARES.len() as f64 * (self.plan.pruning.iterations as f64 + 2.0) * 2.0 * d_out * d_in * d_in;
+        self.tokens()[0] as f64 * (self.stage(stage) + d_in * d_in + 2.0 * d_out * d_in) + solver
     }
 
     /// Per token.
@@ -183,6 +205,11 @@ impl Sizes<'_> {
             self.run.method.compensation.cost(linear.shape, &self.plan.solver_settings(), self.run.judges);
         compensation + 2.0 * errors * (d_out * d_in * d_in) as f64
     }
+}
+
+/// Operations per token of a forward pass through a block.
+fn whole(block: &BlockSpec, length: usize) -> f64 {
+    block.stages.iter().flat_map(|stage| &stage.branches).map(|branch| block.flops(branch, length)).sum()
 }
 
 /// Operations per token of the Gram matrices of a branch's inputs.

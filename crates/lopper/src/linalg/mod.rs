@@ -9,7 +9,7 @@ pub mod select;
 mod triangular_inverse;
 mod uniform;
 
-pub use conjugate_gradient::{MaskedSolution, masked_least_squares};
+pub use conjugate_gradient::{MaskedSolution, least_squares, masked_least_squares};
 pub use gram::Gram;
 pub use inverse_hessian::InverseHessian;
 pub use sample::mean_and_variance;

@@ -12,6 +12,7 @@ mod named;
 mod output_error;
 mod problem;
 mod refinement;
+mod refit;
 mod selection;
 mod walk;
 
@@ -24,12 +25,14 @@ use refinement::refine;
 use walk::{Moving, walk};
 
 pub use compensation::Compensation;
+pub(crate) use compensation::SHARES;
 pub use criterion::Criterion;
 pub use facts::SolutionFacts;
 pub use named::{METHODS, NamedMethod};
 pub use output_error::OutputError;
 pub(crate) use problem::SLAB;
 pub use problem::{DAMPING, LayerProblem, LayerSolution, SolverSettings};
+pub use refit::{Moments, Refit, refit};
 pub use selection::{Order, Selection};
 
 /// A choice of what is pruned, then a compensation; or both block by block.

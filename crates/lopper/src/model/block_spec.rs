@@ -141,6 +141,18 @@ impl BlockSpec {
         &self.stages[id.at.stage].branches[id.branch]
     }
 
+    /// The linear layer whose outputs a branch adds to the states as they are, if there is one that no other reads with.
+    pub fn adds(&self, branch: BranchId) -> Option<usize> {
+        let (stage, program) = (&self.stages[branch.at.stage], &self.branch(branch).program);
+        let last = program.instructions().last()?;
+        match last.operation {
+            Operation::Linear(linear) if stage.residual && stage.after.is_none() => {
+                Some(linear).filter(|&linear| self.linears[linear].first_reader == linear)
+            }
+            _ => None,
+        }
+    }
+
     /// Weights of all linear layers.
     pub fn weights(&self) -> usize {
         self.linears.iter().map(LinearSpec::weights).sum()

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::block::{Block, Context, NoTap};
 use super::block_spec::{BlockSpec, LinearId, TensorSpec};
+use super::edit::{narrowed, shortened};
 use super::families::describe;
 use super::head::{Head, HeadWeights};
 use super::naming::{as_named, explained, is_of_language};
-use super::narrow::narrowed;
 use super::sequences::Sequences;
 use super::spec::DecoderSpec;
 use crate::autograd::{RotaryTable, Tape, Value};
@@ -69,19 +69,37 @@ impl Decoder {
         Ok(notes)
     }
 
-    /// config.json of this model with feed-forward layers of so many neurons. What JSON has no word for could not be written again.
+    /// The same model without the blocks that the files give these numbers.
+    #[must_use]
+    pub fn without(mut self, numbers: &[usize]) -> Self {
+        self.spec = self.spec.without(numbers);
+        self
+    }
+
+    /// config.json of this model: without the blocks that are gone, and with feed-forward layers of so many neurons; `None` where it
+    /// stays as it is. What JSON has no word for could not be written again.
     ///
     /// # Errors
-    /// If it is not JSON by the standard, or as [`narrowed`].
-    pub fn narrowed(&self, width: usize) -> Result<serde_json::Value> {
+    /// If it is not JSON by the standard, or as [`shortened`] and [`narrowed`].
+    pub fn edited_config(&self, width: Option<usize>) -> Result<Option<serde_json::Value>> {
+        let gone: Vec<usize> = self.spec.gone.keys().copied().collect();
+        if gone.is_empty() && width.is_none() {
+            return Ok(None);
+        }
         let path = self.checkpoint.dir().join("config.json");
         let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        let config = serde_json::from_slice(&text).map_err(|error| Error::Checkpoint {
+        let mut config = serde_json::from_slice(&text).map_err(|error| Error::Checkpoint {
             path: path.clone(),
-            problem: format!("it cannot be written with another width: {error}"),
+            problem: format!("it cannot be written with another width or depth: {error}"),
             hint: Some("save it as JSON without a byte order mark, NaN and Infinity".into()),
         })?;
-        narrowed(&path, &config, width)
+        if !gone.is_empty() {
+            config = shortened(&path, &config, &gone)?;
+        }
+        if let Some(width) = width {
+            config = narrowed(&path, &config, width)?;
+        }
+        Ok(Some(config))
     }
 
     /// What config.json says.
@@ -155,6 +173,16 @@ impl Decoder {
     /// If the file cannot be read.
     pub fn load_block(&self, index: usize) -> Result<Block> {
         self.load(&self.spec.blocks[index], self.spec.prefix(index))
+    }
+
+    /// Loads a block that is gone, by the number that the files give it, as f32.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or it is not gone.
+    pub fn load_gone(&self, number: usize) -> Result<Block> {
+        let missing = || Error::Plan { problem: format!("block {number} is not one that goes"), hint: None };
+        let spec = self.spec.gone.get(&number).ok_or_else(missing)?;
+        self.load(spec, format!("{}{number}.", self.spec.block_prefix))
     }
 
     fn load(&self, spec: &Arc<BlockSpec>, prefix: String) -> Result<Block> {

@@ -1,5 +1,7 @@
 //! What a decoder is made of, as data: read once from config.json by a family, and all that anything else knows of it.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::block_spec::{BlockSpec, BranchId, LinearId, LinearSpec, Stage};
@@ -23,6 +25,8 @@ pub struct DecoderSpec {
     pub block_prefix: String,
     /// In order; blocks that are alike share one description.
     pub blocks: Vec<Arc<BlockSpec>>,
+    /// Blocks that the files have and the model has no more, by the numbers that the files give them.
+    pub gone: BTreeMap<usize, Arc<BlockSpec>>,
     /// From the residual stream to the next token.
     pub head: HeadSpec,
     /// Rotary positions that blocks refer to.
@@ -126,7 +130,49 @@ impl DecoderSpec {
 
     /// What stands before the names of the tensors of a block.
     pub fn prefix(&self, block: usize) -> String {
-        format!("{}{block}.", self.block_prefix)
+        format!("{}{}.", self.block_prefix, self.number(block))
+    }
+
+    /// The number that the files give a block; of the end, how many blocks the files have.
+    pub fn number(&self, block: usize) -> usize {
+        self.gone.keys().fold(block, |number, &gone| number + usize::from(gone <= number))
+    }
+
+    /// Numbers of the blocks that are gone just before a block, or before the end.
+    pub fn gone_before(&self, block: usize) -> Range<usize> {
+        block.checked_sub(1).map_or(0, |before| self.number(before) + 1)..self.number(block)
+    }
+
+    /// Whether a linear layer is of the last stage before blocks that are gone.
+    pub fn is_before_gone(&self, id: LinearId) -> bool {
+        let last = self.blocks[id.block].stages.last();
+        let is_of_last = last.is_some_and(|stage| stage.branches.iter().any(|one| one.linears.contains(&id.index)));
+        is_of_last && !self.gone_before(id.block + 1).is_empty()
+    }
+
+    /// The same model without the blocks that the files give these numbers.
+    #[must_use]
+    pub fn without(mut self, numbers: &[usize]) -> Self {
+        let all = (0..self.blocks.len()).map(|block| self.number(block)).collect::<Vec<_>>();
+        let blocks = std::mem::take(&mut self.blocks);
+        for (number, block) in all.into_iter().zip(blocks) {
+            if numbers.contains(&number) {
+                self.gone.insert(number, block);
+            } else {
+                self.blocks.push(block);
+            }
+        }
+        self
+    }
+
+    /// What a tensor of the files is called where the blocks that are gone are counted no more; `None` if it goes with them.
+    pub fn renumbered(&self, name: &str) -> Option<String> {
+        let numbered = name.strip_prefix(&self.block_prefix).and_then(|rest| rest.split_once('.'));
+        let Some((number, rest)) = numbered.and_then(|(number, rest)| Some((number.parse().ok()?, rest))) else {
+            return Some(name.into());
+        };
+        let before = self.gone.range(..number).count();
+        (!self.gone.contains_key(&number)).then(|| format!("{}{}.{rest}", self.block_prefix, number - before))
     }
 
     /// The number of a linear layer among all of the model.

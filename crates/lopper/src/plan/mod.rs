@@ -24,7 +24,7 @@ pub use keys::{
     CalibrationPlan, ComputeDtype, ComputePlan, EvaluationPlan, Inputs, Plan, PruningGranularity, PruningPlan, Ratios,
 };
 pub use rules::Rule;
-pub use shrink::{ShrinkPlan, Width};
+pub use shrink::{Depth, ShrinkPlan, Width};
 pub use targets::Targets;
 pub use training::{Granularity, ReconstructionPlan, RetrainingObjective, RetrainingPlan, WindowTargets};
 
@@ -159,7 +159,11 @@ impl Plan {
         plan.calibration.seqlen = Some(self.calibration_seqlen(spec));
         plan.evaluation.seqlen = Some(self.evaluation_seqlen(spec));
         if let Some(Width { keep, of, multiple, .. }) = self.width(spec)? {
-            plan.shrink = ShrinkPlan { ratio: None, width: Some(keep as f64 / of as f64), multiple: Some(multiple) };
+            (plan.shrink.ratio, plan.shrink.multiple) = (None, Some(multiple));
+            plan.shrink.width = Some(keep as f64 / of as f64);
+        }
+        if !spec.gone.is_empty() {
+            (plan.shrink.depth, plan.shrink.drop) = (None, spec.gone.keys().copied().collect());
         }
         if let Request::Share { sparsity, extent } = self.request()? {
             (plan.pruning.sparsity, plan.pruning.scope) = (Some(sparsity), Some(extent));

@@ -27,13 +27,33 @@ pub struct ShrinkPlan {
     /// leads to within a 64th of it of what was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub multiple: Option<usize>,
+    /// How many blocks are kept: others go, one after the other, chosen by what they do to the states of the calibration text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
+    /// Numbers of the blocks that go, instead.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drop: Vec<usize>,
 }
 
 impl ShrinkPlan {
     /// Whether anything is to disappear.
     pub fn is_asked(&self) -> bool {
+        self.narrows() || self.depth.is_some() || !self.drop.is_empty()
+    }
+
+    /// Whether neurons are to disappear.
+    pub fn narrows(&self) -> bool {
         self.width.is_some() || self.ratio.is_some()
     }
+}
+
+/// The blocks that go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// These.
+    Named(Vec<usize>),
+    /// So many in a row, of those after the first.
+    Chosen(usize),
 }
 
 /// The multiple, at least once, that is nearest to a number.
@@ -55,12 +75,60 @@ pub struct Width {
 }
 
 impl Plan {
+    /// Which blocks of a whole model go; `None` if all stay.
+    ///
+    /// # Errors
+    /// If there are no such blocks, or none would stay or go.
+    pub fn depth(&self, whole: &DecoderSpec) -> Result<Option<Depth>> {
+        let (of, ShrinkPlan { depth, drop, .. }) = (whole.blocks.len(), &self.shrink);
+        let all = format!("the model has {of} blocks, 0 to {}", of.saturating_sub(1));
+        match (*depth, drop.as_slice()) {
+            (None, []) => Ok(None),
+            (Some(_), [_, ..]) => {
+                Err(conflict("a depth and a list of blocks both say what goes", "leave one of them out"))
+            }
+            (Some(keep), []) => {
+                let problem = match keep {
+                    0 | 1 => {
+                        "shrink.depth is below 2: the first block stays, and the blocks that go have one before them"
+                            .into()
+                    }
+                    keep if keep > of => format!("shrink.depth is {keep}: {all}"),
+                    keep if keep == of => format!("shrink.depth is {keep}, and {all}: nothing would go"),
+                    _ => return Ok(Some(Depth::Chosen(of - keep))),
+                };
+                Err(conflict(&problem, "give the number of blocks to keep"))
+            }
+            (None, numbers) => {
+                let mut numbers = numbers.to_vec();
+                numbers.sort_unstable();
+                numbers.dedup();
+                if let Some(beyond) = numbers.iter().find(|&&number| number >= of) {
+                    return Err(conflict(&format!("there is no block {beyond} to go: {all}"), "give other numbers"));
+                }
+                if numbers.len() == of {
+                    return Err(conflict(&format!("no block would stay: {all}"), "leave some out of the list"));
+                }
+                Ok(Some(Depth::Named(numbers)))
+            }
+        }
+    }
+
+    /// A whole model without the blocks that go. Where they are chosen later, others stand for them here.
+    ///
+    /// # Errors
+    /// As [`Plan::depth`].
+    pub fn shortened(&self, whole: &DecoderSpec) -> Result<DecoderSpec> {
+        let gone = self.depth(whole)?.map_or_else(Vec::new, |depth| depth.numbers(whole));
+        Ok(whole.clone().without(&gone))
+    }
+
     /// How wide feed-forward layers are to be; `None` if they stay as they are.
     ///
     /// # Errors
     /// If that cannot be done to the model, or leaves nothing, or everything; or if weights are asked for beside it.
     pub fn width(&self, spec: &DecoderSpec) -> Result<Option<Width>> {
-        if !self.shrink.is_asked() {
+        if !self.shrink.narrows() {
             return Ok(None);
         }
         if self.pruning.sparsity.is_some() || self.pruning.pattern.is_some() || !self.pruning.rules.is_empty() {
@@ -129,6 +197,20 @@ impl Plan {
                 let is_near = |multiple: &usize| (nearest(asked, *multiple) as f64 - asked).abs() <= NEAR * of as f64;
                 let near = MULTIPLES.into_iter().filter(fits).find(is_near);
                 Ok(near.or_else(|| MULTIPLES.into_iter().rfind(fits)).unwrap_or(1))
+            }
+        }
+    }
+}
+
+impl Depth {
+    /// The blocks that go, or such as could be chosen: the last but one.
+    pub fn numbers(&self, whole: &DecoderSpec) -> Vec<usize> {
+        match self {
+            Self::Named(numbers) => numbers.clone(),
+            Self::Chosen(count) => {
+                let last = whole.blocks.len() - 1;
+                let first = (last - count).max(1);
+                (first..first + count).collect()
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::calibration::Needs;
 use crate::error::Result;
 use crate::method::Selection;
 use crate::model::{DecoderSpec, LinearId};
-use crate::sparsity::{Extent, Pattern};
+use crate::sparsity::{Extent, Pattern, Scope};
 
 /// What is asked of every matrix of a model, before anything is measured.
 #[derive(Clone, Debug)]
@@ -65,6 +65,12 @@ impl Plan {
             for (id, pattern) in width.patterns(spec)? {
                 matrices[spec.linear_number(id)].request = Request::Fixed(pattern);
             }
+        } else {
+            // what comes before blocks that are gone trains to give what they gave, though nothing of it goes
+            let alone = |target: &&mut Target| target.request == Request::Dense && target.rule.is_none();
+            for target in matrices.iter_mut().filter(alone).filter(|target| spec.is_before_gone(target.id)) {
+                target.request = Request::Fixed(Pattern::unstructured(0.0, Scope::Row)?);
+            }
         }
         let varies = self.pruning.ratios == Ratios::Owl && matrices.iter().any(|target| target.rule.is_none());
         let owl = varies.then_some(self.pruning.owl_lambda);
@@ -113,7 +119,7 @@ impl Plan {
 
 impl Targets {
     fn check(&self, spec: &DecoderSpec, selection: &Selection) -> Result<()> {
-        if self.matrices.iter().all(|target| target.request == Request::Dense) {
+        if spec.gone.is_empty() && self.matrices.iter().all(|target| target.request == Request::Dense) {
             return Err(conflict("the rules leave every matrix dense", "there is nothing to prune"));
         }
         if self.matrices.iter().any(Target::competes) && !selection.is_static() {
@@ -136,6 +142,17 @@ impl Targets {
             }
         }
         Ok(())
+    }
+
+    /// Whether anything is asked of this matrix.
+    pub fn asks(&self, id: LinearId) -> bool {
+        self.matrices.iter().any(|target| target.id == id && target.request != Request::Dense)
+    }
+
+    /// Whether it is to lose anything.
+    pub fn prunes(&self, id: LinearId) -> bool {
+        let loses = |request: &Request| request.pattern().is_some_and(|pattern| pattern.sparsity() > 0.0);
+        self.matrices.iter().any(|target| target.id == id && loses(&target.request))
     }
 
     /// Whether this matrix competes with others, so that its scores must be known.

@@ -2,20 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::job::Job;
 use crate::checkpoint::Cut;
 use crate::error::{Error, Result};
 use crate::model::{Decoder, Form, LinearId, Neurons};
 use crate::plan::Width;
-use crate::progress::Event;
 
-/// What stays of each tensor of a model, in whose files neurons are zero: as many as are to go have no reader. Which of those that have
+/// What stays of the tensors of a model in whose files neurons are zero: as many as are to go have no reader. Which of those that have
 /// none is all the same.
 ///
 /// # Errors
 /// If a matrix cannot be read, or fewer neurons are zero.
-pub(super) fn cuts(job: &mut Job, model: &Decoder, width: &Width) -> Result<BTreeMap<String, Cut>> {
-    job.observer.event(Event::Stage { name: "taking out what is zero as a whole" });
+pub(super) fn cuts(model: &Decoder, width: &Width) -> Result<BTreeMap<String, Cut>> {
     let mut cuts = BTreeMap::new();
     for (branch, neurons) in &width.layers {
         let kept = kept(model, branch.at.block, neurons, width)?;

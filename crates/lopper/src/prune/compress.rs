@@ -1,11 +1,11 @@
 //! Window by window, the steps of the schedule: statistics, masks, compensation, reconstruction, and the hidden states moved on.
 
-use std::ops::Range;
-
-use super::block_state::{BlockState, written};
+use super::begin::begin;
+use super::block_state::BlockState;
 use super::job::Job;
 use super::journal::Journal;
 use super::record::Record;
+use super::refit::stand_in;
 use super::solve::{calibrate, prune};
 use super::states::{Passage, States};
 use super::train::{Training, train_branches, train_linear};
@@ -13,10 +13,10 @@ use crate::calibration::HiddenStates;
 use crate::checkpoint::Rewrite;
 use crate::error::Result;
 use crate::model::{BranchId, Decoder, LinearId, StageId};
-use crate::plan::{Allocation, Plan};
+use crate::plan::Allocation;
 use crate::progress::Event;
 use crate::report::Stage;
-use crate::schedule::{Run, Schedule, State, Step, Trained, Weights};
+use crate::schedule::{Run, State, Step, Trained, Weights};
 
 /// Prunes every block as `run` says, each matrix to the pattern it was allocated, and writes it; but for those that the journal has.
 pub(super) fn compress(
@@ -53,58 +53,6 @@ pub(super) fn compress(
     Ok(compression.record)
 }
 
-/// The states that the first window to be done reads.
-fn begin(
-    job: &mut Job,
-    plan: &Plan,
-    decoder: &Decoder,
-    (schedule, passage): (&Schedule, &Passage),
-    (journal, rewrite): (&Journal, &Rewrite),
-) -> Result<States> {
-    let (from, mut states) = match journal.states(schedule.kept(), decoder, job)? {
-        Some(kept) => kept,
-        None => (0, embed(job, plan, decoder, schedule)?),
-    };
-    catch_up(job, decoder, from..journal.blocks(), (schedule, passage), &mut states, rewrite)?;
-    Ok(states)
-}
-
-/// Before the first block.
-fn embed(job: &Job, plan: &Plan, decoder: &Decoder, schedule: &Schedule) -> Result<States> {
-    let mut states = States::default();
-    if schedule.calibrates {
-        let embedded = HiddenStates::embed(decoder, &job.samples, plan.compute.hidden_states, &job.storage)?;
-        schedule.kept().for_each(|state| states.set(state, embedded.clone()));
-    }
-    Ok(states)
-}
-
-/// Moves states through blocks that are finished, as `rewrite` has them.
-fn catch_up(
-    job: &mut Job,
-    decoder: &Decoder,
-    blocks: Range<usize>,
-    (schedule, passage): (&Schedule, &Passage),
-    states: &mut States,
-    rewrite: &Rewrite,
-) -> Result<()> {
-    if blocks.is_empty() || !schedule.calibrates {
-        return Ok(());
-    }
-    job.observer.event(Event::Stage { name: "running finished blocks once more" });
-    job.timings.measure(Stage::Advance, || {
-        for index in blocks {
-            let dense = decoder.load_block(index)?;
-            for state in schedule.kept() {
-                let as_dense = schedule.dense_inputs || state == State::Dense;
-                let block = if as_dense { dense.clone() } else { written(dense.clone(), rewrite)? };
-                passage.block(states.get_mut(state)?, &block)?;
-            }
-        }
-        Ok(())
-    })
-}
-
 /// A run on its way through the model.
 struct Compression<'j, 'o> {
     job: &'j mut Job<'o>,
@@ -130,6 +78,11 @@ impl Compression<'_, '_> {
                 Ok(())
             }
             &Step::Move { state, stage, weights } => self.advance(state, stage, weights),
+            &Step::Pass { state, number } => {
+                let block = self.decoder.load_gone(number)?;
+                let (passage, states) = (&self.passage, self.states.get_mut(state)?);
+                self.job.timings.measure(Stage::Advance, || passage.block(states, &block))
+            }
             &Step::Capture { linear, weights, from, to } => self.capture(linear, weights, (from, to)),
             &Step::Apply { linear, from, to } => self.apply(linear, (from, to)),
             Step::Release(branches) => {
@@ -144,12 +97,21 @@ impl Compression<'_, '_> {
                 }
                 Ok(())
             }
+            &Step::StandIn { linear, reads, targets } => {
+                let Self { job, run, passage, states, blocks, .. } = self;
+                let first = blocks[0].index;
+                let block = &mut blocks[linear.block - first];
+                let at = branch_of(block, linear.index).at;
+                let found = stand_in(job, (run, passage), (block, at, linear.index), (states, reads, targets))?;
+                self.record.missed(&run.spec.weight_name(linear), found.error);
+                Ok(())
+            }
             Step::Train { window, reads, targets } => self.train(window, (*reads, *targets)),
             &Step::Round(stage) => {
                 let checkpoint = self.decoder.checkpoint();
                 let beyond = self.block(stage.block).round(stage, checkpoint);
                 if beyond > 0 {
-                    let block = stage.block;
+                    let block = self.decoder.spec().number(stage.block);
                     self.job.warn(format!("block {block}: {beyond} trained weights beyond the range of the file's dtype became its largest number"));
                 }
                 Ok(())

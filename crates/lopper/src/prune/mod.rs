@@ -1,13 +1,17 @@
 //! The run, from top to bottom: open and check everything, prune and repair block by block, write, reopen, audit, score.
 
 mod audit;
+mod begin;
 mod block_state;
+mod choose;
 mod compact;
 mod compress;
+mod identity;
 mod job;
 mod journal;
 mod output;
 mod record;
+mod refit;
 mod retrain;
 mod solve;
 mod states;
@@ -17,8 +21,6 @@ mod train;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use lopper_kernels::dispatch::Tier;
-
 use crate::checkpoint::{Checkpoint, Rewrite, Unfinished, check_output};
 use crate::error::{Error, Result};
 use crate::machine::peak_memory;
@@ -27,12 +29,14 @@ use crate::plan::{Allocation, Plan};
 use crate::progress::{Event, Observer};
 use crate::report::{ModelFacts, Report, ScoredModel, Shrunk, Stage};
 use crate::schedule::Run;
+use choose::gone;
 use compress::compress;
+use identity::identity;
 use job::Job;
 #[doc(hidden)]
 pub use journal::check_journal;
-use journal::{Identity, Journal, MODEL, SECOND};
-use output::Output;
+use journal::{Journal, MODEL, SECOND};
+use output::{Output, open};
 use record::Record;
 use retrain::retrain;
 use survey::allocate;
@@ -72,12 +76,12 @@ fn go_on(
     redo: Option<usize>,
     observer: &mut (dyn Observer + Send),
 ) -> Result<Report> {
-    resolved(plan, model, out, observer, |mut job, run, started| {
+    resolved(plan, model, out, observer, |mut job, run, models, started| {
         let unfinished = Unfinished::open(out, model.checkpoint().dir())?;
         let report = model.checkpoint().fingerprint().and_then(|fingerprint| {
             let identity = identity(run, &fingerprint, &job, redo)?;
             let journal = Journal::open(&unfinished, identity, redo, run, &mut job, started)?;
-            execute(job, run, model, fingerprint, out, journal)
+            execute(job, run, models, fingerprint, out, journal)
         });
         if report.is_ok() || !Journal::is_in(unfinished.directory()) {
             Journal::end(unfinished);
@@ -98,11 +102,14 @@ pub fn prune_knowing(
     out: &Path,
     observer: &mut (dyn Observer + Send),
 ) -> Result<Report> {
-    resolved(plan, model, out, observer, |job, run, started| {
+    resolved(plan, model, out, observer, |job, run, models, started| {
         let fingerprint = model.checkpoint().fingerprint()?;
-        execute(job, run, model, fingerprint, out, Journal::of_scores(dense, started))
+        execute(job, run, models, fingerprint, out, Journal::of_scores(dense, started))
     })
 }
+
+/// The model as it was given, and the same without the blocks that go.
+type Models<'a> = [&'a Decoder; 2];
 
 /// Resolves the plan, opens and checks what the run reads, and runs it.
 fn resolved(
@@ -110,15 +117,19 @@ fn resolved(
     model: &Decoder,
     out: &Path,
     observer: &mut (dyn Observer + Send),
-    execute: impl FnOnce(Job, &Run, Instant) -> Result<Report> + Send,
+    execute: impl FnOnce(Job, &Run, Models, Instant) -> Result<Report> + Send,
 ) -> Result<Report> {
     let started = Instant::now();
     check_output(out, Some(model.checkpoint().dir()))?;
     in_pool(plan.compute.threads, || {
-        let run = Run::new(plan, model.spec())?;
-        let mut job = Job::open(&run, model, observer)?;
-        job.fit(&run, out)?;
-        execute(job, &run, started)
+        let sketch = plan.shortened(model.spec())?;
+        let sketch = Run::new(plan, &sketch)?;
+        let mut job = Job::open(&sketch, model, observer)?;
+        job.fit(&sketch, out)?;
+        let gone = gone(&mut job, plan, model)?;
+        let shorter = Decoder::open(Checkpoint::open(model.checkpoint().dir())?)?.without(&gone);
+        let run = Run::new(plan, shorter.spec())?;
+        execute(job, &run, [model, &shorter], started)
     })
 }
 
@@ -136,42 +147,25 @@ pub fn remove_empty(out: &Path) {
     }
 }
 
-/// Names everything that the outcome depends on.
-fn identity(run: &Run, model: &str, job: &Job, redo: Option<usize>) -> Result<Identity> {
-    let mut plan = run.plan.resolved(run.spec)?;
-    // the bytes of the outcome depend on none of these
-    (plan.model, plan.compute.threads, plan.compute.memory) = (String::new(), None, None);
-    // kernels of another kind sum in another order
-    let machine = format!("{} {:?} {}", std::env::consts::ARCH, Tier::detect(), lopper_kernels::bf16_is_native());
-    let (program, texts) = (env!("CARGO_PKG_VERSION"), job.digest());
-    let name = |plan: &Plan, redo: &str| {
-        let parts = [program, &machine, &plan.to_toml()?, model, &texts, redo];
-        Ok::<_, Error>(blake3::hash(parts.join("\n").as_bytes()).to_hex().to_string())
-    };
-    let run = name(&plan, &redo.map_or_else(String::new, |blocks| blocks.to_string()))?;
-    let Plan { calibration, evaluation, compute, .. } = plan;
-    Ok(Identity { run, input: name(&Plan { calibration, evaluation, compute, ..Plan::default() }, "")? })
-}
-
 fn execute(
     mut job: Job,
     run: &Run,
-    model: &Decoder,
+    [whole, model]: Models,
     fingerprint: String,
     out: &Path,
     mut journal: Journal,
 ) -> Result<Report> {
     let source = model.checkpoint();
-    let smaller = run.width.as_ref().map(|width| Ok::<_, Error>((width, model.narrowed(width.keep)?)));
-    let smaller = smaller.transpose()?;
+    let gone: Vec<usize> = run.spec.gone.keys().copied().collect();
+    let config = model.edited_config(run.width.as_ref().map(|width| width.keep))?;
     let mut rewrite = journal.rewrite(source, out, 2 * kept_bytes(run, &job) + job.scratch)?;
     let retrains = run.retrains() && !journal.is_retrained();
     let lower: Vec<&Run> = run.lower.iter().filter(|lower| !journal.knows(lower.name)).collect();
-    if retrains || !lower.is_empty() || smaller.is_some() && !journal.is_retrained() {
+    if retrains || !lower.is_empty() || config.is_some() && !journal.is_retrained() {
         // a second copy is needed for a while: no disk may turn out to be too small for it later
         drop(journal.second(source, out)?);
     }
-    journal.score(&mut job, "dense", |job| job.evaluate("dense", model))?;
+    journal.score(&mut job, "dense", |job| job.evaluate("dense", whole))?;
     let allocation = journal.allocation(&mut job, |job| allocate(job, run, model))?;
     for lower in lower {
         let rewrite = journal.second(source, out)?;
@@ -182,23 +176,23 @@ fn execute(
     }
     let mut record = compress(&mut job, run, &allocation, model, &mut rewrite, &mut journal)?;
     if let Some(name) = run.before_retraining {
-        journal.score(&mut job, name, |job| job.evaluate(name, &open(&mut rewrite)?))?;
+        journal.score(&mut job, name, |job| job.evaluate(name, &open(&mut rewrite, &gone)?))?;
     }
     if retrains {
         let mut again = journal.second(source, out)?;
-        retrain(&mut job, run, [model, &open(&mut rewrite)?], &mut again, &mut record)?;
+        retrain(&mut job, run, [whole, &open(&mut rewrite, &gone)?], &mut again, &mut record)?;
         journal.retrained(&job, &record, &again)?;
         rewrite = again;
         journal.release(MODEL)?;
     }
-    let zeros = check(&mut job, model, &mut rewrite, &record)?;
+    let zeros = check(&mut job, model, (&mut rewrite, &gone), &record)?;
     let (mut output, mut shrunk) = (Output::Copy(rewrite), None);
-    if let Some((width, config)) = smaller {
-        let full = output.open()?;
-        let (smaller, facts) = Output::smaller(&mut job, (width, &config), &full, (out, &journal))?;
+    if let Some(config) = config {
+        let full = output.open(&gone)?;
+        let (smaller, facts) = Output::smaller(&mut job, (run.width.as_ref(), &config), &full, (out, &journal))?;
         (output, shrunk) = (smaller, Some(facts));
     }
-    journal.score(&mut job, run.name, |job| job.evaluate(run.name, &output.open()?))?;
+    journal.score(&mut job, run.name, |job| job.evaluate(run.name, &output.open(&gone)?))?;
     let (evaluation, seconds) = journal.finish();
     let report = report(job, run, model, fingerprint, (record, zeros, evaluation), (seconds, shrunk))?;
     output.publish(&[("report.json", &json(&report)?), ("plan.toml", report.plan.to_toml()?.as_bytes())])?;
@@ -213,9 +207,14 @@ fn kept_bytes(run: &Run, job: &Job) -> u64 {
 }
 
 /// Completes the files, reopens them, and checks every promise. Returns the number of zeros.
-fn check(job: &mut Job, decoder: &Decoder, rewrite: &mut Rewrite, record: &Record) -> Result<usize> {
+fn check(
+    job: &mut Job,
+    decoder: &Decoder,
+    (rewrite, gone): (&mut Rewrite, &[usize]),
+    record: &Record,
+) -> Result<usize> {
     job.observer.event(Event::Stage { name: "writing and checking the files" });
-    job.timings.measure(Stage::Write, || audit::audit(decoder, &open(rewrite)?, record))
+    job.timings.measure(Stage::Write, || audit::audit(decoder, &open(rewrite, gone)?, record))
 }
 
 /// A model repaired less than the plan says, scored and thrown away.
@@ -229,12 +228,8 @@ fn score_lower(
     let known = job.warnings.len();
     compress(job, run, allocation, model, &mut rewrite, &mut Journal::of_scores(None, Instant::now()))?;
     job.warnings[known..].iter_mut().for_each(|warning| *warning = format!("{} model: {warning}", run.name));
-    job.evaluate(run.name, &open(&mut rewrite)?)
-}
-
-/// The model as it has been written so far.
-fn open(rewrite: &mut Rewrite) -> Result<Decoder> {
-    Decoder::open(Checkpoint::open(rewrite.complete()?)?)
+    let gone: Vec<usize> = run.spec.gone.keys().copied().collect();
+    job.evaluate(run.name, &open(&mut rewrite, &gone)?)
 }
 
 fn report(

@@ -1,14 +1,16 @@
 //! What a run writes: a copy of the input with some tensors replaced, or what is left of that when whole neurons are taken out.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::compact::cuts;
 use super::job::Job;
 use super::journal::Journal;
-use crate::checkpoint::{Checkpoint, Composition, Rewrite};
+use crate::checkpoint::{Changes, Checkpoint, Composition, Rewrite};
 use crate::error::Result;
 use crate::model::Decoder;
 use crate::plan::Width;
+use crate::progress::Event;
 use crate::report::{Shrunk, Stage};
 
 /// The files of a run.
@@ -20,34 +22,37 @@ pub(super) enum Output<'a> {
 }
 
 impl Output<'_> {
-    /// Takes neurons out of a model that is complete, and says what that comes to.
+    /// Takes neurons and blocks out of a model that is complete, and says what that comes to.
     pub fn smaller(
         job: &mut Job,
-        (width, config): (&Width, &serde_json::Value),
+        (width, config): (Option<&Width>, &serde_json::Value),
         full: &Decoder,
         (out, journal): (&Path, &Journal),
     ) -> Result<(Self, Shrunk)> {
-        let cuts = cuts(job, full, width)?;
+        job.observer.event(Event::Stage { name: "writing the smaller model" });
+        let cuts = width.map_or_else(|| Ok(BTreeMap::new()), |width| cuts(full, width))?;
+        let changes = Changes { cuts, name: &|name| full.spec().renumbered(name), config };
         let composition = job
             .timings
-            .measure(Stage::Write, || Composition::write(full.checkpoint(), (out, journal.smaller()), &cuts, config))?;
+            .measure(Stage::Write, || Composition::write(full.checkpoint(), (out, journal.smaller()), &changes))?;
         let small = Decoder::open(Checkpoint::open(composition.directory())?)?;
-        let models = [full, &small];
+        let (models, blocks) = ([full, &small], small.spec().blocks.len());
+        let gone = full.spec().gone.len();
         let shrunk = Shrunk {
-            width: [width.of, width.keep],
+            width: width.map(|width| [width.of, width.keep]),
+            depth: (gone > 0).then_some([blocks + gone, blocks]),
             parameters: models.map(|model| model.checkpoint().total_elements()),
             bytes: models.map(|model| model.checkpoint().total_bytes()),
         };
         Ok((Self::Smaller(composition), shrunk))
     }
 
-    /// The model as it will be read.
-    pub fn open(&mut self) -> Result<Decoder> {
-        let directory = match self {
-            Self::Copy(rewrite) => rewrite.complete()?,
-            Self::Smaller(composition) => composition.directory(),
-        };
-        Decoder::open(Checkpoint::open(directory)?)
+    /// The model as it will be read; of a copy, without the blocks that are to go.
+    pub fn open(&mut self, gone: &[usize]) -> Result<Decoder> {
+        match self {
+            Self::Copy(rewrite) => open(rewrite, gone),
+            Self::Smaller(composition) => Decoder::open(Checkpoint::open(composition.directory())?),
+        }
     }
 
     /// Adds files, and gives everything its name.
@@ -63,4 +68,9 @@ impl Output<'_> {
             }
         }
     }
+}
+
+/// The model as it has been written so far, without the blocks that are to go.
+pub(super) fn open(rewrite: &mut Rewrite, gone: &[usize]) -> Result<Decoder> {
+    Ok(Decoder::open(Checkpoint::open(rewrite.complete()?)?)?.without(gone))
 }

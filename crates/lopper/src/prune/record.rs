@@ -12,3 +12,12 @@ pub(super) struct Record {
     /// Names of the tensors written anew.
     pub replaced: BTreeSet<String>,
 }
+
+impl Record {
+    /// Keeps how much of what goes after a matrix is missed still.
+    pub fn missed(&mut self, name: &str, share: f64) {
+        if let Some(facts) = self.matrices.iter_mut().find(|facts| facts.name == name) {
+            facts.missed = Some(share);
+        }
+    }
+}

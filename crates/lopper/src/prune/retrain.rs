@@ -47,6 +47,8 @@ struct Model {
     blocks: Vec<BlockState>,
     finish: Option<Block>,
     inputs: HiddenStates,
+    /// Whether blocks are gone.
+    stands_in: bool,
 }
 
 impl Model {
@@ -54,6 +56,7 @@ impl Model {
         Ok(Self {
             blocks: load(pruned, record)?,
             finish: pruned.load_finish()?,
+            stands_in: !pruned.spec().gone.is_empty(),
             inputs: HiddenStates::embed(pruned, &job.samples, plan.compute.hidden_states, &job.storage)?,
         })
     }
@@ -79,7 +82,8 @@ impl Model {
             let all = finish.spec.branch_ids(0).collect();
             segment(finish, all, &none)
         });
-        let mut window = Window { segments: blocks.chain(finish).collect(), rotary: &passage.rotary };
+        let segments = blocks.chain(finish).collect();
+        let mut window = Window { segments, rotary: &passage.rotary, stands_in: self.stands_in };
         let Job { timings, observer, .. } = job;
         timings.measure(Stage::Retrain, || {
             reconstruct(&mut window, &data, &settings, &mut |epoch| {

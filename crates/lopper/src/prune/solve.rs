@@ -101,6 +101,11 @@ fn prune_matrix(
     if let (Pattern::Outputs { .. }, Some(width)) = (pattern, &run.width) {
         return Ok(outputs(spec, id, pattern, (width, state)));
     }
+    if !run.solves(id) {
+        let [rows, columns] = spec.linear(id).shape;
+        state.masks.insert(linear, Mask::of_outputs(&vec![1; rows], columns));
+        return Ok(MatrixFacts { pattern: Some(pattern), ..facts(spec, id) });
+    }
     let weight = state.dense.weight(linear);
     let unseen = InputStatistics::unseen(weight.width());
     let problem = LayerProblem {
@@ -163,6 +168,7 @@ fn facts(spec: &DecoderSpec, id: LinearId) -> MatrixFacts {
         pattern: None,
         sparsity: 0.0,
         solution: SolutionFacts::default(),
+        missed: None,
         error_reconstructed: None,
     }
 }

@@ -9,7 +9,7 @@ use crate::autograd::RotaryTable;
 use crate::calibration::HiddenStates;
 use crate::error::Result;
 use crate::method::OutputError;
-use crate::model::{BranchId, Decoder, LinearId};
+use crate::model::{BranchId, Decoder, DecoderSpec, LinearId};
 use crate::plan::Plan;
 use crate::progress::{Event, Observer};
 use crate::reconstruction::{Epoch, Layers, Matching, Outcome, Segment, Settings, Window, WindowData, reconstruct};
@@ -48,7 +48,8 @@ pub(super) fn train_branches(
     branches: &[BranchId],
     record: &mut Record,
 ) -> Result<()> {
-    let (name, first) = (name(blocks, branches), blocks[0].index);
+    let first = blocks[0].index;
+    let name = name(training.decoder.spec(), blocks, branches);
     let settings = training.settings(branches[0], 0);
     let segments = blocks.iter_mut().filter_map(|block| {
         let own: Vec<BranchId> = branches.iter().copied().filter(|branch| branch.at.block == block.index).collect();
@@ -57,7 +58,12 @@ pub(super) fn train_branches(
         let BlockState { pruned, masks, .. } = block;
         Some(Segment { block: pruned, layers: Layers::Stages(stages, trained), masks })
     });
-    let mut window = Window { segments: segments.collect(), rotary: training.rotary };
+    let spec = training.decoder.spec();
+    let stands_in = branches.iter().any(|branch| {
+        let (block, linears) = (branch.at.block, &spec.blocks[branch.at.block].branch(*branch).linears);
+        linears.iter().any(|&index| spec.is_before_gone(LinearId { block, index }))
+    });
+    let mut window = Window { segments: segments.collect(), rotary: training.rotary, stands_in };
     let Job { timings, observer, .. } = job;
     let outcome = timings.measure(Stage::Reconstruct, || {
         training.reconstruct(&mut window, &settings, &mut |epoch| {
@@ -90,7 +96,7 @@ pub(super) fn train_linear(
     let name = training.decoder.spec().weight_name(LinearId { block: block.index, index: linear });
     let BlockState { pruned, masks, .. } = block;
     let segments = vec![Segment { block: pruned, layers: Layers::Linear(linear), masks }];
-    let mut window = Window { segments, rotary: training.rotary };
+    let mut window = Window { segments, rotary: training.rotary, stands_in: false };
     let outcome =
         job.timings.measure(Stage::Reconstruct, || training.reconstruct(&mut window, &settings, &mut |_| ()))?;
     note(job, record, name, block.index, outcome);
@@ -148,8 +154,8 @@ pub(super) fn report_window(job: &mut Job, window: &str, outcome: &Outcome) {
 }
 
 /// What a window is called.
-fn name(blocks: &[BlockState], branches: &[BranchId]) -> String {
-    let (first, last) = (blocks[0].index, blocks[blocks.len() - 1].index);
+fn name(spec: &DecoderSpec, blocks: &[BlockState], branches: &[BranchId]) -> String {
+    let [first, last] = [&blocks[0], &blocks[blocks.len() - 1]].map(|block| spec.number(block.index));
     match branches {
         &[branch] => format!("block {first} {}", blocks[0].pruned.spec.branch(branch).name),
         _ if first == last => format!("block {first}"),

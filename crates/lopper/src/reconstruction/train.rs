@@ -59,7 +59,7 @@ pub fn reconstruct(
     watch: &mut dyn FnMut(Epoch),
 ) -> Result<Outcome> {
     let started = Instant::now();
-    if !window.is_pruned() {
+    if !window.lacks() {
         return Ok(Outcome::default());
     }
     let before = held_out_error(window, &Trainee::none(window, settings), data, settings)?;

@@ -45,6 +45,8 @@ pub struct Window<'a> {
     pub segments: Vec<Segment<'a>>,
     /// Angles for the longest sequence.
     pub rotary: &'a [RotaryTable],
+    /// Whether it should give what blocks that are gone gave, too: then it trains though nothing of it is pruned.
+    pub stands_in: bool,
 }
 
 /// A tensor that may train.
@@ -165,10 +167,10 @@ impl Window<'_> {
         self.segments.iter().map(stages).sum::<usize>().max(1)
     }
 
-    /// Whether any weight is pruned.
-    pub(super) fn is_pruned(&self) -> bool {
+    /// Whether anything is missing from what it gives.
+    pub(super) fn lacks(&self) -> bool {
         let pruned = |place: &Place| place.mask.is_some_and(|mask| mask.pruned() > 0);
-        self.segments.iter().any(|segment| segment.places().iter().any(pruned))
+        self.stands_in || self.segments.iter().any(|segment| segment.places().iter().any(pruned))
     }
 
     /// Whether no tensor that may train holds a NaN or an infinity.

@@ -21,7 +21,7 @@ pub struct Report {
     pub plan: Plan,
     /// What was pruned.
     pub model: ModelFacts,
-    /// What taking neurons out came to, where that was asked for.
+    /// What taking neurons or blocks out came to, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shrunk: Option<Shrunk>,
     /// Scores, from dense to final.
@@ -59,11 +59,15 @@ pub struct ModelFacts {
     pub fingerprint: String,
 }
 
-/// A model before and after neurons were taken out.
+/// A model before and after neurons or blocks were taken out.
 #[derive(Clone, Debug, Serialize)]
 pub struct Shrunk {
-    /// Neurons of a feed-forward layer.
-    pub width: [usize; 2],
+    /// Neurons of a feed-forward layer, where some went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<[usize; 2]>,
+    /// Blocks, where some went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<[usize; 2]>,
     /// Numbers in its tensors.
     pub parameters: [usize; 2],
     /// Bytes of all tensors in the files.
@@ -119,6 +123,9 @@ pub struct MatrixFacts {
     /// Errors, damping, iterations.
     #[serde(flatten)]
     pub solution: SolutionFacts,
+    /// Of a matrix before blocks that go, what moving it by least squares leaves of what they gave: `‖XΔᵀ − R‖² / ‖R‖²` on inputs held out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<f64>,
     /// `‖(W − Ŵ)Xᵀ‖² / ‖WXᵀ‖²` after reconstruction, on the inputs the matrix was pruned with.
     pub error_reconstructed: Option<f64>,
 }

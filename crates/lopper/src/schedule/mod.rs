@@ -4,6 +4,7 @@ mod run;
 mod step;
 #[cfg(test)]
 mod tests;
+mod together;
 
 use std::ops::Range;
 
@@ -42,6 +43,8 @@ pub struct Schedule<'a> {
     pub dense_inputs: bool,
     /// Whether targets run beside the hidden states of the pruned model.
     pub dense_stream: bool,
+    /// Whether what comes before blocks that are gone moves by least squares.
+    refits: bool,
     /// Whose activations windows should give.
     targets: WindowTargets,
 }
@@ -60,6 +63,11 @@ impl<'a> Schedule<'a> {
         let targets = plan.reconstruction.targets;
         // a matrix makes its local targets of its own inputs
         let own_targets = targets == WindowTargets::Local && granularity == Granularity::Matrix;
+        // one by one matrices train to give their own outputs
+        let refits = plan.pruning.compensation != "none"
+            && !spec.gone.is_empty()
+            && matches!(granularity, Granularity::None | Granularity::Submodule)
+            && !dense_inputs;
         Ok(Self {
             spec,
             survey: plan.survey()?,
@@ -67,9 +75,10 @@ impl<'a> Schedule<'a> {
             // inputs of the dense model do not change by pruning: the finer order costs nothing and gives the targets
             by_block: plan.pruning.granularity == PruningGranularity::Block && !dense_inputs,
             needs,
-            calibrates: trains || needs != Needs::Nothing,
+            calibrates: trains || refits || needs != Needs::Nothing,
             dense_inputs,
-            dense_stream: trains && !dense_inputs && !own_targets,
+            dense_stream: (trains || refits) && !dense_inputs && !own_targets,
+            refits,
             targets,
         })
     }
@@ -88,12 +97,35 @@ impl<'a> Schedule<'a> {
 
     /// The steps of a window, in order.
     pub fn steps(&self, blocks: Range<usize>) -> Vec<Step> {
-        match self.granularity {
+        let mut steps = Vec::new();
+        if blocks.start == 0 {
+            // what goes before the first block leaves nothing to train
+            self.dense_states().for_each(|state| steps.extend(self.pass(state, 0)));
+        }
+        steps.extend(match self.granularity {
             Granularity::None | Granularity::Matrix | Granularity::Submodule => {
                 blocks.flat_map(|block| self.branch_by_branch(block)).collect()
             }
             Granularity::Block | Granularity::Blocks(_) | Granularity::Model => self.together(blocks),
-        }
+        });
+        steps
+    }
+
+    /// Those of the states that are kept which are the dense model's.
+    pub fn dense_states(&self) -> impl Iterator<Item = State> + use<> {
+        let all_dense = self.dense_inputs;
+        self.kept().filter(move |&state| all_dense || state == State::Dense)
+    }
+
+    /// Moves states of the dense model through the blocks that are gone before this one: what comes before them should give what they gave.
+    fn pass(&self, state: State, block: usize) -> impl Iterator<Item = Step> + use<> {
+        self.spec.gone_before(block).map(move |number| Step::Pass { state, number })
+    }
+
+    /// The same after a stage, if it is the last of its block.
+    fn pass_after(&self, state: State, stage: StageId) -> impl Iterator<Item = Step> + use<> {
+        let is_last = stage.stage + 1 == self.block(stage.block).stages.len();
+        is_last.then(|| self.pass(state, stage.block + 1)).into_iter().flatten()
     }
 
     /// Whether targets begin anew with each window.
@@ -127,10 +159,17 @@ impl<'a> Schedule<'a> {
             // the first branch of a stage computes what the stage gives
             let writes = self.dense_inputs && group[0].branch == 0;
             steps.extend(self.calibrate(&group, State::Inputs, writes.then_some(State::Ahead)));
+            if writes && self.calibrates {
+                steps.extend(self.pass_after(State::Ahead, group[0].at));
+            }
             steps.push(Step::Prune(group.clone()));
             for &branch in &group {
                 match self.granularity {
-                    Granularity::None => steps.push(Step::ForgetStatistics(vec![branch])),
+                    Granularity::None => {
+                        steps.extend(self.begin_targets(branch));
+                        steps.extend(self.stand_in(branch));
+                        steps.push(Step::ForgetStatistics(vec![branch]));
+                    }
                     Granularity::Matrix => steps.extend(self.matrices(branch)),
                     _ => steps.extend(self.submodule(branch)),
                 }
@@ -144,17 +183,36 @@ impl<'a> Schedule<'a> {
 
     /// A branch trains by itself.
     fn submodule(&self, branch: BranchId) -> Vec<Step> {
-        let mut steps = Vec::new();
-        if branch.branch == 0 {
-            steps.extend(self.restarts().then_some(Step::Copy { from: State::Inputs, to: State::Dense }));
-            steps.extend(self.targets(branch.at));
-        }
+        let mut steps = self.begin_targets(branch);
+        steps.extend(self.stand_in(branch));
         let targets = if self.dense_inputs { State::Ahead } else { State::Dense };
         let window = Trained::Branches(vec![branch]);
         steps.push(Step::Release(vec![branch]));
         steps.push(Step::Train { window, reads: State::Inputs, targets });
         steps.push(Step::ForgetStatistics(vec![branch]));
         steps
+    }
+
+    /// What a stage should give, before its first branch is repaired.
+    fn begin_targets(&self, branch: BranchId) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if branch.branch == 0 {
+            steps.extend(self.restarts().then_some(Step::Copy { from: State::Inputs, to: State::Dense }));
+            steps.extend(self.targets(branch.at));
+        }
+        steps
+    }
+
+    /// The last matrix before blocks that are gone stands in for them, where its outputs are added to the states as they are.
+    fn stand_in(&self, branch: BranchId) -> Option<Step> {
+        let (block, spec) = (branch.at.block, self.block(branch.at.block));
+        let index = spec.adds(branch).filter(|_| self.refits && self.is_last_of_stage(branch))?;
+        let linear = LinearId { block, index };
+        self.spec.is_before_gone(linear).then_some(Step::StandIn {
+            linear,
+            reads: State::Inputs,
+            targets: State::Dense,
+        })
     }
 
     /// The linear layers of a branch train one by one.
@@ -199,64 +257,6 @@ impl<'a> Schedule<'a> {
         steps
     }
 
-    /// Every branch is pruned, in order, before all of them train.
-    fn together(&self, blocks: Range<usize>) -> Vec<Step> {
-        // statistics of later stages are of what the earlier ones give; dense inputs have to arrive at the targets
-        let previews = !self.dense_inputs && self.needs != Needs::Nothing;
-        let restart = Step::Copy { from: State::Inputs, to: State::Dense };
-        let mut steps: Vec<Step> = self.restarts().then_some(restart).into_iter().collect();
-        let mut reads = State::Inputs;
-        for block in blocks.clone() {
-            if block > blocks.start {
-                // what windows should give has passed through the dense blocks before
-                let before: Vec<BranchId> = self.block(block - 1).branch_ids(block - 1).collect();
-                steps.extend([Step::Release(before.clone()), Step::ForgetStatistics(before)]);
-            }
-            steps.push(Step::Load(block));
-            let groups = self.groups(block);
-            for (place, group) in groups.iter().enumerate() {
-                let arrives = self.dense_inputs && group.last().is_some_and(|&last| self.is_last_of_stage(last));
-                steps.extend(self.calibrate(group, reads, arrives.then_some(State::Ahead)));
-                reads = if arrives { State::Ahead } else { reads };
-                steps.push(Step::Prune(group.clone()));
-                let is_last = block + 1 == blocks.end && place + 1 == groups.len();
-                for stage in self.finished_stages(group) {
-                    steps.extend(self.targets(stage));
-                    if previews && !is_last {
-                        steps.extend((reads == State::Inputs).then_some(Step::Copy { from: reads, to: State::Ahead }));
-                        reads = State::Ahead;
-                        steps.push(Step::Move { state: State::Ahead, stage, weights: Weights::Stored });
-                    }
-                }
-            }
-        }
-        steps.extend(self.train_together(blocks));
-        steps
-    }
-
-    /// Every branch of some blocks trains, and the hidden states follow.
-    fn train_together(&self, blocks: Range<usize>) -> Vec<Step> {
-        let stages = blocks.clone().flat_map(|block| self.block(block).stage_ids(block));
-        let branches: Vec<BranchId> = blocks.clone().flat_map(|block| self.block(block).branch_ids(block)).collect();
-        let mut steps = vec![Step::Release(branches.clone())];
-        // errors of the matrices are told of one block, not of several
-        let alone = blocks.len() == 1;
-        steps.extend((!alone).then(|| Step::ForgetStatistics(branches.clone())));
-        let targets = if self.dense_inputs { State::Ahead } else { State::Dense };
-        steps.push(Step::Train { window: Trained::Branches(branches.clone()), reads: State::Inputs, targets });
-        steps.extend(alone.then_some(Step::ForgetStatistics(branches)));
-        if self.dense_inputs {
-            steps.push(Step::Rename { from: State::Ahead, to: State::Inputs });
-            return steps;
-        }
-        steps.push(Step::Forget(State::Ahead));
-        for stage in stages {
-            steps.push(Step::Round(stage));
-            steps.push(Step::Move { state: State::Inputs, stage, weights: Weights::Pruned });
-        }
-        steps
-    }
-
     fn is_last_of_stage(&self, BranchId { at, branch }: BranchId) -> bool {
         branch + 1 == self.block(at.block).stages[at.stage].branches.len()
     }
@@ -271,8 +271,13 @@ impl<'a> Schedule<'a> {
         wanted.then(|| Step::Calibrate { branches: group.to_vec(), reads, writes })
     }
 
-    /// Moves the targets through a stage of the dense model.
-    fn targets(&self, stage: StageId) -> Option<Step> {
-        self.dense_stream.then_some(Step::Move { state: State::Dense, stage, weights: Weights::Dense })
+    /// Moves the targets through a stage of the dense model, and through the blocks that are gone after it.
+    fn targets(&self, stage: StageId) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if self.dense_stream {
+            steps.push(Step::Move { state: State::Dense, stage, weights: Weights::Dense });
+            steps.extend(self.pass_after(State::Dense, stage));
+        }
+        steps
     }
 }

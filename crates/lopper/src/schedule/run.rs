@@ -95,26 +95,29 @@ impl<'a> Run<'a> {
         (pruned, 1 + pruned + usize::from(self.before_retraining.is_some()))
     }
 
-    /// Whether a step finds nothing to do: nothing of its branches is pruned.
+    /// Whether a step finds nothing to do: nothing of its branches is pruned, or trains.
     pub fn is_idle(&self, step: &Step) -> bool {
+        let none = |branches: &[BranchId], has: &dyn Fn(LinearId) -> bool| {
+            !branches.iter().any(|branch| {
+                let block = branch.at.block;
+                let linears = &self.spec.blocks[block].branch(*branch).linears;
+                linears.iter().any(|&index| has(LinearId { block, index }))
+            })
+        };
         match step {
-            Step::Calibrate { branches, writes: None, .. }
-            | Step::Prune(branches)
-            | Step::Train { window: Trained::Branches(branches), .. } => {
-                !branches.iter().any(|&branch| self.touches(branch))
+            Step::Calibrate { branches, writes: None, .. } => none(branches, &|linear| self.solves(linear)),
+            Step::Prune(branches) => none(branches, &|linear| self.targets.prunes(linear)),
+            Step::Train { window: Trained::Branches(branches), .. } => {
+                none(branches, &|linear| self.targets.asks(linear))
             }
             _ => false,
         }
     }
 
-    /// Whether anything of a branch is pruned, as far as that is known before.
-    fn touches(&self, branch: BranchId) -> bool {
-        self.width.as_ref().is_none_or(|width| width.layers[branch.at.block].0 == branch)
-    }
-
     /// Whether the kept weights of a linear layer are solved for: of neurons that go, only those that read them.
     pub fn solves(&self, linear: LinearId) -> bool {
-        self.width.as_ref().is_none_or(|width| width.layers[linear.block].1.reader == linear.index)
+        let reads = |width: &Width| width.layers[linear.block].1.reader == linear.index;
+        self.targets.prunes(linear) && self.width.as_ref().is_none_or(reads)
     }
 
     /// Whether the whole model is trained after its windows.

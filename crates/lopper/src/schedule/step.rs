@@ -72,6 +72,13 @@ pub enum Step {
         /// As it is where.
         weights: Weights,
     },
+    /// Move hidden states through a dense block that is gone from the model.
+    Pass {
+        /// Which.
+        state: State,
+        /// The number that the files give it.
+        number: usize,
+    },
     /// Keep what a linear layer reads when its branch reads `from`.
     Capture {
         /// And those that read the same.
@@ -91,6 +98,15 @@ pub enum Step {
         from: State,
         /// What it gives.
         to: State,
+    },
+    /// Move the kept weights of the last linear layer of a stage by least squares, so that the stage gives what blocks that are gone gave.
+    StandIn {
+        /// Its outputs are added to the states.
+        linear: LinearId,
+        /// What the stage reads.
+        reads: State,
+        /// What it should give.
+        targets: State,
     },
     /// Let go of the dense weights of these branches, which nothing reads any more.
     Release(Vec<BranchId>),

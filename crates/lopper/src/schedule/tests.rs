@@ -220,6 +220,44 @@ fn local_targets_begin_with_each_window() {
     assert!(!schedule(&plan, &spec).dense_stream);
 }
 
+#[test]
+fn what_comes_before_blocks_that_go_is_trained_to_give_what_they_gave() {
+    let plan = Plan::default();
+    let passed = |steps: &[Step]| -> Vec<usize> {
+        let numbers = steps.iter().filter_map(|step| match step {
+            &Step::Pass { state: State::Dense, number } => Some(number),
+            _ => None,
+        });
+        numbers.collect()
+    };
+    let without = |numbers: &[usize]| {
+        let config = serde_json::json!({"model_type": "llama", "vocab_size": 8, "hidden_size": 8, "num_hidden_layers": 6,
+            "num_attention_heads": 2, "intermediate_size": 16});
+        describe(Path::new("config.json"), &config).expect("a llama").without(numbers)
+    };
+    let spec = without(&[2, 3, 5]);
+    assert_eq!((0..3).map(|block| spec.number(block)).collect::<Vec<_>>(), [0, 1, 4]);
+    assert_eq!((0..=3).map(|block| spec.gone_before(block)).collect::<Vec<_>>(), [0..0, 1..1, 2..4, 5..6]);
+    assert_eq!(spec.tensor_name(2, 0), "model.layers.4.self_attn.q_proj.weight");
+    let names = ["model.layers.4.x", "model.layers.3.x", "model.layers.6.x", "model.norm", "model.layers.x"];
+    let renumbered = names.map(|name| spec.renumbered(name));
+    let expected =
+        [Some("model.layers.2.x"), None, Some("model.layers.3.x"), Some("model.norm"), Some("model.layers.x")];
+    assert_eq!(renumbered, expected.map(|name| name.map(String::from)));
+    let schedule = self::schedule(&plan, &spec);
+    assert_eq!([0, 1, 2].map(|block| passed(&schedule.steps(block..block + 1))), [vec![], vec![2, 3], vec![5]]);
+    // after its own stage, before it trains
+    let steps = schedule.steps(1..2);
+    let place = |wanted: &Step| steps.iter().rposition(|step| step == wanted).expect("a step");
+    let window = Trained::Branches(vec![branch(1, 1)]);
+    let train = Step::Train { window, reads: State::Inputs, targets: State::Dense };
+    let moved = moved(State::Dense, at(1, 1), Weights::Dense);
+    assert!(place(&moved) < place(&Step::Pass { state: State::Dense, number: 2 }));
+    assert!(place(&Step::Pass { state: State::Dense, number: 3 }) < place(&train));
+    let first = without(&[0, 1]);
+    assert_eq!(passed(&self::schedule(&plan, &first).steps(0..1)), [0, 1]);
+}
+
 /// Every state that a step reads has been written by an earlier one and not been let go of.
 #[test]
 fn no_step_reads_what_is_not_there() {

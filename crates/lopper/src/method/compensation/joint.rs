@@ -17,7 +17,7 @@ use crate::tensor::Tensor;
 /// The solver stops when the residual of every row has fallen this far.
 const TOLERANCE: f64 = 1e-4;
 /// Shares of the mean diagonal that γ is looked for among, in this order.
-const SHARES: [f64; 8] = [10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003];
+pub(crate) const SHARES: [f64; 8] = [10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003];
 /// Each of them takes one part in so many of the iterations, and stops when the residual has fallen this far: it begins near its end.
 const PART: usize = 4;
 const TOLERANCE_OF_PART: f64 = 1e-2;

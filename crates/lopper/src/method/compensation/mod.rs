@@ -5,6 +5,8 @@ mod joint;
 mod none;
 mod sweep;
 
+pub(crate) use joint::SHARES;
+
 use super::walk::Moving;
 use super::{LayerProblem, SolutionFacts, SolverSettings};
 use crate::calibration::Needs;

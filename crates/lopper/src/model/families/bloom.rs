@@ -1,6 +1,7 @@
 //! BLOOM (BigScience 2022, arXiv 2211.05100): linear biases instead of positions, a norm of the embedding, queries, keys and values from one
 //! matrix, head by head.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lopper_kernels::Activation;
@@ -39,6 +40,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
             ..Stem::plain(EMBEDDING, hidden)
         },
         block_prefix: "transformer.h.".into(),
+        gone: BTreeMap::new(),
         blocks: vec![block; config.blocks_at(&["n_layer", "num_hidden_layers"])?],
         head: HeadSpec::plain(
             BlockBuilder::final_norm(hidden, norm, "transformer.ln_f", None),

@@ -1,6 +1,7 @@
 //! Falcon (Almazrouei et al. 2023, arXiv 2311.16867): queries, keys and values come from one matrix, and few keys serve many queries;
 //! attention and feed-forward layer stand side by side, with one norm (7B) or two (40B and later).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lopper_kernels::Activation;
@@ -70,6 +71,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         max_positions,
         stem: Stem::plain(EMBEDDING, hidden),
         block_prefix: "transformer.h.".into(),
+        gone: BTreeMap::new(),
         blocks: vec![block; config.blocks()?],
         head: HeadSpec::plain(
             BlockBuilder::final_norm(hidden, falcon.norm, "transformer.ln_f", None),

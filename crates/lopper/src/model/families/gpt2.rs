@@ -1,6 +1,7 @@
 //! GPT-2 (Radford et al. 2019): learned positions; the file holds the weights of linear layers transposed; queries, keys and values come
 //! from one matrix. StarCoder 1 and SantaCoder (Li et al. 2023, arXiv 2305.06161) do not transpose, and one key serves all queries.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lopper_kernels::Activation;
@@ -86,6 +87,7 @@ impl Gpt2 {
                 ..Stem::plain(EMBEDDING, hidden)
             },
             block_prefix: "transformer.h.".into(),
+            gone: BTreeMap::new(),
             blocks: (0..config.blocks_at(&["n_layer", "num_hidden_layers"])?).map(block).collect(),
             head: HeadSpec::plain(
                 BlockBuilder::final_norm(hidden, self.norm, "transformer.ln_f", None),

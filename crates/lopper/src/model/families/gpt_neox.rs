@@ -1,6 +1,7 @@
 //! GPT-NeoX (Black et al. 2022, arXiv 2204.06745) and Pythia (Biderman et al. 2023, arXiv 2304.01373): attention and feed-forward layer
 //! read the same states, side by side; queries, keys and values come from one matrix, head by head; part of each head is rotated.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lopper_kernels::Activation;
@@ -44,6 +45,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         max_positions,
         stem: Stem::plain(EMBEDDING, hidden),
         block_prefix: "gpt_neox.layers.".into(),
+        gone: BTreeMap::new(),
         blocks: vec![block; config.blocks()?],
         head: HeadSpec::plain(
             BlockBuilder::final_norm(hidden, neox.norm, "gpt_neox.final_layer_norm", None),

@@ -1,6 +1,7 @@
 //! GPT-J (Wang & Komatsuzaki 2021): attention and feed-forward layer read one norm, side by side; neighbouring entries of the first part of
 //! each head turn together; the head has a bias.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lopper_kernels::{Activation, RotaryPairs};
@@ -46,6 +47,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         max_positions: config.size_of(&["n_positions", "max_position_embeddings"])?,
         stem: Stem::plain(EMBEDDING, hidden),
         block_prefix: "transformer.h.".into(),
+        gone: BTreeMap::new(),
         blocks: vec![block; config.blocks_at(&["n_layer", "num_hidden_layers"])?],
         head: HeadSpec {
             bias: Some("lm_head.bias".into()),

@@ -225,6 +225,7 @@ impl LlamaForm {
             max_positions: self.max_positions,
             stem: Stem { scale: self.embedding_scale, ..Stem::plain(EMBEDDING, self.hidden) },
             block_prefix: "model.layers.".into(),
+            gone: BTreeMap::new(),
             blocks,
             head: HeadSpec {
                 bias: self.head_bias.then(|| "lm_head.bias".into()),

@@ -1,6 +1,7 @@
 //! OPT (Zhang et al. 2022, arXiv 2205.01068): learned positions, layer norms, ReLU and biases. The 350M model norms after each sum
 //! instead of before each branch, and its embedding is narrower than its blocks.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lopper_kernels::Activation;
@@ -60,6 +61,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
             }),
         },
         block_prefix: "model.decoder.layers.".into(),
+        gone: BTreeMap::new(),
         blocks: vec![block; config.blocks()?],
         head: HeadSpec {
             finish: opt.finish(final_norm, width),
