@@ -238,7 +238,7 @@ fn what_comes_before_blocks_that_go_is_trained_to_give_what_they_gave() {
     let spec = without(&[2, 3, 5]);
     assert_eq!((0..3).map(|block| spec.number(block)).collect::<Vec<_>>(), [0, 1, 4]);
     assert_eq!((0..=3).map(|block| spec.gone_before(block)).collect::<Vec<_>>(), [0..0, 1..1, 2..4, 5..6]);
-    assert_eq!(spec.tensor_name(2, 0), "model.layers.4.self_attn.q_proj.weight");
+    assert_eq!(spec.tensor_name(2, 0), "model.layers.4.input_layernorm.weight");
     let names = ["model.layers.4.x", "model.layers.3.x", "model.layers.6.x", "model.norm", "model.layers.x"];
     let renumbered = names.map(|name| spec.renumbered(name));
     let expected =
