@@ -6,7 +6,7 @@ use lopper::autograd::Tape;
 use lopper::model::{Context, Decoder, FAMILIES, NoTap, Sequences, describe, shortened};
 use lopper::plan::{Granularity, Inputs, Plan, RetrainingObjective, WindowTargets};
 use lopper::progress::{Event, Silent};
-use lopper::prune::{prune, redo_from, unfinished};
+use lopper::prune::{prune, redo_from};
 use lopper::tensor::Tensor;
 use lopper_kernels::Precision;
 use serde_json::{Value, json};
@@ -91,27 +91,8 @@ fn what_comes_before_is_repaired_and_retrained_and_goes_on_where_it_was_interrup
             let [before, after] = [facts.outcome.held_out_before, facts.outcome.held_out_after];
             assert!(after <= before, "{folder}: {facts:?}");
         }
-        let (model, out) = (tiny.open("model"), tiny.path("out"));
-        let mut stops = 0;
-        loop {
-            let mut stop = |event: Event| {
-                let is_here = match event {
-                    Event::Stage { name } => {
-                        let stages = ["scoring the dense", "running finished", "retraining", "writing the smaller"];
-                        stages.get(stops).is_some_and(|stage| name.starts_with(stage))
-                    }
-                    Event::Progress(share) => stops == 1 && share > 0.4 && share < 0.9,
-                    _ => false,
-                };
-                assert!(!is_here, "interrupted");
-            };
-            match catch_unwind(AssertUnwindSafe(|| prune(&plan, &model, &out, &mut stop))) {
-                Ok(finished) => break drop(finished.unwrap_or_else(|error| panic!("{folder}: {error}"))),
-                Err(_) => stops += 1,
-            }
-            assert!(!out.exists(), "{folder}");
-        }
-        assert!(stops >= 3 && unfinished(&out).is_none(), "{folder}: {stops}");
+        let stops = tiny.prune_interrupted(&plan, "out");
+        assert!(stops >= 3, "{folder}: {stops}");
         assert!(tiny.weights("whole") == tiny.weights("out"), "{folder}: other bytes after {stops} stops");
     }
 }

@@ -1,14 +1,10 @@
 //! Feed-forward layers that become narrower: what is written is the model with those neurons switched off, for every family.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use lopper::autograd::Tape;
 use lopper::method::Order;
 use lopper::method::criterion::CRITERIA;
 use lopper::model::{Block, Context, Decoder, FAMILIES, NoTap, Sequences, describe};
 use lopper::plan::{Granularity, Plan, Ratios, RetrainingObjective};
-use lopper::progress::Event;
-use lopper::prune::{prune, unfinished};
 use lopper::sparsity::Extent;
 use lopper::tensor::Tensor;
 use lopper_kernels::Precision;
@@ -102,27 +98,8 @@ fn a_narrower_model_is_repaired_and_retrained_and_goes_on_where_it_was_interrupt
         }
         // attention is left as it is: one window a block, and the model
         assert_eq!(whole.windows.len(), tiny.spec.blocks.len() + 1, "{folder}");
-        let (model, out) = (tiny.open("model"), tiny.path("out"));
-        let mut stops = 0;
-        loop {
-            let mut stop = |event: Event| {
-                let is_here = match event {
-                    Event::Stage { name } => {
-                        let stages = ["scoring the dense", "running finished", "retraining", "writing the smaller"];
-                        stages.get(stops).is_some_and(|stage| name.starts_with(stage))
-                    }
-                    Event::Progress(share) => stops == 1 && share > 0.4 && share < 0.9,
-                    _ => false,
-                };
-                assert!(!is_here, "interrupted");
-            };
-            match catch_unwind(AssertUnwindSafe(|| prune(&plan, &model, &out, &mut stop))) {
-                Ok(finished) => break drop(finished.unwrap_or_else(|error| panic!("{folder}: {error}"))),
-                Err(_) => stops += 1,
-            }
-            assert!(!out.exists(), "{folder}");
-        }
-        assert_eq!((stops, unfinished(&out)), (4, None), "{folder}");
+        let stops = tiny.prune_interrupted(&plan, "out");
+        assert_eq!(stops, 4, "{folder}");
         assert!(tiny.weights("whole") == tiny.weights("out"), "{folder}: other bytes after {stops} stops");
     }
 }

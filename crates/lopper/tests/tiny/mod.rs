@@ -2,14 +2,15 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use lopper::checkpoint::Checkpoint;
 use lopper::error::Result;
 use lopper::model::{Decoder, DecoderSpec};
 use lopper::plan::{Allocation, Measured, Plan};
-use lopper::progress::Silent;
-use lopper::prune::prune;
+use lopper::progress::{Event, Silent};
+use lopper::prune::{prune, unfinished};
 use lopper::report::Report;
 use serde_json::{Map, json};
 use tempfile::TempDir;
@@ -71,6 +72,33 @@ impl Tiny {
 
     pub fn try_prune(&self, plan: &Plan, out: &str) -> Result<Report> {
         prune(plan, &self.open("model"), &self.path(out), &mut Silent)
+    }
+
+    /// Runs a plan again and again, stopped at the dense scores, after a block, at the next retraining and before a smaller model is written,
+    /// until it ends. Returns how often it was stopped.
+    pub fn prune_interrupted(&self, plan: &Plan, out: &str) -> usize {
+        let (model, out) = (self.open("model"), self.path(out));
+        let mut stops = 0;
+        loop {
+            let mut stop = |event: Event| {
+                let is_here = match event {
+                    Event::Stage { name } => {
+                        let stages = ["scoring the dense", "running finished", "retraining", "writing the smaller"];
+                        stages.get(stops).is_some_and(|stage| name.starts_with(stage))
+                    }
+                    Event::Progress(share) => stops == 1 && share > 0.4 && share < 0.9,
+                    _ => false,
+                };
+                assert!(!is_here, "interrupted");
+            };
+            match catch_unwind(AssertUnwindSafe(|| prune(plan, &model, &out, &mut stop))) {
+                Ok(finished) => break drop(finished.unwrap_or_else(|error| panic!("{}: {error}", self.folder))),
+                Err(_) => stops += 1,
+            }
+            assert!(!out.exists(), "{}", self.folder);
+        }
+        assert_eq!(unfinished(&out), None, "{}", self.folder);
+        stops
     }
 
     /// Zeros, and scores before and after.
