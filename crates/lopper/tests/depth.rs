@@ -152,6 +152,18 @@ fn the_blocks_that_turn_states_least_are_chosen() {
     assert_eq!((again.plan.shrink.drop, tiny.weights("again")), (vec![expected], tiny.weights("out")));
 }
 
+/// Each block of this one scales its attention by its own number: only the last can go.
+#[test]
+fn only_blocks_are_chosen_without_which_a_config_describes_the_others() {
+    let tiny = Tiny::new("gpt2/by_depth");
+    let mut plan = plan(&tiny, &[]);
+    plan.shrink.depth = Some(2);
+    plan.validate(&tiny.spec).expect("valid for the whole model");
+    assert_eq!(tiny.try_prune(&plan, "out").expect("a run").plan.shrink.drop, [2]);
+    let error = tiny.try_prune(&self::plan(&tiny, &[1]), "other").expect_err("block 2 would be block 1").to_string();
+    assert!(error.contains("follows from its place") && !tiny.path("other").exists(), "{error}");
+}
+
 #[test]
 fn a_config_says_what_each_block_is_where_that_followed_from_its_place() {
     let path = "config.json".as_ref();

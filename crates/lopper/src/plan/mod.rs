@@ -176,6 +176,9 @@ impl Plan {
     /// # Errors
     /// Naming the key and the value.
     pub fn validate(&self, spec: &DecoderSpec) -> Result<()> {
+        if spec.gone.is_empty() && self.depth(spec)?.is_some() {
+            return self.validate(&self.shortened(spec)?);
+        }
         if self.compute.device != "cpu" {
             return Err(conflict(
                 &format!("there is no device {:?}", self.compute.device),

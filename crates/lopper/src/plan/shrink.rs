@@ -203,15 +203,12 @@ impl Plan {
 }
 
 impl Depth {
-    /// The blocks that go, or such as could be chosen: the last but one.
+    /// The blocks that go, or such as could be chosen: the last.
     pub fn numbers(&self, whole: &DecoderSpec) -> Vec<usize> {
+        let of = whole.blocks.len();
         match self {
             Self::Named(numbers) => numbers.clone(),
-            Self::Chosen(count) => {
-                let last = whole.blocks.len() - 1;
-                let first = (last - count).max(1);
-                (first..first + count).collect()
-            }
+            Self::Chosen(count) => (of - count..of).collect(),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::job::Job;
 use super::states::Passage;
 use crate::calibration::{HiddenStates, looked_at};
 use crate::error::{Error, Result};
-use crate::model::Decoder;
+use crate::model::{Decoder, shortened};
 use crate::plan::{Depth, Plan};
 use crate::progress::Event;
 use crate::report::Stage;
@@ -22,10 +22,16 @@ pub(super) fn gone(job: &mut Job, plan: &Plan, model: &Decoder) -> Result<Vec<us
         Some(Depth::Named(numbers)) => return Ok(numbers),
         Some(Depth::Chosen(count)) => count,
     };
+    let span = |first: usize| (first..first + count).collect::<Vec<_>>();
+    let (path, config) = (model.checkpoint().dir().join("config.json"), model.checkpoint().config_json()?);
+    let last = model.spec().blocks.len() - count;
+    let mut starts: Vec<usize> = (1..=last).filter(|&first| shortened(&path, &config, &span(first)).is_ok()).collect();
+    if starts.is_empty() {
+        shortened(&path, &config, &span(last))?;
+    }
     let influence = influence(job, plan, model, count)?;
-    let mut starts: Vec<usize> = (1..influence.len()).collect();
     starts.sort_by(|&one, &other| influence[one].total_cmp(&influence[other]));
-    let first = starts.first().copied().unwrap_or(1);
+    let first = starts.first().copied().unwrap_or(last);
     job.observer.event(Event::Detail(&format!(
         "blocks {first} to {} go: their influence is {:.4}, that of others {:.4} to {:.4}",
         first + count - 1,
@@ -33,7 +39,7 @@ pub(super) fn gone(job: &mut Job, plan: &Plan, model: &Decoder) -> Result<Vec<us
         starts.get(1).map_or(f64::NAN, |&start| influence[start]),
         starts.last().map_or(f64::NAN, |&start| influence[start]),
     )));
-    Ok((first..first + count).collect())
+    Ok(span(first))
 }
 
 /// One less the mean cosine between the states before and after `count` blocks, by the first of them.

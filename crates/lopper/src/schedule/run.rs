@@ -50,7 +50,7 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Resolves a plan.
+    /// Resolves a plan against a model; where blocks are to go, against what is left of it: see [`Plan::shortened`].
     ///
     /// # Errors
     /// Everything that can be known to be wrong before the first forward pass: see [`Plan::validate`].
