@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use lopper::autograd::Tape;
-use lopper::model::{Context, Decoder, FAMILIES, NoTap, Sequences, describe, shortened};
+use lopper::model::{Context, Decoder, FAMILIES, LinearId, NoTap, Sequences, describe, shortened};
 use lopper::plan::{Granularity, Inputs, Plan, RetrainingObjective, WindowTargets};
 use lopper::progress::{Event, Silent};
 use lopper::prune::{prune, redo_from};
@@ -91,6 +91,9 @@ fn what_comes_before_is_repaired_and_retrained_and_goes_on_where_it_was_interrup
             let [before, after] = [facts.outcome.held_out_before, facts.outcome.held_out_after];
             assert!(after <= before, "{folder}: {facts:?}");
         }
+        // the model is retrained as a whole, blocks of which nothing goes too
+        let query = |model: &str, block| tiny.open(model).load_weight(LinearId { block, index: 0 }).expect("weight");
+        assert!(query("whole", 1).host() != query("model", 2).host(), "{folder}");
         let stops = tiny.prune_interrupted(&plan, "out");
         assert!(stops >= 3, "{folder}: {stops}");
         assert!(tiny.weights("whole") == tiny.weights("out"), "{folder}: other bytes after {stops} stops");

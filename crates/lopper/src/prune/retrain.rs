@@ -54,7 +54,7 @@ struct Model {
 impl Model {
     fn open(job: &Job, plan: &Plan, pruned: &Decoder, record: &Record) -> Result<Self> {
         Ok(Self {
-            blocks: load(pruned, record)?,
+            blocks: load(plan, pruned, record)?,
             finish: pruned.load_finish()?,
             stands_in: !pruned.spec().gone.is_empty(),
             inputs: HiddenStates::embed(pruned, &job.samples, plan.compute.hidden_states, &job.storage)?,
@@ -100,11 +100,12 @@ fn segment<'a>(block: &'a mut Block, trained: Vec<BranchId>, masks: &'a BTreeMap
     Segment { block, layers, masks }
 }
 
-/// Every block as it is in the files, with masks of its zeros.
-fn load(pruned: &Decoder, record: &Record) -> Result<Vec<BlockState>> {
+/// Every block as it is in the files, with masks of its zeros. What was left dense stays so, but where blocks are gone and no rule says it.
+fn load(plan: &Plan, pruned: &Decoder, record: &Record) -> Result<Vec<BlockState>> {
     let spec = pruned.spec();
+    let all = !spec.gone.is_empty() && plan.pruning.rules.is_empty();
     let mut blocks = (0..spec.blocks.len()).map(|index| BlockState::load(pruned, index)).collect::<Result<Vec<_>>>()?;
-    let matrices = record.matrices.iter().filter(|facts| facts.pattern.is_some());
+    let matrices = record.matrices.iter().filter(|facts| all || facts.pattern.is_some());
     for id in matrices.filter_map(|facts| spec.linear_named(facts.block, &facts.name)) {
         let state = &mut blocks[id.block];
         state.masks.insert(id.index, Mask::of(state.pruned.weight(id.index)));
