@@ -1,5 +1,7 @@
 //! The schedule in words.
 
+use std::ops::Range;
+
 use lopper::Result;
 use lopper::calibration::{Needs, Sampling};
 use lopper::model::{BranchId, DecoderSpec, LinearId, StageId};
@@ -48,7 +50,7 @@ pub fn steps(run: &Run, bytes: u64, scored: usize) -> Result<Vec<String>> {
         }
     }
     steps.push(format!("    write {whose} in the dtype of the file, and forget them"));
-    steps.extend(gone(run));
+    steps.extend(gone(run, span)?);
     steps.extend(retrain(plan));
     steps.push("reopen what was written, check that every matrix has its zeros and that nothing else changed".into());
     let neurons = run.width.as_ref().map(|width| format!("{} neurons", units::count(width.keep)));
@@ -63,20 +65,29 @@ pub fn steps(run: &Run, bytes: u64, scored: usize) -> Result<Vec<String>> {
     Ok(steps)
 }
 
-/// What happens before blocks that go.
-fn gone(run: &Run) -> Option<String> {
+/// What happens before blocks that go, beside what happens everywhere.
+fn gone(run: &Run, span: usize) -> Result<Option<String>> {
     let Run { plan, spec, schedule, .. } = run;
     if spec.gone.is_empty() || !schedule.dense_stream {
-        return None;
+        return Ok(None);
     }
     let numbers: Vec<usize> = spec.gone.keys().copied().collect();
     let which = match plan.shrink.depth {
         Some(_) => format!("the {} blocks that go", numbers.len()),
         None => format!("those that go ({})", units::ranges(&numbers)),
     };
-    Some(format!(
-        "    before {which}: move the targets through them too, so that what comes before is repaired to give what they gave"
-    ))
+    let mut said = vec![format!("    before {which}: move the targets through them too")];
+    let is_before = |window: &Range<usize>| window.clone().any(|block| !spec.gone_before(block + 1).is_empty());
+    let is_own = |step: &&Step| match step {
+        Step::StandIn { .. } => true,
+        Step::Train { .. } => !patterns::prune_blocks(plan) && !run.is_idle(step),
+        _ => false,
+    };
+    for step in schedule.windows().find(is_before).map(|window| schedule.steps(window)).iter().flatten().filter(is_own)
+    {
+        said.extend(Words { run, span }.step(step)?);
+    }
+    Ok(Some(said.join("; ")))
 }
 
 fn retrain(plan: &Plan) -> Option<String> {
