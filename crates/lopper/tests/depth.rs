@@ -142,6 +142,23 @@ fn every_window_and_every_kind_of_inputs_and_targets_runs() {
 }
 
 #[test]
+fn a_matrix_that_a_rule_leaves_dense_does_not_stand_in() {
+    let tiny = Tiny::new("llama");
+    let mut plan = plan(&tiny, &[1]);
+    (plan.pruning.compensation, plan.reconstruction.granularity) = ("joint".into(), Granularity::Submodule);
+    (plan.pruning.sparsity, plan.pruning.rules) = (Some(0.5), vec!["down_proj=dense".parse().expect("a rule")]);
+    let report = tiny.try_prune(&plan, "out").expect("a run");
+    assert!(report.matrices.iter().all(|facts| facts.missed.is_none()));
+    let down = |model: &str| {
+        let decoder = tiny.open(model);
+        let name = decoder.spec().linear_ids().map(|id| decoder.spec().weight_name(id));
+        let name = name.into_iter().find(|name| name.ends_with("0.mlp.down_proj.weight")).expect("a name");
+        decoder.checkpoint().tensor_f32(&name).expect("a weight")
+    };
+    assert!(down("out").host() == down("model").host());
+}
+
+#[test]
 fn the_blocks_that_turn_states_least_are_chosen() {
     let tiny = Tiny::new("llama");
     let dense = tiny.open("model");

@@ -79,7 +79,7 @@ fn gone(run: &Run, span: usize) -> Result<Option<String>> {
     let mut said = vec![format!("    before {which}: move the targets through them too")];
     let is_before = |window: &Range<usize>| window.clone().any(|block| !spec.gone_before(block + 1).is_empty());
     let is_own = |step: &&Step| match step {
-        Step::StandIn { .. } => true,
+        Step::StandIn { .. } => !run.is_idle(step),
         Step::Train { .. } => !patterns::prune_blocks(plan) && !run.is_idle(step),
         _ => false,
     };

@@ -173,12 +173,6 @@ pub(super) fn gram(n: usize, needs: Needs) -> u64 {
 pub(super) fn linears_of(window: &Trained, sizes: &Sizes) -> Vec<LinearId> {
     match window {
         Trained::Linear(linear) => vec![*linear],
-        Trained::Branches(branches) => {
-            let of = |branch: &BranchId| {
-                let (block, spec) = (branch.at.block, &sizes.spec.blocks[branch.at.block]);
-                spec.branch(*branch).linears.iter().map(|&index| LinearId { block, index }).collect::<Vec<_>>()
-            };
-            branches.iter().flat_map(of).collect()
-        }
+        Trained::Branches(branches) => branches.iter().flat_map(|&branch| sizes.spec.linears_of(branch)).collect(),
     }
 }

@@ -71,8 +71,11 @@ pub fn refit(seen: &Moments, held_out: Option<&Moments>, kept: &[u8], iterations
     let shares: &[f64] = if held_out.is_some() { &SHARES } else { &[SHARE] };
     for share in shares {
         let damping = share * seen.gram.mean_diagonal();
-        let h = seen.gram.damped(damping);
-        let delta = least_squares(&right, &best.delta, kept, h.host(), iterations, TOLERANCE).weight;
+        // the full Gram matrix is let go of before the error takes another
+        let delta = {
+            let h = seen.gram.damped(damping);
+            least_squares(&right, &best.delta, kept, h.host(), iterations, TOLERANCE).weight
+        };
         let error = held_out.unwrap_or(seen).error(&delta);
         if error.is_nan() || error >= best.error {
             break;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::block_spec::{BlockSpec, BranchId, LinearId, LinearSpec, Stage};
+use super::block_spec::{BlockSpec, BranchId, LinearId, LinearSpec, Stage, StageId};
 use super::form::Form;
 use super::rotary::RotarySpec;
 
@@ -102,6 +102,12 @@ impl DecoderSpec {
         blocks.flat_map(|(block, spec)| (0..spec.linears.len()).map(move |index| LinearId { block, index }))
     }
 
+    /// The linear layers of a branch.
+    pub fn linears_of(&self, branch: BranchId) -> impl Iterator<Item = LinearId> {
+        let block = branch.at.block;
+        self.blocks[block].branch(branch).linears.iter().map(move |&index| LinearId { block, index })
+    }
+
     /// A linear layer.
     pub fn linear(&self, id: LinearId) -> &LinearSpec {
         &self.blocks[id.block].linears[id.index]
@@ -143,11 +149,9 @@ impl DecoderSpec {
         block.checked_sub(1).map_or(0, |before| self.number(before) + 1)..self.number(block)
     }
 
-    /// Whether a linear layer is of the last stage before blocks that are gone.
-    pub fn is_before_gone(&self, id: LinearId) -> bool {
-        let last = self.blocks[id.block].stages.last();
-        let is_of_last = last.is_some_and(|stage| stage.branches.iter().any(|one| one.linears.contains(&id.index)));
-        is_of_last && !self.gone_before(id.block + 1).is_empty()
+    /// Whether a stage is the last before blocks that are gone.
+    pub fn is_before_gone(&self, at: StageId) -> bool {
+        at.stage + 1 == self.blocks[at.block].stages.len() && !self.gone_before(at.block + 1).is_empty()
     }
 
     /// The same model without the blocks that the files give these numbers.

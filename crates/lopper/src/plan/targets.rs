@@ -67,9 +67,14 @@ impl Plan {
             }
         } else {
             // what comes before blocks that are gone trains to give what they gave, though nothing of it goes
-            let alone = |target: &&mut Target| target.request == Request::Dense && target.rule.is_none();
-            for target in matrices.iter_mut().filter(alone).filter(|target| spec.is_before_gone(target.id)) {
-                target.request = Request::Fixed(Pattern::unstructured(0.0, Scope::Row)?);
+            let branches = spec.blocks.iter().enumerate().flat_map(|(index, block)| block.branch_ids(index));
+            for id in
+                branches.filter(|branch| spec.is_before_gone(branch.at)).flat_map(|branch| spec.linears_of(branch))
+            {
+                let target = &mut matrices[spec.linear_number(id)];
+                if target.request == Request::Dense && target.rule.is_none() {
+                    target.request = Request::Fixed(Pattern::unstructured(0.0, Scope::Row)?);
+                }
             }
         }
         let varies = self.pruning.ratios == Ratios::Owl && matrices.iter().any(|target| target.rule.is_none());

@@ -32,13 +32,9 @@ pub(super) fn gone(job: &mut Job, plan: &Plan, model: &Decoder) -> Result<Vec<us
     let influence = influence(job, plan, model, count)?;
     starts.sort_by(|&one, &other| influence[one].total_cmp(&influence[other]));
     let first = starts.first().copied().unwrap_or(last);
-    job.observer.event(Event::Detail(&format!(
-        "blocks {first} to {} go: their influence is {:.4}, that of others {:.4} to {:.4}",
-        first + count - 1,
-        influence[first],
-        starts.get(1).map_or(f64::NAN, |&start| influence[start]),
-        starts.last().map_or(f64::NAN, |&start| influence[start]),
-    )));
+    let next = starts.get(1).map_or_else(String::new, |&next| format!(", the next least {:.4}", influence[next]));
+    let (end, least) = (first + count - 1, influence[first]);
+    job.observer.event(Event::Detail(&format!("blocks {first} to {end} go: their influence is {least:.4}{next}")));
     Ok(span(first))
 }
 

@@ -103,7 +103,9 @@ impl Compression<'_, '_> {
                 let block = &mut blocks[linear.block - first];
                 let at = branch_of(block, linear.index).at;
                 let found = stand_in(job, (run, passage), (block, at, linear.index), (states, reads, targets))?;
-                self.record.missed(&run.spec.weight_name(linear), found.error);
+                if let Some(found) = found {
+                    self.record.missed(&run.spec.weight_name(linear), found.error);
+                }
                 Ok(())
             }
             Step::Train { window, reads, targets } => self.train(window, (*reads, *targets)),

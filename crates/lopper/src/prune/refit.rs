@@ -7,25 +7,26 @@ use crate::autograd::Tape;
 use crate::calibration::SeenInputs;
 use crate::error::Result;
 use crate::method::{Moments, Refit, refit};
-use crate::model::{LinearId, StageId};
+use crate::model::{LinearId, Sequences, StageId};
 use crate::progress::Event;
 use crate::report::Stage;
 use crate::schedule::{Run, State};
 use crate::tensor::Tensor;
 
 /// Moves the kept weights of a linear layer, whose outputs are added to the states, so that its stage gives `targets` when it reads `reads`,
-/// as far as that can be by least squares. Returns what the held-out error is of what it was.
+/// as far as that can be by least squares. `None` where the layer is to stay as it is.
 pub(super) fn stand_in(
     job: &mut Job,
     (run, passage): (&Run, &Passage),
     (block, at, linear): (&mut BlockState, StageId, usize),
     (states, reads, targets): (&States, State, State),
-) -> Result<Refit> {
+) -> Result<Option<Refit>> {
+    let Some(mask) = block.masks.get(&linear) else { return Ok(None) };
     let [d_out, d_in] = block.pruned.spec.linears[linear].shape;
     let train = run.plan.calibration.samples;
     let (inputs, targets) = (states.get(reads)?, states.get(targets)?);
     let tensors = block.pruned.constants();
-    let forward = |x: &crate::tensor::Tensor, sequences: &crate::model::Sequences| {
+    let forward = |x: &Tensor, sequences: &Sequences| {
         let (mut tape, mut seen) = (Tape::new(passage.precision), SeenInputs::default());
         let y = block.pruned.stage(at.stage, &tensors, &mut tape, &x.into(), passage.context(sequences), &mut seen)?;
         Ok((y.tensor().clone(), seen.take(linear)))
@@ -50,15 +51,13 @@ pub(super) fn stand_in(
         })
     })?;
     drop(tensors);
-    let all = vec![1; d_out * d_in];
-    let kept = block.masks.get(&linear).map_or(all.as_slice(), |mask| mask.as_slice());
-    let found =
-        job.timings.measure(Stage::Solve, || refit(&seen, held_out.as_ref(), kept, run.plan.pruning.iterations));
+    let (kept, iterations) = (mask.as_slice(), run.plan.pruning.iterations);
+    let found = job.timings.measure(Stage::Solve, || refit(&seen, held_out.as_ref(), kept, iterations));
     let place = block.pruned.spec.linears[linear].weight;
-    let weight: &mut Tensor = &mut block.pruned.tensors[place];
-    weight.host_mut().iter_mut().zip(&found.delta).for_each(|(w, delta)| *w += delta);
+    let weight = block.pruned.tensors[place].host_mut();
+    weight.iter_mut().zip(&found.delta).for_each(|(w, delta)| *w += delta);
     let name = run.spec.weight_name(LinearId { block: block.index, index: linear });
     let share = found.error;
     job.observer.event(Event::Detail(&format!("{name}: of what goes after it {share:.3} is missed still")));
-    Ok(found)
+    Ok(Some(found))
 }

@@ -59,10 +59,7 @@ pub(super) fn train_branches(
         Some(Segment { block: pruned, layers: Layers::Stages(stages, trained), masks })
     });
     let spec = training.decoder.spec();
-    let stands_in = branches.iter().any(|branch| {
-        let (block, linears) = (branch.at.block, &spec.blocks[branch.at.block].branch(*branch).linears);
-        linears.iter().any(|&index| spec.is_before_gone(LinearId { block, index }))
-    });
+    let stands_in = branches.iter().any(|branch| spec.is_before_gone(branch.at));
     let mut window = Window { segments: segments.collect(), rotary: training.rotary, stands_in };
     let Job { timings, observer, .. } = job;
     let outcome = timings.measure(Stage::Reconstruct, || {

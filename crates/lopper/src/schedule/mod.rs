@@ -205,14 +205,12 @@ impl<'a> Schedule<'a> {
 
     /// The last matrix before blocks that are gone stands in for them, where its outputs are added to the states as they are.
     fn stand_in(&self, branch: BranchId) -> Option<Step> {
-        let (block, spec) = (branch.at.block, self.block(branch.at.block));
-        let index = spec.adds(branch).filter(|_| self.refits && self.is_last_of_stage(branch))?;
-        let linear = LinearId { block, index };
-        self.spec.is_before_gone(linear).then_some(Step::StandIn {
-            linear,
-            reads: State::Inputs,
-            targets: State::Dense,
-        })
+        if !(self.refits && self.is_last_of_stage(branch) && self.spec.is_before_gone(branch.at)) {
+            return None;
+        }
+        let block = branch.at.block;
+        let linear = LinearId { block, index: self.block(block).adds(branch)? };
+        Some(Step::StandIn { linear, reads: State::Inputs, targets: State::Dense })
     }
 
     /// The linear layers of a branch train one by one.

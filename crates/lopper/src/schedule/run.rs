@@ -97,19 +97,16 @@ impl<'a> Run<'a> {
 
     /// Whether a step finds nothing to do: nothing of its branches is pruned, or trains.
     pub fn is_idle(&self, step: &Step) -> bool {
-        let none = |branches: &[BranchId], has: &dyn Fn(LinearId) -> bool| {
-            !branches.iter().any(|branch| {
-                let block = branch.at.block;
-                let linears = &self.spec.blocks[block].branch(*branch).linears;
-                linears.iter().any(|&index| has(LinearId { block, index }))
-            })
+        let any = |branches: &[BranchId], has: &dyn Fn(LinearId) -> bool| {
+            branches.iter().any(|&branch| self.spec.linears_of(branch).any(has))
         };
         match step {
-            Step::Calibrate { branches, writes: None, .. } => none(branches, &|linear| self.solves(linear)),
-            Step::Prune(branches) => none(branches, &|linear| self.targets.prunes(linear)),
+            Step::Calibrate { branches, writes: None, .. } => !any(branches, &|linear| self.solves(linear)),
+            Step::Prune(branches) => !any(branches, &|linear| self.targets.prunes(linear)),
             Step::Train { window: Trained::Branches(branches), .. } => {
-                none(branches, &|linear| self.targets.asks(linear))
+                !any(branches, &|linear| self.targets.asks(linear))
             }
+            Step::StandIn { linear, .. } => !self.targets.asks(*linear),
             _ => false,
         }
     }
