@@ -68,12 +68,15 @@ fn perplexity_of_smollm2_on_wikitext2() {
     assert_eq!(tokens[..8], ids(&golden["first_ids"]));
     assert_eq!(tokens[tokens.len() - 8..], ids(&golden["last_ids"]));
     let decoder = Decoder::open(Checkpoint::open(&directory).expect("opens")).expect("a decoder");
-    let windows = Windows { length: 2048, count: Some(20) };
+    // four of the twenty: each takes many seconds
+    let windows = Windows { length: 2048, count: Some(4) };
     let score = perplexity(&decoder, &tokens, windows, Precision::F32, &mut |_| {}).expect("scores");
     let want: Vec<f64> = serde_json::from_value(golden["window_nll"].clone()).expect("numbers");
-    for (got, want) in score.nll.iter().zip(&want) {
+    let want = &want[..4];
+    assert_eq!(score.nll.len(), want.len());
+    for (got, want) in score.nll.iter().zip(want) {
         assert!((got - want).abs() < 1e-4, "{got} against {want}");
     }
-    let exact = golden["perplexity"].as_f64().expect("number");
+    let exact = (want.iter().sum::<f64>() / want.len() as f64).exp();
     assert!((score.perplexity - exact).abs() < 0.01, "{} against {exact}", score.perplexity);
 }
