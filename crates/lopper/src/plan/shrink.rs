@@ -1,10 +1,12 @@
 //! What is to disappear whole, so that the model becomes an ordinary smaller one.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, PruningPlan, Ratios, conflict};
+use super::{Granularity, Inputs, Plan, PruningPlan, Ratios, WindowTargets, conflict};
 use crate::error::Result;
-use crate::model::{BranchId, DecoderSpec, LinearId, Neurons};
+use crate::model::{BranchId, DecoderSpec, LinearId, Neurons, StageId};
 use crate::sparsity::Pattern;
 
 /// Multiples that runtimes like widths to be of, the best first: llama.cpp's k-quants want 256.
@@ -157,6 +159,21 @@ impl Plan {
             ));
         }
         Ok(Some(Width { keep, of, multiple, layers }))
+    }
+
+    /// Stages that are shown, or should give, other states than they do in the dense model because neurons or blocks are gone: they
+    /// train though nothing of them is pruned.
+    pub(crate) fn drifting(&self, spec: &DecoderSpec, width: Option<&Width>) -> BTreeSet<StageId> {
+        let one_by_one = self.reconstruction.granularity == Granularity::Matrix;
+        let all = || spec.blocks.iter().enumerate().flat_map(|(index, block)| block.stage_ids(index));
+        let gap = all().filter(|&stage| !one_by_one && spec.is_before_gone(stage));
+        if self.calibration.inputs == Inputs::Dense || self.reconstruction.targets == WindowTargets::Local {
+            return gap.collect();
+        }
+        let after_gap = all().find(|stage| !spec.gone_before(stage.block).is_empty());
+        let narrow = width.and_then(|width| width.layers.first()).map(|(branch, _)| branch.at);
+        let first = after_gap.into_iter().chain(narrow).min();
+        gap.chain(all().filter(|&stage| first.is_some_and(|first| stage >= first))).collect()
     }
 
     /// The share of neurons that is kept.

@@ -61,20 +61,15 @@ impl Plan {
             Target { id, shape, rule, request: rule.map_or(request, |rule| requests[rule]) }
         };
         let mut matrices: Vec<Target> = ids.iter().zip(deciding).map(target).collect();
-        if let Some(width) = width {
-            for (id, pattern) in width.patterns(spec)? {
-                matrices[spec.linear_number(id)].request = Request::Fixed(pattern);
-            }
-        } else {
-            // what comes before blocks that are gone trains to give what they gave, though nothing of it goes
-            let branches = spec.blocks.iter().enumerate().flat_map(|(index, block)| block.branch_ids(index));
-            for id in
-                branches.filter(|branch| spec.is_before_gone(branch.at)).flat_map(|branch| spec.linears_of(branch))
-            {
-                let target = &mut matrices[spec.linear_number(id)];
-                if target.request == Request::Dense && target.rule.is_none() {
-                    target.request = Request::Fixed(Pattern::unstructured(0.0, Scope::Row)?);
-                }
+        for (id, pattern) in width.as_ref().map_or_else(|| Ok(Vec::new()), |width| width.patterns(spec))? {
+            matrices[spec.linear_number(id)].request = Request::Fixed(pattern);
+        }
+        let drifting = self.drifting(spec, width.as_ref());
+        let branches = spec.blocks.iter().enumerate().flat_map(|(index, block)| block.branch_ids(index));
+        for id in branches.filter(|branch| drifting.contains(&branch.at)).flat_map(|branch| spec.linears_of(branch)) {
+            let target = &mut matrices[spec.linear_number(id)];
+            if target.request == Request::Dense && target.rule.is_none() {
+                target.request = Request::Fixed(Pattern::unstructured(0.0, Scope::Row)?);
             }
         }
         let varies = self.pruning.ratios == Ratios::Owl && matrices.iter().any(|target| target.rule.is_none());

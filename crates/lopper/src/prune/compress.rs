@@ -202,7 +202,6 @@ impl Compression<'_, '_> {
 
     fn train(&mut self, window: &Trained, (reads, targets): (State, State)) -> Result<()> {
         let Self { run, decoder, passage, states, job, record, blocks, .. } = self;
-        let plan = &run.plan;
         let rotary = &passage.rotary;
         match window {
             Trained::Linear(linear) => {
@@ -212,7 +211,7 @@ impl Compression<'_, '_> {
                     return Ok(());
                 }
                 let training =
-                    Training { plan, decoder, rotary, inputs: states.get(reads)?, targets: states.get(targets)? };
+                    Training { run, decoder, rotary, inputs: states.get(reads)?, targets: states.get(targets)? };
                 let branch = branch_of(block, linear.index);
                 train_linear(job, &training, block, (branch, linear.index), record)
             }
@@ -222,7 +221,7 @@ impl Compression<'_, '_> {
                     return Ok(());
                 }
                 let training =
-                    Training { plan, decoder, rotary, inputs: states.get(reads)?, targets: states.get(targets)? };
+                    Training { run, decoder, rotary, inputs: states.get(reads)?, targets: states.get(targets)? };
                 train_branches(job, &training, blocks, branches, record)
             }
         }

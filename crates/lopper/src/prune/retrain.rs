@@ -47,8 +47,8 @@ struct Model {
     blocks: Vec<BlockState>,
     finish: Option<Block>,
     inputs: HiddenStates,
-    /// Whether blocks are gone.
-    stands_in: bool,
+    /// Whether neurons or blocks are gone.
+    drifts: bool,
 }
 
 impl Model {
@@ -56,7 +56,7 @@ impl Model {
         Ok(Self {
             blocks: load(plan, pruned, record)?,
             finish: pruned.load_finish()?,
-            stands_in: !pruned.spec().gone.is_empty(),
+            drifts: plan.shrink.is_asked(),
             inputs: HiddenStates::embed(pruned, &job.samples, plan.compute.hidden_states, &job.storage)?,
         })
     }
@@ -83,7 +83,7 @@ impl Model {
             segment(finish, all, &none)
         });
         let segments = blocks.chain(finish).collect();
-        let mut window = Window { segments, rotary: &passage.rotary, stands_in: self.stands_in };
+        let mut window = Window { segments, rotary: &passage.rotary, drifts: self.drifts };
         let Job { timings, observer, .. } = job;
         timings.measure(Stage::Retrain, || {
             reconstruct(&mut window, &data, &settings, &mut |epoch| {
@@ -103,7 +103,7 @@ fn segment<'a>(block: &'a mut Block, trained: Vec<BranchId>, masks: &'a BTreeMap
 /// Every block as it is in the files, with masks of its zeros. What was left dense stays so, but where blocks are gone and no rule says it.
 fn load(plan: &Plan, pruned: &Decoder, record: &Record) -> Result<Vec<BlockState>> {
     let spec = pruned.spec();
-    let all = !spec.gone.is_empty() && plan.pruning.rules.is_empty();
+    let all = plan.shrink.is_asked() && plan.pruning.rules.is_empty();
     let mut blocks = (0..spec.blocks.len()).map(|index| BlockState::load(pruned, index)).collect::<Result<Vec<_>>>()?;
     let matrices = record.matrices.iter().filter(|facts| all || facts.pattern.is_some());
     for id in matrices.filter_map(|facts| spec.linear_named(facts.block, &facts.name)) {

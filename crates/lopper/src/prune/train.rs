@@ -10,14 +10,14 @@ use crate::calibration::HiddenStates;
 use crate::error::Result;
 use crate::method::OutputError;
 use crate::model::{BranchId, Decoder, DecoderSpec, LinearId};
-use crate::plan::Plan;
 use crate::progress::{Event, Observer};
 use crate::reconstruction::{Epoch, Layers, Matching, Outcome, Segment, Settings, Window, WindowData, reconstruct};
 use crate::report::{MatrixFacts, Stage, WindowFacts};
+use crate::schedule::Run;
 
 /// What a window trains with.
 pub(super) struct Training<'a> {
-    pub plan: &'a Plan,
+    pub run: &'a Run<'a>,
     pub decoder: &'a Decoder,
     pub rotary: &'a [RotaryTable],
     pub inputs: &'a HiddenStates,
@@ -28,14 +28,14 @@ impl Training<'_> {
     /// Settings with a seed of the window's own.
     fn settings(&self, branch: BranchId, linear: u64) -> Settings {
         let place = (self.decoder.spec().branch_number(branch) as u64) << 32 | linear << 24;
-        let seed = self.plan.calibration.seed.wrapping_add(place);
-        let precision: Precision = self.plan.compute.dtype.precision();
-        self.plan.reconstruction.settings(precision, seed)
+        let seed = self.run.plan.calibration.seed.wrapping_add(place);
+        let precision: Precision = self.run.plan.compute.dtype.precision();
+        self.run.plan.reconstruction.settings(precision, seed)
     }
 
     fn reconstruct(&self, window: &mut Window, settings: &Settings, watch: &mut dyn FnMut(Epoch)) -> Result<Outcome> {
-        let objective = Matching { targets: self.targets, loss: self.plan.reconstruction.loss };
-        let data = WindowData { inputs: self.inputs, objective: &objective, train: self.plan.calibration.samples };
+        let objective = Matching { targets: self.targets, loss: self.run.plan.reconstruction.loss };
+        let data = WindowData { inputs: self.inputs, objective: &objective, train: self.run.plan.calibration.samples };
         reconstruct(window, &data, settings, watch)
     }
 }
@@ -58,9 +58,8 @@ pub(super) fn train_branches(
         let BlockState { pruned, masks, .. } = block;
         Some(Segment { block: pruned, layers: Layers::Stages(stages, trained), masks })
     });
-    let spec = training.decoder.spec();
-    let stands_in = branches.iter().any(|branch| spec.is_before_gone(branch.at));
-    let mut window = Window { segments: segments.collect(), rotary: training.rotary, stands_in };
+    let drifts = branches.iter().any(|branch| training.run.drifting.contains(&branch.at));
+    let mut window = Window { segments: segments.collect(), rotary: training.rotary, drifts };
     let Job { timings, observer, .. } = job;
     let outcome = timings.measure(Stage::Reconstruct, || {
         training.reconstruct(&mut window, &settings, &mut |epoch| {
@@ -93,7 +92,8 @@ pub(super) fn train_linear(
     let name = training.decoder.spec().weight_name(LinearId { block: block.index, index: linear });
     let BlockState { pruned, masks, .. } = block;
     let segments = vec![Segment { block: pruned, layers: Layers::Linear(linear), masks }];
-    let mut window = Window { segments, rotary: training.rotary, stands_in: false };
+    let drifts = training.run.drifting.contains(&branch.at);
+    let mut window = Window { segments, rotary: training.rotary, drifts };
     let outcome =
         job.timings.measure(Stage::Reconstruct, || training.reconstruct(&mut window, &settings, &mut |_| ()))?;
     note(job, record, name, block.index, outcome);

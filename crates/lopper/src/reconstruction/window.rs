@@ -45,8 +45,8 @@ pub struct Window<'a> {
     pub segments: Vec<Segment<'a>>,
     /// Angles for the longest sequence.
     pub rotary: &'a [RotaryTable],
-    /// Whether it should give what blocks that are gone gave, too: then it trains though nothing of it is pruned.
-    pub stands_in: bool,
+    /// Whether it is shown, or should give, other states than its dense layers are: then it trains though nothing of it is pruned.
+    pub drifts: bool,
 }
 
 /// A tensor that may train.
@@ -170,7 +170,7 @@ impl Window<'_> {
     /// Whether anything is missing from what it gives.
     pub(super) fn lacks(&self) -> bool {
         let pruned = |place: &Place| place.mask.is_some_and(|mask| mask.pruned() > 0);
-        self.stands_in || self.segments.iter().any(|segment| segment.places().iter().any(pruned))
+        self.drifts || self.segments.iter().any(|segment| segment.places().iter().any(pruned))
     }
 
     /// Whether no tensor that may train holds a NaN or an infinity.

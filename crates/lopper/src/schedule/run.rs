@@ -1,9 +1,11 @@
 //! A plan resolved once against a model: what its names stand for, as values. `explain` and `prune` read this and look nothing up.
 
+use std::collections::BTreeSet;
+
 use super::{Schedule, Step, Trained};
 use crate::error::Result;
 use crate::method::Method;
-use crate::model::{BranchId, DecoderSpec, LinearId};
+use crate::model::{BranchId, DecoderSpec, LinearId, StageId};
 use crate::plan::{Granularity, Plan, RetrainingObjective, Targets, Width};
 
 /// A run: a plan that contradicts neither itself nor the model, and what follows from it.
@@ -41,6 +43,8 @@ pub struct Run<'a> {
     pub targets: Targets,
     /// What becomes of feed-forward layers that are to be narrower.
     pub width: Option<Width>,
+    /// Stages that train though nothing of them is pruned, because of neurons or blocks that go.
+    pub drifting: BTreeSet<StageId>,
     /// What happens to every window.
     pub schedule: Schedule<'a>,
     /// Models that are repaired less, from least to most, where the plan asks for a ladder. Each is made and scored by itself.
@@ -74,10 +78,11 @@ impl<'a> Run<'a> {
 
     /// Without a ladder.
     fn alone(plan: &Plan, spec: &'a DecoderSpec) -> Result<Self> {
-        let method = plan.method()?;
+        let (method, width) = (plan.method()?, plan.width(spec)?);
         Ok(Self {
             schedule: Schedule::new(plan, spec, method.needs())?,
-            width: plan.width(spec)?,
+            drifting: plan.drifting(spec, width.as_ref()),
+            width,
             plan: plan.clone(),
             spec,
             name: name(plan),

@@ -25,7 +25,7 @@ fn gradients_of_consecutive_blocks_are_those_of_pytorch() {
     let mut names = Names::of(&blocks, &masks);
     for split in [false, true] {
         let segments = blocks.iter_mut().zip(&masks).map(|(block, masks)| stages(block, 2, masks));
-        let mut window = Window { segments: segments.collect(), rotary: &rotary, stands_in: false };
+        let mut window = Window { segments: segments.collect(), rotary: &rotary, drifts: false };
         let trainee = Trainee::new(&mut window, &settings()).expect("trainee");
         let objective = Fixed { target: rows("target"), split };
         let (mut scale, mut gradients) = (Some(1.0 / (48 * hidden) as f32), Gradients::default());

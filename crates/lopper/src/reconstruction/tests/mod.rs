@@ -111,5 +111,5 @@ fn all<'a>(
     });
     let mut segments: Vec<Segment> = of_blocks.collect();
     segments.push(stages(finish, 1, none));
-    Window { segments, rotary, stands_in: false }
+    Window { segments, rotary, drifts: false }
 }

@@ -63,7 +63,7 @@ impl Tiny {
         let blocks = self.blocks.iter_mut().zip(&self.masks).take(count.div_ceil(per_block)).enumerate();
         let segments =
             blocks.map(|(index, (block, masks))| stages(block, (count - per_block * index).min(per_block), masks));
-        let mut window = Window { segments: segments.collect(), rotary: &self.rotary, stands_in: false };
+        let mut window = Window { segments: segments.collect(), rotary: &self.rotary, drifts: false };
         let objective = Matching { targets: &self.targets[count - 1], loss };
         let data = WindowData { inputs: &self.inputs, objective: &objective, train: 4 };
         reconstruct(&mut window, &data, settings, &mut |_| ()).expect("trained")
