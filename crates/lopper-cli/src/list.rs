@@ -24,6 +24,8 @@ const PATTERNS: &[(&str, &str)] = &[
         "structured: whole neurons of the feed-forward layers go, with R of the weights of all blocks; the model becomes smaller",
     ),
     ("--width W", "the same, saying the share of neurons that stays"),
+    ("--kv-heads N", "structured: N key/value heads of every attention stay, each with the query heads that read it"),
+    ("--depth N", "structured: N blocks stay; --drop says which go"),
 ];
 
 /// Ways to spread a sparsity over layers, and to make exceptions.

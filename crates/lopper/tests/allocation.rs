@@ -44,7 +44,7 @@ fn rules(texts: &[&str]) -> Vec<Rule> {
 fn pruned(pattern: Option<&Pattern>, [d_out, d_in]: [usize; 2]) -> usize {
     match pattern {
         None => 0,
-        Some(&(Pattern::NofM { keep, of } | Pattern::Inputs { keep, of } | Pattern::Outputs { keep, of })) => {
+        Some(&(Pattern::NofM { keep, of } | Pattern::Inputs { keep, of, .. } | Pattern::Outputs { keep, of })) => {
             d_out * d_in / of * (of - keep)
         }
         Some(&Pattern::Unstructured { sparsity, scope: Scope::Row }) => d_out * Pattern::pruned_of(sparsity, d_in),
@@ -260,7 +260,7 @@ fn a_layer_without_a_mask_does_not_train() {
     let settings = plan.settings(Precision::F32, 0);
     let mlp = block.spec.branch_ids(0).filter(|branch| branch.at.stage == 1).collect();
     let segments = vec![Segment { block: &mut block, layers: Layers::Stages(1..2, mlp), masks: &masks }];
-    let mut window = Window { segments, rotary: &rotary, stands_in: false };
+    let mut window = Window { segments, rotary: &rotary, drifts: false };
     let objective = Matching { targets: &targets, loss: plan.loss };
     let data = WindowData { inputs: &inputs, objective: &objective, train: 4 };
     let outcome = reconstruct(&mut window, &data, &settings, &mut |_| ()).expect("trained");

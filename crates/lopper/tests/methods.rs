@@ -29,7 +29,7 @@ fn masks_are_those_of_the_formulas() {
         let solution = solve(&weight, &inputs, &pattern, criterion, "none");
         assert_eq!(solution.mask.as_slice(), golden.bytes(name), "{name}");
     }
-    let neurons = Pattern::inputs(16, 32).expect("valid");
+    let neurons = Pattern::inputs(16, 32, 1).expect("valid");
     for name in ["wanda", "flap"] {
         let selection = Selection::by_name(name, None).expect("known");
         let scores = selection.scores(&problem(&weight, &inputs, &half(Scope::Row))).expect("a score per weight");
@@ -71,7 +71,7 @@ proptest! {
             Pattern::unstructured(sparsity, Scope::Matrix).expect("valid"),
             "2:4".parse().expect("valid"),
             "1:4".parse().expect("valid"),
-            Pattern::inputs(columns - Pattern::pruned_of(sparsity, columns), columns).expect("valid"),
+            Pattern::inputs(columns - Pattern::pruned_of(sparsity, columns), columns, 1).expect("valid"),
             Pattern::outputs(weight.len() / columns / 2 + 1, weight.len() / columns).expect("valid"),
         ];
         for pattern in &patterns {
@@ -81,7 +81,7 @@ proptest! {
                 let asked = match *pattern {
                     Pattern::Unstructured { scope: Scope::Matrix, .. } => Pattern::pruned_of(sparsity, weight.len()),
                     Pattern::Unstructured { .. } => Pattern::pruned_of(sparsity, columns) * weight.len() / columns,
-                    Pattern::NofM { keep, of } | Pattern::Inputs { keep, of } | Pattern::Outputs { keep, of } => weight.len() / of * (of - keep),
+                    Pattern::NofM { keep, of } | Pattern::Inputs { keep, of, .. } | Pattern::Outputs { keep, of } => weight.len() / of * (of - keep),
                 };
                 prop_assert_eq!(plain.mask.pruned(), asked);
                 for compensation in COMPENSATIONS {

@@ -1,10 +1,11 @@
-//! Feed-forward layers that become narrower: what is written is the model with those neurons switched off, for every family.
+//! Feed-forward layers and attention that become narrower: what is written is the model with those neurons or heads switched off, for
+//! every family.
 
 use lopper::autograd::Tape;
 use lopper::method::Order;
 use lopper::method::criterion::CRITERIA;
-use lopper::model::{Block, Context, Decoder, FAMILIES, NoTap, Sequences, describe};
-use lopper::plan::{Granularity, Plan, Ratios, RetrainingObjective};
+use lopper::model::{Block, Context, Decoder, FAMILIES, NoTap, Sequences, UnitKind, describe};
+use lopper::plan::{Granularity, Plan, Ratios, RetrainingObjective, ShrinkPlan};
 use lopper::sparsity::Extent;
 use lopper::tensor::Tensor;
 use lopper_kernels::Precision;
@@ -46,6 +47,28 @@ fn columns(weight: &Tensor) -> Vec<Vec<f32>> {
     (0..width).map(|column| weight.host().iter().skip(column).step_by(width).copied().collect()).collect()
 }
 
+/// Writes a model with fewer units and compares it with the one in which those are switched off.
+fn check_written(tiny: &Tiny, kind: UnitKind, keep: usize) {
+    let folder = tiny.spec.family;
+    let (dense, small) = (tiny.open("model"), tiny.open("out"));
+    let [before, after] = [&dense, &small].map(|model| model.spec().units(kind).expect("units"));
+    let of = before[0].1.count;
+    assert_eq!(after[0].1.count, keep, "{folder}");
+    let switched = logits(&dense, |index, block| {
+        let reader = block.spec.linears[before[index].1.reader].weight;
+        let left = columns(&small.load_block(index).expect("block").tensors[reader]);
+        let mut left = left.iter().peekable();
+        let weight = &block.tensors[reader];
+        let gone: Vec<bool> =
+            columns(weight).iter().map(|column| left.next_if(|kept| *kept == column).is_none()).collect();
+        assert_eq!(gone.iter().filter(|&&gone| gone).count(), weight.width() / of * (of - keep), "{folder} {index}");
+        block.tensors[reader].host_mut().chunks_exact_mut(gone.len()).for_each(|row| {
+            row.iter_mut().zip(&gone).filter(|(_, gone)| **gone).for_each(|(w, _)| *w = 0.0);
+        });
+    });
+    assert_close(&logits(&small, |_, _| ()), &switched, 1e-5, folder);
+}
+
 #[test]
 fn what_is_written_is_the_model_with_neurons_switched_off() {
     for folder in FAMILIES.iter().map(|family| family.name).chain(KINDS) {
@@ -53,30 +76,32 @@ fn what_is_written_is_the_model_with_neurons_switched_off() {
         let report = tiny.try_prune(&plan(&tiny), "out");
         if UNABLE.contains(&folder) {
             let error = report.expect_err("no key says the width").to_string();
-            assert!(error.contains("no key in the config.json") && error.contains(folder), "{error}");
+            assert!(error.contains("so many neurons") && error.contains(folder), "{error}");
             continue;
         }
         let report = report.unwrap_or_else(|error| panic!("{folder}: {error}"));
-        let (dense, small) = (tiny.open("model"), tiny.open("out"));
-        let [before, after] = [&dense, &small].map(|model| model.spec().neurons().expect("neurons"));
-        let (of, keep) = (before[0].1.count, after[0].1.count);
-        assert_eq!(keep, (of as f64 * 0.6).round() as usize, "{folder}");
+        let of = tiny.spec.units(UnitKind::Neuron).expect("neurons")[0].1.count;
+        let keep = (of as f64 * 0.6).round() as usize;
         assert_eq!(report.shrunk.expect("it is smaller").width, Some([of, keep]), "{folder}");
-        let switched = logits(&dense, |index, block| {
-            let reader = block.spec.linears[before[index].1.reader].weight;
-            let left = columns(&small.load_block(index).expect("block").tensors[reader]);
-            let mut left = left.iter().peekable();
-            let gone: Vec<bool> = columns(&block.tensors[reader])
-                .iter()
-                .map(|column| left.next_if(|kept| *kept == column).is_none())
-                .collect();
-            assert_eq!(gone.iter().filter(|&&gone| gone).count(), of - keep, "{folder} block {index}");
-            let weight = block.tensors[reader].host_mut();
-            weight.chunks_exact_mut(of).for_each(|row| {
-                row.iter_mut().zip(&gone).filter(|(_, gone)| **gone).for_each(|(w, _)| *w = 0.0);
-            });
-        });
-        assert_close(&logits(&small, |_, _| ()), &switched, 1e-5, folder);
+        check_written(&tiny, UnitKind::Neuron, keep);
+    }
+}
+
+#[test]
+fn what_is_written_is_the_model_with_heads_switched_off() {
+    for folder in FAMILIES.iter().map(|family| family.name).chain(KINDS) {
+        let tiny = Tiny::new(folder);
+        let of = tiny.spec.units(UnitKind::KvHead).map_or(9, |units| units[0].1.count);
+        let mut plan = plan(&tiny);
+        plan.shrink = ShrinkPlan { kv_heads: Some(of - 1), ..ShrinkPlan::default() };
+        match tiny.try_prune(&plan, "out") {
+            Ok(report) => {
+                println!("{folder}: {of}");
+                assert_eq!(report.shrunk.expect("it is smaller").kv_heads, Some([of, of - 1]), "{folder}");
+                check_written(&tiny, UnitKind::KvHead, of - 1);
+            }
+            Err(error) => println!("{folder}: {error}"),
+        }
     }
 }
 
@@ -140,10 +165,10 @@ fn the_width_kept_is_a_multiple_near_to_what_is_asked_for() {
         let spec = describe("config.json".as_ref(), &json(of)).expect("a model");
         let mut plan = Plan::default();
         (plan.shrink.width, plan.shrink.multiple) = (Some(share), multiple);
-        let keep = plan.width(&spec).expect("a width").expect("asked for").keep;
+        let keep = plan.narrowings(&spec).expect("a width")[0].keep;
         // the plan that is written with the result asks for the same
         let again = plan.resolved(&spec).expect("resolved");
-        assert_eq!(again.width(&spec).expect("a width").expect("asked for").keep, keep, "{again:?}");
+        assert_eq!(again.narrowings(&spec).expect("a width")[0].keep, keep, "{again:?}");
         keep
     };
     assert_eq!(keeps(1536, 0.75, None), 1152, "a multiple of 128: of 256 it would be 1280");

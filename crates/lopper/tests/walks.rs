@@ -251,7 +251,7 @@ fn shapes_at_the_edge() {
             let name = format!("{} {} {pattern} {rows}×{columns}", walk.criterion, walk.compensation);
             assert_eq!(pattern.violation(solution.weight.host(), columns), None, "{name}");
             let count = match pattern {
-                Pattern::NofM { keep, of } | Pattern::Inputs { keep, of } | Pattern::Outputs { keep, of } => {
+                Pattern::NofM { keep, of } | Pattern::Inputs { keep, of, .. } | Pattern::Outputs { keep, of } => {
                     weight.len() / of * (of - keep)
                 }
                 Pattern::Unstructured { scope: Scope::Matrix, .. } => weight.len() / 2,

@@ -73,6 +73,9 @@ pub struct PlanOptions {
     /// Keep a multiple of N neurons [default: the largest of 256, 128, 64 and 32 that divides the width and comes near to what is asked for]
     #[arg(long, value_name = "N", help_heading = SHRINKING)]
     pub multiple: Option<usize>,
+    /// Write a model with N key/value heads in every attention, each with the query heads that read it [default: none]
+    #[arg(long, value_name = "N", conflicts_with_all = ["sparsity", "pattern", "rule"], help_heading = SHRINKING)]
+    pub kv_heads: Option<usize>,
     /// Write a model of N blocks: the others go, all in a row, and what comes before them is trained to give what they gave [default: none]
     #[arg(long, value_name = "N", help_heading = SHRINKING)]
     pub depth: Option<usize>,
@@ -233,11 +236,15 @@ impl PlanOptions {
     }
 
     fn apply_shrinking(&self, plan: &mut Plan) {
-        // neurons that go and weights that become zero exclude each other: the flag replaces what the file has
-        if self.width.is_some() || self.ratio.is_some() {
+        // neurons and heads that go and weights that become zero exclude each other: the flag replaces what the file has
+        let is_wide = self.width.is_some() || self.ratio.is_some();
+        if is_wide || self.kv_heads.is_some() {
             (plan.pruning.sparsity, plan.pruning.pattern) = (None, None);
+        }
+        if is_wide {
             (plan.shrink.ratio, plan.shrink.width) = (self.ratio, self.width);
         }
+        set_some(&mut plan.shrink.kv_heads, self.kv_heads.as_ref());
         set_some(&mut plan.shrink.multiple, self.multiple.as_ref());
         if self.depth.is_some() || !self.drop.is_empty() {
             plan.shrink.depth = self.depth;

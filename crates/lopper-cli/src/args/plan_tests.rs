@@ -19,6 +19,7 @@ const FLAGS: &[(&str, &str, &str, &str)] = &[
     ("calibration.seed", "seed", "7", "7"),
     ("shrink.ratio", "ratio", "0.25", "0.25"),
     ("shrink.width", "width", "0.75", "0.75"),
+    ("shrink.kv_heads", "kv-heads", "2", "2"),
     ("shrink.multiple", "multiple", "64", "64"),
     ("shrink.depth", "depth", "3", "3"),
     ("shrink.drop", "drop", "3,5-7", "[3, 5, 6, 7]"),

@@ -96,7 +96,7 @@ fn explain(model: &Model, plan: &Plan) -> Result<Explanation> {
     let decoder = whole.without(&gone);
     let spec = decoder.spec();
     let run = Run::new(plan, spec)?;
-    decoder.edited_config(run.width.as_ref().map(|width| width.keep))?;
+    decoder.edited_config(&run.kept_units())?;
     let texts = text_lengths(plan, model, spec)?;
     let (texts, budget) = (Texts::of(plan, spec, &texts), Budget::of(plan));
     let estimate = Estimate::new(&run, texts, budget.bytes());

@@ -5,7 +5,7 @@ use std::ops::Range;
 use lopper::Result;
 use lopper::calibration::{Needs, Sampling};
 use lopper::model::{BranchId, DecoderSpec, LinearId, StageId};
-use lopper::plan::{Inputs, Plan, Ratios, RetrainingObjective, Width};
+use lopper::plan::{Inputs, Narrowing, Plan, Ratios, RetrainingObjective};
 use lopper::reconstruction::Parameters;
 use lopper::schedule::{Run, Schedule, State, Step, Trained, Weights};
 
@@ -53,9 +53,9 @@ pub fn steps(run: &Run, bytes: u64, scored: usize) -> Result<Vec<String>> {
     steps.extend(gone(run, span)?);
     steps.extend(retrain(plan));
     steps.push("reopen what was written, check that every matrix has its zeros and that nothing else changed".into());
-    let neurons = run.width.as_ref().map(|width| format!("{} neurons", units::count(width.keep)));
+    let kept = run.kept_units().into_iter().map(|(kind, keep)| format!("{} {}", units::count(keep), kind.plural()));
     let depth = (!spec.gone.is_empty()).then(|| format!("{} blocks", spec.blocks.len()));
-    let left: Vec<String> = neurons.into_iter().chain(depth).collect();
+    let left: Vec<String> = kept.chain(depth).collect();
     if !left.is_empty() {
         steps.push(format!("take out what goes, and write config.json for {}", left.join(" and ")));
     }
@@ -245,12 +245,12 @@ impl Words<'_> {
     fn prune(&self, branches: &[BranchId]) -> Result<String> {
         let plan = &self.run.plan;
         let rest = if plan.pruning.rules.is_empty() { "" } else { ", or what the rules say," };
-        let share = match &self.run.width {
-            Some(Width { keep, of, .. }) => {
-                format!("{} of {} neurons away", units::count(of - keep), units::count(*of))
-            }
-            None => format!("{}{rest}", patterns::asked(plan)?),
-        };
+        let of_these = |narrowing: &&Narrowing| narrowing.layers.iter().any(|(branch, _)| branches.contains(branch));
+        let away = self.run.narrowings.iter().filter(of_these).map(|Narrowing { kind, keep, of, .. }| {
+            format!("{} of {} {} away", units::count(of - keep), units::count(*of), kind.plural())
+        });
+        let away: Vec<String> = away.collect();
+        let share = if away.is_empty() { format!("{}{rest}", patterns::asked(plan)?) } else { away.join(" and ") };
         let repair = if plan.pruning.compensation == "none" {
             String::new()
         } else {

@@ -12,8 +12,13 @@ use super::units;
 /// # Errors
 /// If it contradicts itself.
 pub fn asked(plan: &Plan) -> Result<String> {
-    if let Some(width) = plan.shrink.width {
-        return Ok(format!("{} of the neurons of every feed-forward layer", units::percent(1.0 - width)));
+    if plan.shrink.narrows() {
+        let neurons = plan
+            .shrink
+            .width
+            .map(|width| format!("{} of the neurons of every feed-forward layer", units::percent(1.0 - width)));
+        let heads = plan.shrink.kv_heads.map(|keep| format!("all but {keep} key/value heads of every attention"));
+        return Ok(neurons.into_iter().chain(heads).collect::<Vec<_>>().join(" and "));
     }
     let Pattern::Unstructured { sparsity, .. } = plan.pattern()? else {
         let Pattern::NofM { keep, of } = plan.pattern()? else { return Ok(String::new()) };
@@ -67,7 +72,7 @@ impl Kind<'_> {
         let what = match self.pattern {
             None => "left dense".to_owned(),
             Some(Pattern::NofM { keep, of }) => format!("{keep}:{of}"),
-            Some(Pattern::Inputs { keep, of }) => {
+            Some(Pattern::Inputs { keep, of, .. }) => {
                 format!("{} of {} inputs kept", units::count(keep), units::count(of))
             }
             Some(Pattern::Outputs { keep, of }) => {

@@ -96,7 +96,7 @@ fn facts(report: &Report, out: &Path) -> Vec<(&'static str, String)> {
 }
 
 /// What taking neurons and blocks out came to.
-fn size(Shrunk { width, depth, parameters, bytes }: &Shrunk, gone: &[usize]) -> String {
+fn size(Shrunk { width, kv_heads, depth, parameters, bytes }: &Shrunk, gone: &[usize]) -> String {
     let mut size = format!(
         "{} → {} parameters, {} → {}",
         units::magnitude(parameters[0]),
@@ -109,6 +109,9 @@ fn size(Shrunk { width, depth, parameters, bytes }: &Shrunk, gone: &[usize]) -> 
     }
     if let Some([before, after]) = width {
         size += &format!("; feed-forward layers of {} → {} neurons", units::count(*before), units::count(*after));
+    }
+    if let Some([before, after]) = kv_heads {
+        size += &format!("; attention of {before} → {after} key/value heads");
     }
     size
 }

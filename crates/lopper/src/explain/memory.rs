@@ -242,10 +242,10 @@ impl Sizes<'_> {
                     let (solving, judging) = (square + 4 * slab + 2 * weights, square + 4 * weights + slab);
                     // where γ is looked for, both at once, and the best so far
                     let solving = if self.run.judges { solving + square + weights } else { solving };
-                    let walking = match (self.schedule.needs, self.run.width.is_some()) {
+                    let walking = match (self.schedule.needs, !self.run.narrowings.is_empty()) {
                         (Needs::Gram, _) => 0,
                         (_, false) => 2 * square + 5 * weights,
-                        // the inverse and the weight in f64 while neurons are chosen
+                        // the inverse and the weight in f64 while units are chosen
                         (_, true) => 3 * square + 2 * weights,
                     };
                     weights + F32 * solving.max(judging).max(walking)

@@ -1,8 +1,9 @@
-//! Which inputs of a layer disappear whole: the one whose removal costs least when all that is kept may move, again and again.
+//! Which inputs of a layer disappear whole: the unit whose removal costs least when all that is kept may move, again and again.
 //!
-//! Removing input j costs `Σ_i W_ij² / [H⁻¹]_jj`, the optimal brain surgeon's saliency summed over the rows (ZipLM, Kurtic et al. 2023,
-//! arXiv 2302.04089; OSSCAR, Meng et al. 2024, arXiv 2403.12983). After a removal weights and inverse are brought up to date:
-//! `W −= W_P (H⁻¹_PP)⁻¹ H⁻¹_P,:`, `H⁻¹ −= H⁻¹_:,P (H⁻¹_PP)⁻¹ H⁻¹_P,:`. Several go at once where there are many, by the same formula.
+//! Removing the inputs P costs `tr(W_P (H⁻¹_PP)⁻¹ W_Pᵀ)`, of one alone `Σ_i W_ij² / [H⁻¹]_jj`, the optimal brain surgeon's saliency summed
+//! over the rows (ZipLM, Kurtic et al. 2023, arXiv 2302.04089; OSSCAR, Meng et al. 2024, arXiv 2403.12983). After a removal weights and
+//! inverse are brought up to date: `W −= W_P (H⁻¹_PP)⁻¹ H⁻¹_P,:`, `H⁻¹ −= H⁻¹_:,P (H⁻¹_PP)⁻¹ H⁻¹_P,:`. Several single inputs go at once
+//! where there are many, by the same formula.
 
 use lopper_kernels::{Precision, View, product};
 use rayon::prelude::*;
@@ -10,24 +11,29 @@ use rayon::prelude::*;
 use super::LayerProblem;
 use crate::linalg::InverseHessian;
 
-/// So many inputs are removed at a time, or more: one part in [`PARTS`] of all that are to go.
+/// So many single inputs are removed at a time, or more: one part in [`PARTS`] of all that are to go.
 const BATCH: usize = 16;
 const PARTS: usize = 64;
 
-/// The inputs `[d_in]` of which `keep` are kept, 1 for those.
-pub(super) fn kept_inputs(problem: &LayerProblem, inverse: &InverseHessian, keep: usize) -> Vec<u8> {
-    let all = problem.columns() - keep.min(problem.columns());
-    kept_by_batches(problem, inverse, all, BATCH.max(all / PARTS))
+/// The inputs `[d_in]` of which `keep` are kept, so many in a row together; 1 for those.
+pub(super) fn kept_inputs(problem: &LayerProblem, inverse: &InverseHessian, keep: usize, unit: usize) -> Vec<u8> {
+    let all = (problem.columns() - keep.min(problem.columns())) / unit;
+    kept_by_batches(problem, inverse, (all, unit), if unit > 1 { 1 } else { BATCH.max(all / PARTS) })
 }
 
-/// The same where `all` go, `batch` at a time.
-fn kept_by_batches(problem: &LayerProblem, inverse: &InverseHessian, all: usize, batch: usize) -> Vec<u8> {
+/// The same where `all` units go, `batch` at a time.
+fn kept_by_batches(
+    problem: &LayerProblem,
+    inverse: &InverseHessian,
+    (all, unit): (usize, usize),
+    batch: usize,
+) -> Vec<u8> {
     let mut layer = Layer::new(problem, inverse);
     let mut removed = 0;
     while removed < all {
-        let next = layer.cheapest(batch.min(all - removed));
+        let next = layer.cheapest(batch.min(all - removed), unit);
         layer.remove(&next);
-        removed += next.len();
+        removed += next.len() / unit;
     }
     layer.kept
 }
@@ -59,17 +65,38 @@ impl Layer {
         }
     }
 
-    /// So many inputs whose removal costs least, each by itself; ties at the lower index.
-    fn cheapest(&self, count: usize) -> Vec<usize> {
+    /// The inputs of so many units whose removal costs least, each by itself; ties at the lower index.
+    fn cheapest(&self, count: usize, unit: usize) -> Vec<usize> {
         let mut squares = vec![0.0; self.n];
-        for row in self.weight.chunks_exact(self.n) {
-            squares.iter_mut().zip(row).for_each(|(sum, w)| *sum += w * w);
+        if unit == 1 {
+            for row in self.weight.chunks_exact(self.n) {
+                squares.iter_mut().zip(row).for_each(|(sum, w)| *sum += w * w);
+            }
         }
-        let cost = |j: usize| if self.live[j] { squares[j] / self.inverse[j * self.n + j] } else { 0.0 };
-        let mut costs: Vec<(f64, usize)> = (0..self.n).filter(|&j| self.kept[j] == 1).map(|j| (cost(j), j)).collect();
+        let cost = |first: usize| match unit {
+            1 if !self.live[first] => 0.0,
+            1 => squares[first] / self.inverse[first * self.n + first],
+            _ => self.cost(first, unit),
+        };
+        let there = (0..self.n).step_by(unit).filter(|&first| self.kept[first] == 1);
+        let mut costs: Vec<(f64, usize)> = there.map(|first| (cost(first), first)).collect();
         costs.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
         costs.truncate(count);
-        costs.into_iter().map(|(_, j)| j).collect()
+        costs.into_iter().flat_map(|(_, first)| first..first + unit).collect()
+    }
+
+    /// `tr(W_P (H⁻¹_PP)⁻¹ W_Pᵀ)` of so many inputs in a row. Those that were always zero cost nothing.
+    fn cost(&self, first: usize, unit: usize) -> f64 {
+        let live: Vec<usize> = (first..first + unit).filter(|&j| self.live[j]).collect();
+        let weights = |j: usize| self.weight.iter().skip(j).step_by(self.n);
+        // (H⁻¹_PP)⁻¹ W_Pᵀ, beside the matrix that is solved for
+        let row = |&j: &usize| live.iter().map(|&k| self.inverse[j * self.n + k]).chain(weights(j).copied()).collect();
+        let places: Vec<usize> = (0..live.len()).collect();
+        let solved = solved(live.iter().map(row).collect(), &places);
+        let of_input = |(&j, row): (&usize, &Vec<f64>)| -> f64 {
+            weights(j).zip(&row[live.len()..]).map(|(w, solved)| w * solved).sum()
+        };
+        live.iter().zip(&solved).map(of_input).sum()
     }
 
     /// Removes some inputs; what is kept moves to make up for them.
@@ -157,22 +184,28 @@ mod tests {
         let mut inputs = InputStatistics::new(n, Needs::InverseHessian);
         inputs.add(&read);
         inputs.finish(DAMPING);
-        let pattern = Pattern::Inputs { keep: 1, of: n };
+        let pattern = Pattern::Inputs { keep: 1, of: n, unit: 1 };
         let settings = SolverSettings::default();
         let problem = LayerProblem { weight: &weight, inputs: &inputs, pattern: &pattern, seed: 0, settings };
         let gram = inputs.gram.as_ref().expect("asked for");
         let inverse = InverseHessian::new(gram, DAMPING).expect("positive definite");
         let entry = |i: usize, j: usize| gram.get(i, j) + if i == j { inverse.damping() } else { 0.0 };
         let hessian: Vec<f64> = (0..n * n).map(|at| entry((at / n).max(at % n), (at / n).min(at % n))).collect();
-        // the dead input costs nothing and goes first
-        let mut gone = vec![6];
-        for count in 1..n {
-            let kept = kept_by_batches(&problem, &inverse, count, 1);
-            let expected: Vec<u8> = (0..n).map(|j| u8::from(!gone.contains(&j))).collect();
-            assert_eq!(kept, expected, "{count} of {n}");
-            let with = |j: usize| loss(weight.host(), &hessian, n, &[gone.clone(), vec![j]].concat());
-            let next = (0..n).filter(|j| !gone.contains(j)).min_by(|&a, &b| with(a).total_cmp(&with(b)));
-            gone.push(next.expect("some are left"));
+        for unit in [1, 3] {
+            let mut gone: Vec<usize> = Vec::new();
+            for count in 1..n / unit {
+                // the input that never comes costs nothing
+                let with = |first: usize| {
+                    let gone = gone.iter().copied().chain(first..first + unit).filter(|&j| j != 6);
+                    loss(weight.host(), &hessian, n, &gone.collect::<Vec<_>>())
+                };
+                let there = (0..n).step_by(unit).filter(|first| !gone.contains(first));
+                let next = there.min_by(|&a, &b| with(a).total_cmp(&with(b))).expect("some are left");
+                gone.extend(next..next + unit);
+                let kept = kept_by_batches(&problem, &inverse, (count, unit), 1);
+                let expected: Vec<u8> = (0..n).map(|j| u8::from(!gone.contains(&j))).collect();
+                assert_eq!(kept, expected, "{count} of {n} by {unit}");
+            }
         }
     }
 }

@@ -115,8 +115,8 @@ impl Method {
         let asked = self.compensation.moving();
         let inverts = self.selection.needs() == Needs::InverseHessian;
         let inverse = if inverts { facts.inverse_of(problem) } else { None };
-        if let (Some(inverse), &Pattern::Inputs { keep, .. }) = (inverse, problem.pattern) {
-            return Ok((Mask::of_inputs(&greedy::kept_inputs(problem, inverse, keep), problem.rows()), None));
+        if let (Some(inverse), &Pattern::Inputs { keep, unit, .. }) = (inverse, problem.pattern) {
+            return Ok((Mask::of_inputs(&greedy::kept_inputs(problem, inverse, keep, unit), problem.rows()), None));
         }
         let way = inverse.and_then(|inverse| Some((inverse, self.selection.walk(problem, inverse, asked)?)));
         if let Some((inverse, (choice, moving))) = way {

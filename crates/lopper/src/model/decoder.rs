@@ -11,6 +11,7 @@ use super::head::{Head, HeadWeights};
 use super::naming::{as_named, explained, is_of_language};
 use super::sequences::Sequences;
 use super::spec::DecoderSpec;
+use super::units::UnitKind;
 use crate::autograd::{RotaryTable, Tape, Value};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
@@ -76,28 +77,28 @@ impl Decoder {
         self
     }
 
-    /// config.json of this model: without the blocks that are gone, and with feed-forward layers of so many neurons; `None` where it
-    /// stays as it is. What JSON has no word for could not be written again.
+    /// config.json of this model: without the blocks that are gone, and with so many units of each kind in every layer that has such;
+    /// `None` where it stays as it is. What JSON has no word for could not be written again.
     ///
     /// # Errors
     /// If it is not JSON by the standard, or as [`shortened`] and [`narrowed`].
-    pub fn edited_config(&self, width: Option<usize>) -> Result<Option<serde_json::Value>> {
+    pub fn edited_config(&self, units: &[(UnitKind, usize)]) -> Result<Option<serde_json::Value>> {
         let gone: Vec<usize> = self.spec.gone.keys().copied().collect();
-        if gone.is_empty() && width.is_none() {
+        if gone.is_empty() && units.is_empty() {
             return Ok(None);
         }
         let path = self.checkpoint.dir().join("config.json");
         let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
         let mut config = serde_json::from_slice(&text).map_err(|error| Error::Checkpoint {
             path: path.clone(),
-            problem: format!("it cannot be written with another width or depth: {error}"),
+            problem: format!("it cannot be written with another shape: {error}"),
             hint: Some("save it as JSON without a byte order mark, NaN and Infinity".into()),
         })?;
         if !gone.is_empty() {
             config = shortened(&path, &config, &gone)?;
         }
-        if let Some(width) = width {
-            config = narrowed(&path, &config, width)?;
+        for &(kind, keep) in units {
+            config = narrowed(&path, &config, kind, keep)?;
         }
         Ok(Some(config))
     }

@@ -1,17 +1,25 @@
-//! config.json of the same model with fewer neurons, or fewer blocks.
+//! config.json of the same model with fewer neurons or heads, or fewer blocks.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::block_spec::BlockSpec;
 use super::families::describe;
 use super::program::Operation;
+use super::rotary::RotarySpec;
 use super::spec::DecoderSpec;
+use super::units::UnitKind;
+use crate::autograd::AttentionLayout;
 use crate::error::{Error, Result};
 
 /// What the keys are called that say how many neurons a feed-forward layer has.
 const WIDTHS: [&str; 4] = ["intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size"];
+/// Those that say how many heads there are, of queries, and of keys and values; and how wide one is, where that does not follow.
+const HEADS: [&str; 2] = ["num_attention_heads", "n_head"];
+const KV_HEADS: [&str; 2] = ["num_key_value_heads", "num_kv_heads"];
+const HEAD_WIDTH: &str = "head_dim";
 /// And those that say how many blocks there are.
 const DEPTHS: [&str; 3] = ["num_hidden_layers", "n_layer", "num_layers"];
 /// Lists with an entry for each block.
@@ -20,35 +28,96 @@ const TURNED: &str = "no_rope_layers";
 /// Where models of more than text describe their text.
 const TEXT: &str = "text_config";
 
-/// A config.json whose feed-forward layers have `width` neurons: the key is the one that makes it so. `path` is where it was read, for
-/// messages.
+/// A config.json with `keep` units of a kind in every layer that has such: the keys are those that make it so. `path` is where it was
+/// read, for messages.
 ///
 /// # Errors
-/// If it describes no model of this program, or no key says how wide its feed-forward layers are.
+/// If it describes no model of this program, or one whose units cannot be told apart, or no config.json says how many there are.
 ///
 /// ```
-/// use lopper::model::{describe, narrowed};
+/// use lopper::model::{UnitKind, describe, narrowed};
 ///
 /// let config = serde_json::json!({"model_type": "llama", "vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2,
-///     "num_attention_heads": 2, "intermediate_size": 32});
-/// let smaller = narrowed("config.json".as_ref(), &config, 24)?;
+///     "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 32});
+/// let path = "config.json".as_ref();
+/// let smaller = narrowed(path, &config, UnitKind::Neuron, 24)?;
 /// assert_eq!(smaller["intermediate_size"], 24);
-/// assert_eq!(describe("config.json".as_ref(), &smaller)?.neurons()?[0].1.count, 24);
+/// let smaller = narrowed(path, &smaller, UnitKind::KvHead, 1)?;
+/// assert_eq!((&smaller["num_attention_heads"], &smaller["head_dim"]), (&2.into(), &4.into()));
+/// assert_eq!(describe(path, &smaller)?.units(UnitKind::Neuron)?[0].1.count, 24);
 /// # Ok::<(), lopper::Error>(())
 /// ```
-pub fn narrowed(path: &Path, config: &Value, width: usize) -> Result<Value> {
-    let spec = describe(path, config)?;
-    let is_so = |spec: DecoderSpec| spec.neurons().is_ok_and(|all| all.iter().all(|one| one.1.count == width));
-    let found = edits(config, &WIDTHS, width).find(|edited| describe(path, edited).is_ok_and(is_so));
-    if let Some(edited) = found {
-        return Ok(edited);
-    }
-    let family = spec.family;
-    Err(Error::Plan {
-        problem: format!(
-            "no key in the config.json of a {family} says how wide its feed-forward layers are: another width could not be loaded"
-        ),
+pub fn narrowed(path: &Path, config: &Value, kind: UnitKind, keep: usize) -> Result<Value> {
+    let whole = describe(path, config)?;
+    let shape = Narrowed::of(&whole, kind, keep)?;
+    let found = match kind {
+        UnitKind::Neuron => edits(config, &WIDTHS, keep).find(|edited| shape.is_of(path, edited)),
+        UnitKind::KvHead => {
+            let Some(layout) = layouts(&whole).next() else { return Err(no_words(&whole, kind)) };
+            let heads = edits(config, &HEADS, layout.heads / layout.kv_heads * keep).collect::<Vec<_>>();
+            let shared = heads.iter().flat_map(|edited| edits(edited, &KV_HEADS, keep)).collect::<Vec<_>>();
+            let heads: Vec<Value> = heads.into_iter().chain(shared).collect();
+            let wide = heads.iter().flat_map(|edited| edits(edited, &[HEAD_WIDTH], layout.head_dim));
+            heads.iter().cloned().chain(wide).find(|edited| shape.is_of(path, edited))
+        }
+    };
+    found.ok_or_else(|| no_words(&whole, kind))
+}
+
+fn no_words(DecoderSpec { family, .. }: &DecoderSpec, kind: UnitKind) -> Error {
+    let units = kind.plural();
+    Error::Plan {
+        problem: format!("no config.json of a {family} says that there are so many {units}: it could not be loaded"),
         hint: Some("prune weights instead: --sparsity, --pattern".into()),
+    }
+}
+
+/// What a model with fewer units looks like.
+struct Narrowed {
+    tensors: Vec<(String, Vec<usize>)>,
+    layouts: Vec<AttentionLayout>,
+    rotary: Vec<RotarySpec>,
+}
+
+impl Narrowed {
+    fn of(whole: &DecoderSpec, kind: UnitKind, keep: usize) -> Result<Self> {
+        let mut small = whole.clone();
+        for (branch, units) in whole.units(kind)? {
+            let block = Arc::make_mut(&mut small.blocks[branch.at.block]);
+            let kept: Vec<bool> = (0..units.count).map(|unit| unit < keep).collect();
+            for (index, linear) in whole.blocks[branch.at.block].linears.iter().enumerate() {
+                let [outputs, inputs] = linear.shape;
+                if index == units.reader {
+                    block.tensors[linear.weight].shape[1] = inputs / units.count * keep;
+                }
+                let Some(stays) = units.outputs_kept(index, outputs, &kept) else { continue };
+                let outputs = stays.into_iter().filter(|&stays| stays).count();
+                for tensor in [Some(linear.weight), linear.bias].into_iter().flatten() {
+                    block.tensors[tensor].shape[0] = outputs;
+                }
+            }
+        }
+        let mut layouts: Vec<AttentionLayout> = layouts(whole).cloned().collect();
+        if kind == UnitKind::KvHead {
+            for layout in &mut layouts {
+                (layout.heads, layout.kv_heads) = (layout.heads / layout.kv_heads * keep, keep);
+            }
+        }
+        Ok(Self { tensors: small.tensors(), layouts, rotary: small.rotary })
+    }
+
+    /// Whether this config.json describes it.
+    fn is_of(&self, path: &Path, config: &Value) -> bool {
+        describe(path, config).is_ok_and(|spec| {
+            spec.tensors() == self.tensors && layouts(&spec).eq(&self.layouts) && spec.rotary == self.rotary
+        })
+    }
+}
+
+fn layouts(spec: &DecoderSpec) -> impl Iterator<Item = &AttentionLayout> {
+    spec.blocks.iter().flat_map(|block| operations(block)).filter_map(|operation| match operation {
+        Operation::Attention(layout) => Some(layout),
+        _ => None,
     })
 }
 

@@ -13,7 +13,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::evaluation::{Asking, EvaluationSet, Source, Windows};
 use crate::method::{DAMPING, Method, Selection, SolverSettings};
-use crate::model::DecoderSpec;
+use crate::model::{DecoderSpec, UnitKind};
 use crate::sparsity::{Extent, Pattern};
 use crate::text::from_toml;
 use rules::Request;
@@ -24,7 +24,7 @@ pub use keys::{
     CalibrationPlan, ComputeDtype, ComputePlan, EvaluationPlan, Inputs, Plan, PruningGranularity, PruningPlan, Ratios,
 };
 pub use rules::Rule;
-pub use shrink::{Depth, ShrinkPlan, Width};
+pub use shrink::{Depth, Narrowing, ShrinkPlan};
 pub use targets::Targets;
 pub use training::{Granularity, ReconstructionPlan, RetrainingObjective, RetrainingPlan, WindowTargets};
 
@@ -158,7 +158,9 @@ impl Plan {
         let mut plan = self.clone();
         plan.calibration.seqlen = Some(self.calibration_seqlen(spec));
         plan.evaluation.seqlen = Some(self.evaluation_seqlen(spec));
-        if let Some(Width { keep, of, multiple, .. }) = self.width(spec)? {
+        for Narrowing { keep, of, multiple, .. } in
+            self.narrowings(spec)?.into_iter().filter(|narrowing| narrowing.kind == UnitKind::Neuron)
+        {
             (plan.shrink.ratio, plan.shrink.multiple) = (None, Some(multiple));
             plan.shrink.width = Some(keep as f64 / of as f64);
         }

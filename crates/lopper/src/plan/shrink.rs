@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Granularity, Inputs, Plan, PruningPlan, Ratios, WindowTargets, conflict};
 use crate::error::Result;
-use crate::model::{BranchId, DecoderSpec, LinearId, Neurons, StageId};
+use crate::model::{BranchId, DecoderSpec, LinearId, StageId, UnitKind, Units};
 use crate::sparsity::Pattern;
 
 /// Multiples that runtimes like widths to be of, the best first: llama.cpp's k-quants want 256.
@@ -25,6 +25,9 @@ pub struct ShrinkPlan {
     /// Share of the neurons of every feed-forward layer that is kept, instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<f64>,
+    /// How many heads of keys and values of every attention are kept, each with the heads of queries that read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_heads: Option<usize>,
     /// The width kept is a multiple of this; if absent, of the largest of 256, 128, 64 and 32 that divides the width there is and
     /// leads to within a 64th of it of what was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,9 +46,9 @@ impl ShrinkPlan {
         self.narrows() || self.depth.is_some() || !self.drop.is_empty()
     }
 
-    /// Whether neurons are to disappear.
+    /// Whether neurons or heads are to disappear.
     pub fn narrows(&self) -> bool {
-        self.width.is_some() || self.ratio.is_some()
+        self.width.is_some() || self.ratio.is_some() || self.kv_heads.is_some()
     }
 }
 
@@ -63,9 +66,11 @@ fn nearest(number: f64, multiple: usize) -> usize {
     ((number / multiple as f64).round() as usize).max(1) * multiple
 }
 
-/// Which neurons there are, and how many of each feed-forward layer are kept.
+/// How many units of each layer of a kind are kept.
 #[derive(Clone, Debug)]
-pub struct Width {
+pub struct Narrowing {
+    /// What they are.
+    pub kind: UnitKind,
     /// Kept in every layer.
     pub keep: usize,
     /// Of so many.
@@ -73,7 +78,7 @@ pub struct Width {
     /// What is kept is a multiple of this.
     pub multiple: usize,
     /// Of every block.
-    pub layers: Vec<(BranchId, Neurons)>,
+    pub layers: Vec<(BranchId, Units)>,
 }
 
 impl Plan {
@@ -125,13 +130,17 @@ impl Plan {
         Ok(whole.clone().without(&gone))
     }
 
-    /// How wide feed-forward layers are to be; `None` if they stay as they are.
+    /// What becomes of feed-forward layers and attention that are to be narrower.
     ///
     /// # Errors
     /// If that cannot be done to the model, or leaves nothing, or everything; or if weights are asked for beside it.
-    pub fn width(&self, spec: &DecoderSpec) -> Result<Option<Width>> {
+    pub fn narrowings(&self, spec: &DecoderSpec) -> Result<Vec<Narrowing>> {
+        let is_wide = self.shrink.width.is_some() || self.shrink.ratio.is_some();
+        if self.shrink.multiple.is_some() && !is_wide {
+            return Err(conflict("shrink.multiple is about a width, and none is asked for", "leave it out"));
+        }
         if !self.shrink.narrows() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         if self.pruning.sparsity.is_some() || self.pruning.pattern.is_some() || !self.pruning.rules.is_empty() {
             return Err(conflict(
@@ -142,14 +151,30 @@ impl Plan {
         let PruningPlan { scope, ratios, swaps, order, .. } = &self.pruning;
         if scope.is_some() || *ratios != Ratios::Uniform || *swaps > 0 || order.is_some() {
             return Err(conflict(
-                "scope, ratios, swaps and order are about single weights, and whole neurons are to go",
+                "scope, ratios, swaps and order are about single weights, and whole neurons or heads are to go",
                 "leave them out",
             ));
         }
-        self.selection()?.check(&Pattern::Inputs { keep: 1, of: 2 })?;
-        let layers = spec.neurons()?;
+        self.selection()?.check(&Pattern::Inputs { keep: 1, of: 2, unit: 1 })?;
+        let heads = self.shrink.kv_heads.map(|keep| Self::kv_heads(spec, keep)).transpose()?;
+        let neurons = is_wide.then(|| self.neurons(spec)).transpose()?;
+        Ok(heads.into_iter().chain(neurons).collect())
+    }
+
+    fn kv_heads(spec: &DecoderSpec, keep: usize) -> Result<Narrowing> {
+        let layers = spec.units(UnitKind::KvHead)?;
+        let of = layers.first().map_or(0, |(_, units)| units.count);
+        if keep == 0 || keep >= of {
+            let problem = format!("shrink.kv_heads is {keep}, and the model has {of} key/value heads");
+            return Err(conflict(&problem, "give how many to keep, at least 1 and fewer than there are"));
+        }
+        Ok(Narrowing { kind: UnitKind::KvHead, keep, of, multiple: 1, layers })
+    }
+
+    fn neurons(&self, spec: &DecoderSpec) -> Result<Narrowing> {
+        let layers = spec.units(UnitKind::Neuron)?;
         let share = self.share(spec, &layers)?;
-        let of = layers.first().map_or(0, |(_, neurons)| neurons.count);
+        let of = layers.first().map_or(0, |(_, units)| units.count);
         let multiple = self.multiple(of, share)?;
         let keep = nearest(share * of as f64, multiple);
         if keep >= of {
@@ -158,12 +183,12 @@ impl Plan {
                 "give a smaller width, or a smaller multiple with --multiple",
             ));
         }
-        Ok(Some(Width { keep, of, multiple, layers }))
+        Ok(Narrowing { kind: UnitKind::Neuron, keep, of, multiple, layers })
     }
 
-    /// Stages that are shown, or should give, other states than they do in the dense model because neurons or blocks are gone: they
-    /// train though nothing of them is pruned.
-    pub(crate) fn drifting(&self, spec: &DecoderSpec, width: Option<&Width>) -> BTreeSet<StageId> {
+    /// Stages that are shown, or should give, other states than they do in the dense model because blocks are gone: they train
+    /// though nothing of them is pruned.
+    pub(crate) fn drifting(&self, spec: &DecoderSpec) -> BTreeSet<StageId> {
         let one_by_one = self.reconstruction.granularity == Granularity::Matrix;
         let all = || spec.blocks.iter().enumerate().flat_map(|(index, block)| block.stage_ids(index));
         let gap = all().filter(|&stage| !one_by_one && spec.is_before_gone(stage));
@@ -171,13 +196,11 @@ impl Plan {
             return gap.collect();
         }
         let after_gap = all().find(|stage| !spec.gone_before(stage.block).is_empty());
-        let narrow = width.and_then(|width| width.layers.first()).map(|(branch, _)| branch.at);
-        let first = after_gap.into_iter().chain(narrow).min();
-        gap.chain(all().filter(|&stage| first.is_some_and(|first| stage >= first))).collect()
+        gap.chain(all().filter(|&stage| after_gap.is_some_and(|first| stage >= first))).collect()
     }
 
     /// The share of neurons that is kept.
-    fn share(&self, spec: &DecoderSpec, layers: &[(BranchId, Neurons)]) -> Result<f64> {
+    fn share(&self, spec: &DecoderSpec, layers: &[(BranchId, Units)]) -> Result<f64> {
         let within = |key: &str, share: f64, hint: &str| {
             let is_share = share > 0.0 && share < 1.0;
             if is_share { Ok(share) } else { Err(conflict(&format!("shrink.{key} {share} is outside (0, 1)"), hint)) }
@@ -190,7 +213,7 @@ impl Plan {
             (None, ratio) => {
                 let ratio = within("ratio", ratio.unwrap_or(0.0), "0.25 takes a quarter of the weights of all blocks")?;
                 let all: usize = spec.blocks.iter().map(|block| block.weights()).sum();
-                let own = layers.iter().map(|(branch, neurons)| neurons.weights(&spec.blocks[branch.at.block]));
+                let own = layers.iter().map(|(branch, units)| units.weights(&spec.blocks[branch.at.block]));
                 let most = own.sum::<usize>() as f64 / all as f64;
                 if ratio < most {
                     return Ok(1.0 - ratio / most);
@@ -230,21 +253,32 @@ impl Depth {
     }
 }
 
-impl Width {
+impl Narrowing {
+    /// The units of which this linear layer is a reader or a writer.
+    pub fn units_of(&self, linear: LinearId) -> Option<&Units> {
+        let own = self.layers.iter().filter(|(branch, _)| branch.at.block == linear.block).map(|(_, units)| units);
+        let is_part = |units: &&Units| {
+            units.reader == linear.index || units.writers.iter().any(|(writer, _)| *writer == linear.index)
+        };
+        own.into_iter().find(is_part)
+    }
+
     /// The pattern of every matrix of a layer: place in the block, and what it keeps.
     pub(super) fn patterns(&self, spec: &DecoderSpec) -> Result<Vec<(LinearId, Pattern)>> {
         let mut patterns = Vec::new();
-        for (branch, neurons) in &self.layers {
-            let block = branch.at.block;
-            let id = |index| LinearId { block, index };
-            patterns.push((id(neurons.reader), Pattern::inputs(self.keep, self.of)?));
-            let mut writers: Vec<usize> = neurons.writers.iter().map(|(linear, _)| *linear).collect();
+        for (branch, units) in &self.layers {
+            let of = |index| LinearId { block: branch.at.block, index };
+            let inputs = spec.linear(of(units.reader)).shape[1];
+            let unit = inputs / units.count;
+            patterns.push((of(units.reader), Pattern::inputs(self.keep * unit, inputs, unit)?));
+            let mut writers: Vec<usize> = units.writers.iter().map(|(linear, _)| *linear).collect();
             writers.sort_unstable();
             writers.dedup();
             for linear in writers {
-                let parts = neurons.writers.iter().filter(|(writer, _)| *writer == linear).count();
-                let rows = spec.linear(id(linear)).shape[0];
-                patterns.push((id(linear), Pattern::outputs(rows - parts * (self.of - self.keep), rows)?));
+                let made = units.writers.iter().filter(|(writer, _)| *writer == linear).map(|(_, made)| made.len());
+                let rows = spec.linear(of(linear)).shape[0];
+                let gone = made.sum::<usize>() / units.count * (self.of - self.keep);
+                patterns.push((of(linear), Pattern::outputs(rows - gone, rows)?));
             }
         }
         Ok(patterns)

@@ -48,7 +48,7 @@ impl Plan {
     /// # Errors
     /// If pattern, rules or ratios contradict each other, do not fit the shapes, or a rule decides nothing.
     pub fn targets(&self, spec: &DecoderSpec) -> Result<Targets> {
-        let width = self.width(spec)?;
+        let narrowings = self.narrowings(spec)?;
         self.check_ratios()?;
         let ids: Vec<LinearId> = spec.linear_ids().collect();
         let names: Vec<String> = ids.iter().map(|&id| spec.weight_name(id)).collect();
@@ -61,10 +61,12 @@ impl Plan {
             Target { id, shape, rule, request: rule.map_or(request, |rule| requests[rule]) }
         };
         let mut matrices: Vec<Target> = ids.iter().zip(deciding).map(target).collect();
-        for (id, pattern) in width.as_ref().map_or_else(|| Ok(Vec::new()), |width| width.patterns(spec))? {
-            matrices[spec.linear_number(id)].request = Request::Fixed(pattern);
+        for narrowing in &narrowings {
+            for (id, pattern) in narrowing.patterns(spec)? {
+                matrices[spec.linear_number(id)].request = Request::Fixed(pattern);
+            }
         }
-        let drifting = self.drifting(spec, width.as_ref());
+        let drifting = self.drifting(spec);
         let branches = spec.blocks.iter().enumerate().flat_map(|(index, block)| block.branch_ids(index));
         for id in branches.filter(|branch| drifting.contains(&branch.at)).flat_map(|branch| spec.linears_of(branch)) {
             let target = &mut matrices[spec.linear_number(id)];
@@ -174,7 +176,7 @@ impl Targets {
     pub fn zeros(&self) -> (usize, usize) {
         let fixed = self.matrices.iter().filter_map(|target| match target.request {
             Request::Fixed(
-                Pattern::NofM { keep, of } | Pattern::Inputs { keep, of } | Pattern::Outputs { keep, of },
+                Pattern::NofM { keep, of } | Pattern::Inputs { keep, of, .. } | Pattern::Outputs { keep, of },
             ) => Some(target.weights() / of * (of - keep)),
             _ => None,
         });

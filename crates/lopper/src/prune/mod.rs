@@ -157,7 +157,7 @@ fn execute(
 ) -> Result<Report> {
     let source = model.checkpoint();
     let gone: Vec<usize> = run.spec.gone.keys().copied().collect();
-    let config = model.edited_config(run.width.as_ref().map(|width| width.keep))?;
+    let config = model.edited_config(&run.kept_units())?;
     let mut rewrite = journal.rewrite(source, out, 2 * kept_bytes(run, &job) + job.scratch)?;
     let retrains = run.retrains() && !journal.is_retrained();
     let lower: Vec<&Run> = run.lower.iter().filter(|lower| !journal.knows(lower.name)).collect();
@@ -189,7 +189,7 @@ fn execute(
     let (mut output, mut shrunk) = (Output::Copy(rewrite), None);
     if let Some(config) = config {
         let full = output.open(&gone)?;
-        let (smaller, facts) = Output::smaller(&mut job, (run.width.as_ref(), &config), &full, (out, &journal))?;
+        let (smaller, facts) = Output::smaller(&mut job, (&run.narrowings, &config), &full, (out, &journal))?;
         (output, shrunk) = (smaller, Some(facts));
     }
     journal.score(&mut job, run.name, |job| job.evaluate(run.name, &output.open(&gone)?))?;

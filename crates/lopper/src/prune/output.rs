@@ -1,6 +1,5 @@
 //! What a run writes: a copy of the input with some tensors replaced, or what is left of that when whole neurons are taken out.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::compact::cuts;
@@ -8,8 +7,8 @@ use super::job::Job;
 use super::journal::Journal;
 use crate::checkpoint::{Changes, Checkpoint, Composition, Rewrite};
 use crate::error::Result;
-use crate::model::Decoder;
-use crate::plan::Width;
+use crate::model::{Decoder, UnitKind};
+use crate::plan::Narrowing;
 use crate::progress::Event;
 use crate::report::{Shrunk, Stage};
 
@@ -25,12 +24,12 @@ impl Output<'_> {
     /// Takes neurons and blocks out of a model that is complete, and says what that comes to.
     pub fn smaller(
         job: &mut Job,
-        (width, config): (Option<&Width>, &serde_json::Value),
+        (narrowings, config): (&[Narrowing], &serde_json::Value),
         full: &Decoder,
         (out, journal): (&Path, &Journal),
     ) -> Result<(Self, Shrunk)> {
         job.observer.event(Event::Stage { name: "writing the smaller model" });
-        let cuts = width.map_or_else(|| Ok(BTreeMap::new()), |width| cuts(full, width))?;
+        let cuts = cuts(full, narrowings)?;
         let changes = Changes { cuts, name: &|name| full.spec().renumbered(name), config };
         let composition = job
             .timings
@@ -38,8 +37,13 @@ impl Output<'_> {
         let small = Decoder::open(Checkpoint::open(composition.directory())?)?;
         let (models, blocks) = ([full, &small], small.spec().blocks.len());
         let gone = full.spec().gone.len();
+        let of = |kind| {
+            let own = narrowings.iter().find(|narrowing| narrowing.kind == kind);
+            own.map(|narrowing| [narrowing.of, narrowing.keep])
+        };
         let shrunk = Shrunk {
-            width: width.map(|width| [width.of, width.keep]),
+            width: of(UnitKind::Neuron),
+            kv_heads: of(UnitKind::KvHead),
             depth: (gone > 0).then_some([blocks + gone, blocks]),
             parameters: models.map(|model| model.checkpoint().total_elements()),
             bytes: models.map(|model| model.checkpoint().total_bytes()),

@@ -8,8 +8,8 @@ use crate::calibration::{BlockStatistics, Collector, InputStatistics, SeenInputs
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::method::{LayerProblem, SolutionFacts};
-use crate::model::{Block, BranchId, DecoderSpec, LinearId, Sequences, Tap};
-use crate::plan::{Allocation, Width};
+use crate::model::{Block, BranchId, DecoderSpec, LinearId, Sequences, Tap, Units};
+use crate::plan::Allocation;
 use crate::report::{MatrixFacts, Stage};
 use crate::schedule::{Run, State};
 use crate::sparsity::{Mask, Pattern};
@@ -81,7 +81,7 @@ pub(super) fn prune(
     branch: BranchId,
 ) -> Result<Vec<MatrixFacts>> {
     let mut linears = state.pruned.spec.branch(branch).linears.clone();
-    // which outputs go with neurons is decided where those are read
+    // which outputs go is decided where what they make is read
     linears.sort_by_key(|&index| !by.0.solves(LinearId { block: state.index, index }));
     let found = linears.into_iter().map(|linear| Ok((linear, prune_matrix(job, by, state, linear)?)));
     let mut found = found.collect::<Result<Vec<_>>>()?;
@@ -98,8 +98,8 @@ fn prune_matrix(
 ) -> Result<MatrixFacts> {
     let (plan, spec, id) = (&run.plan, run.spec, LinearId { block: state.index, index: linear });
     let Some(&pattern) = allocation.get(id) else { return Ok(facts(spec, id)) };
-    if let (Pattern::Outputs { .. }, Some(width)) = (pattern, &run.width) {
-        return Ok(outputs(spec, id, pattern, (width, state)));
+    if let (Pattern::Outputs { .. }, Some(units)) = (pattern, run.units_of(id)) {
+        return Ok(outputs(spec, id, pattern, (units, state)));
     }
     if !run.solves(id) {
         let [rows, columns] = spec.linear(id).shape;
@@ -133,23 +133,21 @@ fn prune_matrix(
     Ok(facts)
 }
 
-/// Takes out of a matrix the outputs that neurons were made of which are gone. What reads them has been pruned before.
+/// Takes out of a matrix the outputs of units that are gone. What reads them has been pruned before.
 fn outputs(
     spec: &DecoderSpec,
     id: LinearId,
     pattern: Pattern,
-    (width, state): (&Width, &mut BlockState),
+    (units, state): (&Units, &mut BlockState),
 ) -> MatrixFacts {
     let [rows, columns] = spec.linear(id).shape;
-    let mut kept = vec![1; rows];
-    let (_, neurons) = &width.layers[id.block];
-    if let Some(reader) = state.masks.get(&neurons.reader) {
-        let parts = neurons.writers.iter().filter(|(linear, _)| *linear == id.index);
-        for (_, outputs) in parts {
-            outputs.iter().zip(reader.as_slice()).for_each(|(&row, &neuron)| kept[row] = neuron);
-        }
-    }
-    let mask = Mask::of_outputs(&kept, columns);
+    let inputs = spec.linear(LinearId { index: units.reader, ..id }).shape[1];
+    let kept = state.masks.get(&units.reader).map_or_else(
+        || vec![true; units.count],
+        |mask| mask.as_slice()[..inputs].iter().step_by(inputs / units.count).map(|&kept| kept == 1).collect(),
+    );
+    let kept = units.outputs_kept(id.index, rows, &kept).unwrap_or_else(|| vec![true; rows]);
+    let mask = Mask::of_outputs(&kept.into_iter().map(u8::from).collect::<Vec<_>>(), columns);
     let place = spec.linear(id).weight;
     state.pruned.tensors[place] = mask.apply(state.dense.tensors[place].clone());
     let sparsity = mask.pruned() as f64 / spec.linear(id).weights() as f64;

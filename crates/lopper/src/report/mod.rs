@@ -65,6 +65,9 @@ pub struct Shrunk {
     /// Neurons of a feed-forward layer, where some went.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<[usize; 2]>,
+    /// Heads of keys and values of an attention, where some went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_heads: Option<[usize; 2]>,
     /// Blocks, where some went.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub depth: Option<[usize; 2]>,

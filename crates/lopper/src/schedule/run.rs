@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::{Schedule, Step, Trained};
 use crate::error::Result;
 use crate::method::Method;
-use crate::model::{BranchId, DecoderSpec, LinearId, StageId};
-use crate::plan::{Granularity, Plan, RetrainingObjective, Targets, Width};
+use crate::model::{BranchId, DecoderSpec, LinearId, StageId, UnitKind, Units};
+use crate::plan::{Granularity, Narrowing, Plan, RetrainingObjective, Targets};
 
 /// A run: a plan that contradicts neither itself nor the model, and what follows from it.
 ///
@@ -41,9 +41,9 @@ pub struct Run<'a> {
     pub judges: bool,
     /// What is asked of every matrix.
     pub targets: Targets,
-    /// What becomes of feed-forward layers that are to be narrower.
-    pub width: Option<Width>,
-    /// Stages that train though nothing of them is pruned, because of neurons or blocks that go.
+    /// What becomes of feed-forward layers and attention that are to be narrower.
+    pub narrowings: Vec<Narrowing>,
+    /// Stages that train though nothing of them is pruned, because of blocks that go.
     pub drifting: BTreeSet<StageId>,
     /// What happens to every window.
     pub schedule: Schedule<'a>,
@@ -78,11 +78,11 @@ impl<'a> Run<'a> {
 
     /// Without a ladder.
     fn alone(plan: &Plan, spec: &'a DecoderSpec) -> Result<Self> {
-        let (method, width) = (plan.method()?, plan.width(spec)?);
+        let (method, narrowings) = (plan.method()?, plan.narrowings(spec)?);
         Ok(Self {
             schedule: Schedule::new(plan, spec, method.needs())?,
-            drifting: plan.drifting(spec, width.as_ref()),
-            width,
+            drifting: plan.drifting(spec),
+            narrowings,
             plan: plan.clone(),
             spec,
             name: name(plan),
@@ -116,10 +116,19 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether the kept weights of a linear layer are solved for: of neurons that go, only those that read them.
+    /// Whether the kept weights of a linear layer are solved for: where units go, only of those that read them.
     pub fn solves(&self, linear: LinearId) -> bool {
-        let reads = |width: &Width| width.layers[linear.block].1.reader == linear.index;
-        self.targets.prunes(linear) && self.width.as_ref().is_none_or(reads)
+        self.targets.prunes(linear) && self.units_of(linear).is_none_or(|units| units.reader == linear.index)
+    }
+
+    /// How many units of each kind are kept, of those some of which go.
+    pub fn kept_units(&self) -> Vec<(UnitKind, usize)> {
+        self.narrowings.iter().map(|narrowing| (narrowing.kind, narrowing.keep)).collect()
+    }
+
+    /// The units some of which go that a linear layer reads or makes.
+    pub fn units_of(&self, linear: LinearId) -> Option<&Units> {
+        self.narrowings.iter().find_map(|narrowing| narrowing.units_of(linear))
     }
 
     /// Whether the whole model is trained after its windows.

@@ -23,12 +23,14 @@ impl Mask {
     pub fn from_scores(scores: &Tensor, pattern: &Pattern) -> Self {
         let columns = scores.width();
         let (length, pruned) = match *pattern {
-            Pattern::Inputs { keep, .. } => {
-                let mut sums = vec![0.0; columns];
+            Pattern::Inputs { keep, unit, .. } => {
+                let mut sums = vec![0.0; columns / unit];
                 for row in scores.host().chunks_exact(columns) {
-                    sums.iter_mut().zip(row).for_each(|(sum, &score)| *sum += score);
+                    sums.iter_mut().zip(row.chunks_exact(unit)).for_each(|(sum, own)| *sum += own.iter().sum::<f32>());
                 }
-                return Self::of_inputs(&select::keep_largest(&sums, columns, columns - keep), scores.len() / columns);
+                let units = select::keep_largest(&sums, sums.len(), sums.len() - keep / unit);
+                let kept: Vec<u8> = units.into_iter().flat_map(|kept| std::iter::repeat_n(kept, unit)).collect();
+                return Self::of_inputs(&kept, scores.len() / columns);
             }
             Pattern::Outputs { keep, of } => {
                 let sums: Vec<f32> = scores.host().chunks_exact(columns).map(|row| row.iter().sum()).collect();

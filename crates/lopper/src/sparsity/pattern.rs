@@ -24,12 +24,14 @@ pub enum Pattern {
         /// M, at most 32.
         of: usize,
     },
-    /// Of the inputs `keep` are kept, whole: a matrix that reads neurons some of which disappear.
+    /// Of the inputs `keep` are kept, whole: a matrix that reads units some of which disappear.
     Inputs {
         /// How many are kept, at least 1.
         keep: usize,
         /// d_in.
         of: usize,
+        /// So many in a row stay or go together: 1 of neurons.
+        unit: usize,
     },
     /// Of the outputs `keep` are kept, whole: a matrix that writes them. Which ones is decided where they are read.
     Outputs {
@@ -46,7 +48,7 @@ pub enum Pattern {
 enum Unchecked {
     Unstructured { sparsity: f64, scope: Scope },
     NofM { keep: usize, of: usize },
-    Inputs { keep: usize, of: usize },
+    Inputs { keep: usize, of: usize, unit: usize },
     Outputs { keep: usize, of: usize },
 }
 
@@ -61,7 +63,7 @@ impl TryFrom<Unchecked> for Pattern {
             }
             Unchecked::Unstructured { sparsity, scope } => Self::unstructured(sparsity, scope),
             Unchecked::NofM { keep, of } => Self::n_of_m(keep, of),
-            Unchecked::Inputs { keep, of } => Self::inputs(keep, of),
+            Unchecked::Inputs { keep, of, unit } => Self::inputs(keep, of, unit),
             Unchecked::Outputs { keep, of } => Self::outputs(keep, of),
         }
     }
@@ -104,12 +106,13 @@ impl Pattern {
         })
     }
 
-    /// Whole inputs.
+    /// Whole inputs, so many in a row together.
     ///
     /// # Errors
-    /// Unless 1 ≤ `keep` ≤ `of`.
-    pub fn inputs(keep: usize, of: usize) -> Result<Self> {
-        whole(keep, of).map(|()| Self::Inputs { keep, of })
+    /// Unless 1 ≤ `keep` ≤ `of`, both multiples of `unit`.
+    pub fn inputs(keep: usize, of: usize, unit: usize) -> Result<Self> {
+        let is_whole = unit > 0 && keep.is_multiple_of(unit) && of.is_multiple_of(unit);
+        whole(if is_whole { keep } else { 0 }, of).map(|()| Self::Inputs { keep, of, unit })
     }
 
     /// Whole outputs.
@@ -124,7 +127,7 @@ impl Pattern {
     pub fn sparsity(&self) -> f64 {
         match *self {
             Self::Unstructured { sparsity, .. } => sparsity,
-            Self::NofM { keep, of } | Self::Inputs { keep, of } | Self::Outputs { keep, of } => {
+            Self::NofM { keep, of } | Self::Inputs { keep, of, .. } | Self::Outputs { keep, of } => {
                 1.0 - keep as f64 / of as f64
             }
         }
@@ -171,9 +174,10 @@ impl Pattern {
                     group / (columns / of)
                 ))
             }
-            Self::Inputs { keep, of } => {
-                let live = |&input: &usize| weight.iter().skip(input).step_by(columns).any(|&w| w != 0.0);
-                let have = columns - (0..columns).filter(live).count();
+            Self::Inputs { keep, of, unit } => {
+                let is_zero = |input: usize| weight.iter().skip(input).step_by(columns).all(|&w| w == 0.0);
+                let gone = |place: &usize| (place * unit..(place + 1) * unit).all(is_zero);
+                let have = unit * (0..columns / unit).filter(gone).count();
                 (have < of - keep).then(|| format!("{have} inputs are zero, {} asked", of - keep))
             }
             Self::Outputs { keep, of } => {
@@ -189,7 +193,7 @@ impl fmt::Display for Pattern {
         match *self {
             Self::Unstructured { sparsity, .. } => write!(f, "{}%", (sparsity * 1e4).round() / 1e2),
             Self::NofM { keep, of } => write!(f, "{keep}:{of}"),
-            Self::Inputs { keep, of } => write!(f, "{keep} of {of} inputs"),
+            Self::Inputs { keep, of, .. } => write!(f, "{keep} of {of} inputs"),
             Self::Outputs { keep, of } => write!(f, "{keep} of {of} outputs"),
         }
     }
