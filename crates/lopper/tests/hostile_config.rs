@@ -23,6 +23,7 @@ fn read(family: &str, changes: &Value) -> lopper::Result<DecoderSpec> {
         "gemma" => config["hidden_act"] = "gelu_pytorch_tanh".into(),
         "bloom" => (config["n_layer"], config["n_head"]) = (3.into(), 4.into()),
         "gptj" => config["rotary_dim"] = 8.into(),
+        "helium" => config["head_dim"] = 8.into(),
         "mistral3" => {
             config["text_config"] = config.clone();
             config["text_config"]["model_type"] = "mistral".into();
@@ -100,6 +101,13 @@ fn sizes_that_contradict_each_other_are_refused() {
     ];
     for (changes, expected) in cases {
         refused("llama", &changes, expected);
+    }
+}
+
+#[test]
+fn heads_that_a_family_does_not_know_are_refused() {
+    for family in ["helium", "stablelm"] {
+        refused(family, &json!({ "head_dim": 16 }), "are not as wide as \"hidden_size\"");
     }
 }
 

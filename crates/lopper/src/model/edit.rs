@@ -20,6 +20,8 @@ const WIDTHS: [&str; 4] = ["intermediate_size", "ffn_dim", "n_inner", "ffn_hidde
 const HEADS: [&str; 2] = ["num_attention_heads", "n_head"];
 const KV_HEADS: [&str; 2] = ["num_key_value_heads", "num_kv_heads"];
 const HEAD_WIDTH: &str = "head_dim";
+/// Families that transformers loads only where the heads of queries divide the hidden size, whatever `head_dim` is.
+const DIVIDING: [&str; 5] = ["llama", "arcee", "gemma2", "gemma3", "gemma3_text"];
 /// And those that say how many blocks there are.
 const DEPTHS: [&str; 3] = ["num_hidden_layers", "n_layer", "num_layers"];
 /// Lists with an entry for each block.
@@ -49,6 +51,7 @@ const TEXT: &str = "text_config";
 /// ```
 pub fn narrowed(path: &Path, config: &Value, kind: UnitKind, keep: usize) -> Result<Value> {
     let whole = describe(path, config)?;
+    check_division(&whole, kind, keep)?;
     let shape = Narrowed::of(&whole, kind, keep)?;
     let found = match kind {
         UnitKind::Neuron => edits(config, &WIDTHS, keep).find(|edited| shape.is_of(path, edited)),
@@ -62,6 +65,29 @@ pub fn narrowed(path: &Path, config: &Value, kind: UnitKind, keep: usize) -> Res
         }
     };
     found.ok_or_else(|| no_words(&whole, kind))
+}
+
+/// That transformers loads what is left of the heads.
+fn check_division(whole: &DecoderSpec, kind: UnitKind, keep: usize) -> Result<()> {
+    let Some(layout) = layouts(whole).next().filter(|_| kind == UnitKind::KvHead && DIVIDING.contains(&whole.family))
+    else {
+        return Ok(());
+    };
+    let sharing = layout.heads / layout.kv_heads;
+    let divides = |keep: &usize| whole.hidden.is_multiple_of(keep * sharing);
+    if divides(&keep) {
+        return Ok(());
+    }
+    let others: Vec<String> = (1..layout.kv_heads).filter(divides).map(|keep| keep.to_string()).collect();
+    Err(Error::Plan {
+        problem: format!(
+            "{} query heads do not divide the hidden size {}: transformers would not load such a {}",
+            keep * sharing,
+            whole.hidden,
+            whole.family
+        ),
+        hint: Some(format!("of {} key/value heads keep one of these numbers: {}", layout.kv_heads, others.join(", "))),
+    })
 }
 
 fn no_words(DecoderSpec { family, .. }: &DecoderSpec, kind: UnitKind) -> Error {

@@ -15,6 +15,7 @@ const DEFAULTS: Defaults = Defaults {
 
 pub fn spec(config: &Config) -> Result<DecoderSpec> {
     let mut form = LlamaForm::read(config, "helium", &DEFAULTS)?;
+    form.heads_fill_width(config)?;
     form.turn_neighbours();
     form.input_bias = config.flag_or("attention_bias", false)?;
     form.mlp_bias = config.flag_or("mlp_bias", false)?;

@@ -115,6 +115,18 @@ pub struct LlamaForm {
 }
 
 impl LlamaForm {
+    /// That the heads are as wide together as hidden states, where transformers knows nothing else.
+    pub fn heads_fill_width(&self, config: &Config) -> Result<()> {
+        let &Self { heads, head_dim, hidden, family, .. } = self;
+        if heads * head_dim == hidden {
+            return Ok(());
+        }
+        let problem = format!(
+            "{heads} heads of {head_dim} are not as wide as \"hidden_size\" {hidden}: {family} knows no others"
+        );
+        Err(config.wrong(problem))
+    }
+
     /// As far as the families agree.
     pub fn read(config: &Config, family: &'static str, defaults: &Defaults) -> Result<Self> {
         let (hidden, heads) = (config.size("hidden_size")?, config.heads()?);

@@ -13,6 +13,7 @@ const DEFAULTS: Defaults =
 
 pub fn spec(config: &Config) -> Result<DecoderSpec> {
     let mut form = LlamaForm::read(config, "stablelm", &DEFAULTS)?;
+    form.heads_fill_width(config)?;
     if config.flag_or("qk_layernorm", false)? {
         return Err(
             config.wrong("\"qk_layernorm\" of StableLM 2 12B, a norm of its own for every head, is not supported")

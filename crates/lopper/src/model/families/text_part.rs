@@ -35,12 +35,12 @@ pub fn mistral3(config: &Config) -> Result<DecoderSpec> {
 
 /// Qwen 2 with images.
 pub fn qwen2_vl(config: &Config) -> Result<DecoderSpec> {
-    read(config, "qwen2_vl", qwen2_defaults(), qwen2::spec)
+    read(config, "qwen2_vl", qwen2_defaults(), qwen2::of_images)
 }
 
 /// Qwen 2.5 with images.
 pub fn qwen2_5_vl(config: &Config) -> Result<DecoderSpec> {
-    read(config, "qwen2_5_vl", qwen2_defaults(), qwen2::spec)
+    read(config, "qwen2_5_vl", qwen2_defaults(), qwen2::of_images)
 }
 
 /// Qwen 3 with images.
