@@ -4,7 +4,7 @@
 use lopper::autograd::Tape;
 use lopper::method::Order;
 use lopper::method::criterion::CRITERIA;
-use lopper::model::{Block, Context, Decoder, FAMILIES, NoTap, Sequences, UnitKind, describe};
+use lopper::model::{Block, Context, Decoder, FAMILIES, NoTap, Sequences, UnitKind, describe, narrowed};
 use lopper::plan::{Granularity, Plan, Ratios, RetrainingObjective, ShrinkPlan};
 use lopper::sparsity::Extent;
 use lopper::tensor::Tensor;
@@ -139,11 +139,68 @@ fn a_narrower_model_is_repaired_and_retrained_and_goes_on_where_it_was_interrupt
     }
 }
 
+/// Heads by themselves, and neurons with them.
 #[test]
-fn every_criterion_that_has_scores_chooses_neurons() {
+fn attention_is_repaired_and_retrained_and_goes_on_where_it_was_interrupted() {
+    for (folder, width) in [("llama", None), ("gemma3", Some(0.6)), ("qwen3/biased", Some(0.6)), ("cohere", None)] {
+        let tiny = Tiny::new(folder);
+        let mut plan = tiny.plan();
+        plan.shrink = ShrinkPlan { width, kv_heads: Some(1), ..ShrinkPlan::default() };
+        plan.reconstruction.granularity = Granularity::Submodule;
+        plan.retraining.objective = RetrainingObjective::Kl;
+        let whole = tiny.try_prune(&plan, "whole").unwrap_or_else(|error| panic!("{folder}: {error}"));
+        for facts in &whole.matrices {
+            let (attends, made) =
+                (["query", "key", "value", "output"].contains(&facts.role.as_str()), facts.sparsity > 0.0);
+            assert_eq!(made, attends || width.is_some(), "{folder}: {facts:?}");
+            let [masked, repaired] = [facts.solution.error_pruned, facts.solution.error_compensated];
+            assert!(repaired.is_none() || repaired <= masked, "{folder}: {facts:?}");
+            assert_eq!(
+                repaired.is_some(),
+                facts.role == "output" || width.is_some() && facts.role == "down",
+                "{folder}: {facts:?}"
+            );
+        }
+        let windows = tiny.spec.blocks.len() * if width.is_some() { 2 } else { 1 };
+        assert_eq!(whole.windows.len(), windows + 1, "{folder}");
+        assert_eq!(tiny.prune_interrupted(&plan, "out"), 4, "{folder}");
+        assert!(tiny.weights("whole") == tiny.weights("out"), "{folder}: other bytes");
+    }
+}
+
+#[test]
+fn heads_of_a_fused_matrix_go_with_their_rows() {
+    let config = serde_json::json!({"model_type": "phi3", "vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 1,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 32});
+    let spec = describe("config.json".as_ref(), &config).expect("a model");
+    let (_, units) = &spec.units(UnitKind::KvHead).expect("heads")[0];
+    let rows = units.outputs_kept(0, 32, &[false, true]).expect("they are made there");
+    let stay: Vec<usize> = (0..32).filter(|&row| rows[row]).collect();
+    let [queries, keys, values] = [8..16, 20..24, 28..32];
+    assert_eq!(stay, queries.chain(keys).chain(values).collect::<Vec<_>>());
+}
+
+#[test]
+fn heads_that_transformers_would_not_load_are_refused() {
+    let config = |family: &str| {
+        serde_json::json!({"model_type": family, "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2,
+            "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 4, "intermediate_size": 32})
+    };
+    let narrow = |family: &str, keep| narrowed("config.json".as_ref(), &config(family), UnitKind::KvHead, keep);
+    let error = narrow("llama", 3).expect_err("six heads do not divide 32");
+    assert!(error.to_string().contains("6 query heads do not divide the hidden size 32"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.ends_with("keep one of these numbers: 1, 2")), "{error:?}");
+    assert_eq!(narrow("llama", 2).expect("four heads")["num_attention_heads"], 4);
+    assert_eq!(narrow("qwen3", 3).expect("six heads")["num_attention_heads"], 6);
+    assert_eq!(narrow("mistral", 3).expect("six heads")["num_key_value_heads"], 3);
+}
+
+#[test]
+fn every_criterion_that_has_scores_chooses_units() {
     let tiny = Tiny::new("llama");
     for criterion in CRITERIA {
         let mut plan = plan(&tiny);
+        plan.shrink.kv_heads = Some(1);
         plan.pruning.criterion = criterion.name.into();
         let report = tiny.try_prune(&plan, criterion.name);
         if ["sparsegpt", "mrp"].contains(&criterion.name) {
@@ -207,6 +264,10 @@ fn what_cannot_be_is_refused() {
     refused(&|plan| (plan.shrink.width, plan.shrink.ratio) = (None, Some(0.9)), "cannot go");
     refused(&|plan| plan.shrink.multiple = Some(0), "shrink.multiple is 0");
     refused(&|plan| plan.shrink.multiple = Some(1 << 20), "shrink.multiple is 1048576");
+    refused(&|plan| plan.shrink.width = None, "shrink.multiple is about a width");
+    for heads in [0, 2, 3] {
+        refused(&|plan| plan.shrink.kv_heads = Some(heads), "and the model has 2 key/value heads");
+    }
     refused(&|plan| plan.pruning.sparsity = Some(0.5), "a width and a sparsity");
     refused(&|plan| plan.pruning.pattern = Some("2:4".into()), "a width and a sparsity");
     refused(&|plan| plan.pruning.rules = vec!["down_proj=0.5".parse().expect("a rule")], "a width and a sparsity");
