@@ -51,6 +51,7 @@ fn what_is_written_is_the_model_without_those_blocks() {
             let out = format!("out{drop:?}");
             let report = tiny.try_prune(&plan(&tiny, &drop), &out);
             let report = report.unwrap_or_else(|error| panic!("{folder} {drop:?}: {error}"));
+            tiny.check_foreseen(&plan(&tiny, &drop), &report, &out);
             let stay: Vec<usize> = (0..all).filter(|block| !drop.contains(block)).collect();
             let (dense, small) = (tiny.open("model"), tiny.open(&out));
             assert_eq!(small.spec().blocks.len(), stay.len(), "{folder}");

@@ -6,6 +6,7 @@ use lopper::method::Order;
 use lopper::method::criterion::CRITERIA;
 use lopper::model::{Block, Context, Decoder, FAMILIES, NoTap, Sequences, UnitKind, describe, narrowed};
 use lopper::plan::{Granularity, Plan, Ratios, RetrainingObjective, ShrinkPlan};
+use lopper::report::Report;
 use lopper::sparsity::Extent;
 use lopper::tensor::Tensor;
 use lopper_kernels::Precision;
@@ -56,10 +57,11 @@ fn columns(weight: &Tensor) -> Vec<Vec<f32>> {
     (0..width).map(|column| weight.host().iter().skip(column).step_by(width).copied().collect()).collect()
 }
 
-/// Writes a model with fewer units and compares it with the one in which those are switched off.
-fn check_written(tiny: &Tiny, kind: UnitKind, keep: usize) {
+/// Compares a model with fewer units with the one in which those are switched off.
+fn check_written(tiny: &Tiny, plan: &Plan, report: &Report, (kind, keep): (UnitKind, usize)) {
     let folder = tiny.spec.family;
     let (dense, small) = (tiny.open("model"), tiny.open("out"));
+    tiny.check_foreseen(plan, report, "out");
     let [before, after] = [&dense, &small].map(|model| model.spec().units(kind).expect("units"));
     let of = before[0].1.count;
     assert_eq!(after[0].1.count, keep, "{folder}");
@@ -91,8 +93,8 @@ fn what_is_written_is_the_model_with_neurons_switched_off() {
         let report = report.unwrap_or_else(|error| panic!("{folder}: {error}"));
         let of = tiny.spec.units(UnitKind::Neuron).expect("neurons")[0].1.count;
         let keep = (of as f64 * 0.6).round() as usize;
-        assert_eq!(report.shrunk.expect("it is smaller").width, Some([of, keep]), "{folder}");
-        check_written(&tiny, UnitKind::Neuron, keep);
+        assert_eq!(report.shrunk.as_ref().expect("it is smaller").width, Some([of, keep]), "{folder}");
+        check_written(&tiny, &plan(&tiny), &report, (UnitKind::Neuron, keep));
     }
 }
 
@@ -110,8 +112,8 @@ fn what_is_written_is_the_model_with_heads_switched_off() {
             continue;
         }
         let report = report.unwrap_or_else(|error| panic!("{folder}: {error}"));
-        assert_eq!(report.shrunk.expect("it is smaller").kv_heads, Some([of, of - 1]), "{folder}");
-        check_written(&tiny, UnitKind::KvHead, of - 1);
+        assert_eq!(report.shrunk.as_ref().expect("it is smaller").kv_heads, Some([of, of - 1]), "{folder}");
+        check_written(&tiny, &plan, &report, (UnitKind::KvHead, of - 1));
     }
 }
 

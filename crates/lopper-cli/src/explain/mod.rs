@@ -12,6 +12,7 @@ use lopper::explain::{Budget, Estimate, Phase, Rate, Texts};
 use lopper::model::{Decoder, DecoderSpec};
 use lopper::plan::{Measured, Plan};
 use lopper::progress::{Event, Observer};
+use lopper::report::Shrunk;
 use lopper::schedule::Run;
 use lopper::sparsity::Pattern;
 use lopper::text::Reader;
@@ -21,6 +22,7 @@ use crate::args::ExplainArgs;
 use crate::interrupt::Interrupt;
 use crate::model::{Model, settle};
 use crate::render::progress::Progress;
+use crate::render::report::{serving, size};
 use crate::render::table::{Align, Table};
 use crate::render::{output, patterns, units};
 
@@ -34,6 +36,9 @@ struct Explanation {
     /// A line for each kind of pattern, where matrices differ.
     #[serde(skip)]
     kinds: Vec<String>,
+    /// What taking neurons, heads or blocks out will come to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shrunk: Option<Shrunk>,
     memory: Memory,
     time: Time,
 }
@@ -93,10 +98,10 @@ fn explain(model: &Model, plan: &Plan) -> Result<Explanation> {
     let whole = Decoder::open(Checkpoint::open(model.directory())?)?;
     let resolved = plan.resolved(whole.spec())?;
     let gone: Vec<usize> = plan.shortened(whole.spec())?.gone.into_keys().collect();
-    let decoder = whole.without(&gone);
+    let decoder = Decoder::open(Checkpoint::open(model.directory())?)?.without(&gone);
     let spec = decoder.spec();
     let run = Run::new(plan, spec)?;
-    decoder.edited_config(&run.kept_units())?;
+    let shrunk = Shrunk::foreseen(&run, [&whole, &decoder])?;
     let texts = text_lengths(plan, model, spec)?;
     let (texts, budget) = (Texts::of(plan, spec, &texts), Budget::of(plan));
     let estimate = Estimate::new(&run, texts, budget.bytes());
@@ -111,7 +116,7 @@ fn explain(model: &Model, plan: &Plan) -> Result<Explanation> {
         phases: estimate.phases.clone(),
         warning,
     };
-    Ok(Explanation { steps, allocation, kinds, memory, time: time(&estimate, rate), plan: resolved })
+    Ok(Explanation { steps, allocation, kinds, shrunk, memory, time: time(&estimate, rate), plan: resolved })
 }
 
 /// The pattern of each matrix by name, as far as it is known before the run, and in words.
@@ -166,8 +171,11 @@ fn text(model: &Model, explanation: &Explanation) -> String {
     let took = format!("Time: about {} (an estimate; {})", units::seconds(time.seconds), rate_in_words(time));
     let kinds = explanation.kinds.iter().fold(String::new(), |text, kind| text + "  " + kind + "\n");
     let kinds = if kinds.is_empty() { kinds } else { format!("Patterns\n\n{kinds}\n") };
+    let shrunk = explanation.shrunk.as_ref().map_or_else(String::new, |shrunk| {
+        format!("Size: {}\nServing: {}\n\n", size(shrunk, &explanation.plan.shrink.drop), serving(shrunk))
+    });
     format!(
-        "What `lopper prune {}` would do\n\n{steps}\n{kinds}{peak}\n\n{}\n{took}\n\n{}",
+        "What `lopper prune {}` would do\n\n{steps}\n{kinds}{shrunk}{peak}\n\n{}\n{took}\n\n{}",
         model.name,
         phases(memory),
         stages(time)

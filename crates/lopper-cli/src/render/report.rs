@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use lopper::evaluation::TaskScore;
+use lopper::model::Serving;
 use lopper::report::{Report, Shrunk};
 
 use super::table::{Align, Table};
@@ -82,6 +83,7 @@ fn facts(report: &Report, out: &Path) -> Vec<(&'static str, String)> {
     let first =
         report.shrunk.as_ref().map_or(("zeros", zeros), |shrunk| ("size", size(shrunk, &report.plan.shrink.drop)));
     let mut facts = vec![first];
+    facts.extend(report.shrunk.as_ref().map(|shrunk| ("serving", serving(shrunk))));
     let prunes = patterns::prune_blocks(&report.plan);
     facts.extend(prunes.then(|| ("pattern", pattern(report))));
     if prunes && patterns::differ(&report.plan) {
@@ -96,7 +98,7 @@ fn facts(report: &Report, out: &Path) -> Vec<(&'static str, String)> {
 }
 
 /// What taking neurons and blocks out came to.
-fn size(Shrunk { width, kv_heads, depth, parameters, bytes }: &Shrunk, gone: &[usize]) -> String {
+pub fn size(Shrunk { width, kv_heads, depth, parameters, bytes, .. }: &Shrunk, gone: &[usize]) -> String {
     let mut size = format!(
         "{} → {} parameters, {} → {}",
         units::magnitude(parameters[0]),
@@ -105,7 +107,10 @@ fn size(Shrunk { width, kv_heads, depth, parameters, bytes }: &Shrunk, gone: &[u
         units::bytes(bytes[1]),
     );
     if let Some([before, after]) = depth {
-        size += &format!("; {before} → {after} blocks (without {})", units::ranges(gone));
+        size += &format!("; {before} → {after} blocks");
+        if !gone.is_empty() {
+            size += &format!(" (without {})", units::ranges(gone));
+        }
     }
     if let Some([before, after]) = width {
         size += &format!("; feed-forward layers of {} → {} neurons", units::count(*before), units::count(*after));
@@ -114,6 +119,21 @@ fn size(Shrunk { width, kv_heads, depth, parameters, bytes }: &Shrunk, gone: &[u
         size += &format!("; attention of {before} → {after} key/value heads");
     }
     size
+}
+
+/// What that means for whatever runs the model.
+pub fn serving(Shrunk { serving: [before, after], .. }: &Shrunk) -> String {
+    let of = |what: &dyn Fn(&Serving) -> String| {
+        let [before, after] = [before, after].map(what);
+        if before == after { before } else { format!("{before} → {after}") }
+    };
+    format!(
+        "{} of keys and values and {} per token; tensor parallelism over {} devices; {} of the weights in rows that k-quants take",
+        of(&|serving| units::bytes(serving.cache_bytes as u64)),
+        of(&|serving| units::flops(serving.flops)),
+        of(&|serving| serving.tensor_parallel.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")),
+        of(&|serving| units::percent(serving.k_quants)),
+    )
 }
 
 /// Pattern, criterion and compensation in words.

@@ -58,6 +58,13 @@ pub fn magnitude(n: usize) -> String {
     }
 }
 
+/// Floating-point operations: 269 MFLOP.
+pub fn flops(n: f64) -> String {
+    let units = [(1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"), (1e3, "kFLOP")];
+    let (size, unit) = units.into_iter().find(|(size, _)| n >= *size).unwrap_or((1.0, "FLOP"));
+    format!("{} {unit}", significant(n / size, 3))
+}
+
 /// Bytes: 1.52 GiB.
 pub fn bytes(n: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];

@@ -141,10 +141,7 @@ impl Narrowed {
 }
 
 fn layouts(spec: &DecoderSpec) -> impl Iterator<Item = &AttentionLayout> {
-    spec.blocks.iter().flat_map(|block| operations(block)).filter_map(|operation| match operation {
-        Operation::Attention(layout) => Some(layout),
-        _ => None,
-    })
+    spec.blocks.iter().flat_map(|block| block.layouts())
 }
 
 /// A config.json of the model without the blocks of these numbers. Where the kind of a block follows from its place, it says the kind
@@ -208,18 +205,13 @@ fn edits(config: &Value, keys: &[&str], number: usize) -> impl Iterator<Item = V
     })
 }
 
-fn operations(block: &BlockSpec) -> impl Iterator<Item = &Operation> {
-    let branches = block.stages.iter().flat_map(|stage| &stage.branches);
-    branches.flat_map(|branch| branch.program.instructions()).map(|instruction| &instruction.operation)
-}
-
 /// What `layer_types` calls a block.
 fn kind(block: &BlockSpec) -> Value {
     let slides = |operation: &Operation| matches!(operation, Operation::Attention(layout) if layout.window.is_some());
-    if operations(block).any(slides) { json!("sliding_attention") } else { json!("full_attention") }
+    if block.operations().any(slides) { json!("sliding_attention") } else { json!("full_attention") }
 }
 
 /// What `no_rope_layers` says of a block, against its name: 1 where queries and keys are turned.
 fn turns(block: &BlockSpec) -> Value {
-    json!(usize::from(operations(block).any(|operation| matches!(operation, Operation::Rotary { .. }))))
+    json!(usize::from(block.operations().any(|operation| matches!(operation, Operation::Rotary { .. }))))
 }

@@ -13,6 +13,7 @@ mod naming;
 mod program;
 mod rotary;
 mod sequences;
+mod serving;
 mod spec;
 mod units;
 
@@ -27,5 +28,6 @@ pub use head::{Head, HeadWeights, NextToken};
 pub use program::{Instruction, NormKind, Operation, Program};
 pub use rotary::{RotaryScaling, RotarySpec};
 pub use sequences::{Sequences, common_prefix};
+pub use serving::Serving;
 pub use spec::{DecoderSpec, HeadSpec, LearnedPositions, Stem};
 pub use units::{UnitKind, Units};

@@ -186,11 +186,14 @@ fn execute(
         journal.release(MODEL)?;
     }
     let zeros = check(&mut job, model, (&mut rewrite, &gone), &record)?;
-    let (mut output, mut shrunk) = (Output::Copy(rewrite), None);
-    if let Some(config) = config {
+    let (mut output, mut shrunk) = (Output::Copy(rewrite), Shrunk::foreseen(run, [whole, model])?);
+    if let (Some(config), Some(shrunk)) = (config, &mut shrunk) {
         let full = output.open(&gone)?;
-        let (smaller, facts) = Output::smaller(&mut job, (&run.narrowings, &config), &full, (out, &journal))?;
-        (output, shrunk) = (smaller, Some(facts));
+        output = Output::smaller(&mut job, (&run.narrowings, &config), &full, (out, &journal))?;
+        let small = output.open(&gone)?;
+        // what was foreseen, as it is in the files
+        (shrunk.parameters[1], shrunk.bytes[1]) =
+            (small.checkpoint().total_elements(), small.checkpoint().total_bytes());
     }
     journal.score(&mut job, run.name, |job| job.evaluate(run.name, &output.open(&gone)?))?;
     let (evaluation, seconds) = journal.finish();

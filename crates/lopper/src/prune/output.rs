@@ -7,10 +7,10 @@ use super::job::Job;
 use super::journal::Journal;
 use crate::checkpoint::{Changes, Checkpoint, Composition, Rewrite};
 use crate::error::Result;
-use crate::model::{Decoder, UnitKind};
+use crate::model::Decoder;
 use crate::plan::Narrowing;
 use crate::progress::Event;
-use crate::report::{Shrunk, Stage};
+use crate::report::Stage;
 
 /// The files of a run.
 pub(super) enum Output<'a> {
@@ -21,34 +21,20 @@ pub(super) enum Output<'a> {
 }
 
 impl Output<'_> {
-    /// Takes neurons and blocks out of a model that is complete, and says what that comes to.
+    /// Takes neurons, heads and blocks out of a model that is complete.
     pub fn smaller(
         job: &mut Job,
         (narrowings, config): (&[Narrowing], &serde_json::Value),
         full: &Decoder,
         (out, journal): (&Path, &Journal),
-    ) -> Result<(Self, Shrunk)> {
+    ) -> Result<Self> {
         job.observer.event(Event::Stage { name: "writing the smaller model" });
         let cuts = cuts(full, narrowings)?;
         let changes = Changes { cuts, name: &|name| full.spec().renumbered(name), config };
         let composition = job
             .timings
             .measure(Stage::Write, || Composition::write(full.checkpoint(), (out, journal.smaller()), &changes))?;
-        let small = Decoder::open(Checkpoint::open(composition.directory())?)?;
-        let (models, blocks) = ([full, &small], small.spec().blocks.len());
-        let gone = full.spec().gone.len();
-        let of = |kind| {
-            let own = narrowings.iter().find(|narrowing| narrowing.kind == kind);
-            own.map(|narrowing| [narrowing.of, narrowing.keep])
-        };
-        let shrunk = Shrunk {
-            width: of(UnitKind::Neuron),
-            kv_heads: of(UnitKind::KvHead),
-            depth: (gone > 0).then_some([blocks + gone, blocks]),
-            parameters: models.map(|model| model.checkpoint().total_elements()),
-            bytes: models.map(|model| model.checkpoint().total_bytes()),
-        };
-        Ok((Self::Smaller(composition), shrunk))
+        Ok(Self::Smaller(composition))
     }
 
     /// The model as it will be read; of a copy, without the blocks that are to go.

@@ -1,5 +1,6 @@
 //! What a run did: facts per matrix and window, scores, timings, versions. Written as `report.json` beside the model.
 
+mod shrunk;
 mod timings;
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -10,6 +11,7 @@ use crate::plan::Plan;
 use crate::reconstruction::Outcome;
 use crate::sparsity::Pattern;
 
+pub use shrunk::Shrunk;
 pub use timings::{Stage, Timings};
 
 /// Everything worth knowing about a run.
@@ -57,24 +59,6 @@ pub struct ModelFacts {
     pub bytes: u64,
     /// BLAKE3 of config and weights.
     pub fingerprint: String,
-}
-
-/// A model before and after neurons or blocks were taken out.
-#[derive(Clone, Debug, Serialize)]
-pub struct Shrunk {
-    /// Neurons of a feed-forward layer, where some went.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub width: Option<[usize; 2]>,
-    /// Heads of keys and values of an attention, where some went.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kv_heads: Option<[usize; 2]>,
-    /// Blocks, where some went.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub depth: Option<[usize; 2]>,
-    /// Numbers in its tensors.
-    pub parameters: [usize; 2],
-    /// Bytes of all tensors in the files.
-    pub bytes: [u64; 2],
 }
 
 impl ModelFacts {

@@ -11,7 +11,8 @@ use lopper::model::{Decoder, DecoderSpec};
 use lopper::plan::{Allocation, Measured, Plan};
 use lopper::progress::{Event, Silent};
 use lopper::prune::{prune, unfinished};
-use lopper::report::Report;
+use lopper::report::{Report, Shrunk};
+use lopper::schedule::Run;
 use serde_json::{Map, json};
 use tempfile::TempDir;
 
@@ -119,6 +120,18 @@ impl Tiny {
             assert!(rung.scores.texts[0].score.perplexity.is_finite(), "{what} {}", rung.name);
         }
         assert_eq!(report.model.family, self.spec.family);
+    }
+
+    /// That what is known of a smaller model before a run is what its report, its files and their description say after it.
+    pub fn check_foreseen(&self, plan: &Plan, report: &Report, out: &str) {
+        let (whole, small) = (self.open("model"), self.open(out));
+        let gone: Vec<usize> = plan.shortened(whole.spec()).expect("a valid plan").gone.into_keys().collect();
+        let shorter = self.open("model").without(&gone);
+        let run = Run::new(plan, shorter.spec()).expect("a valid plan");
+        let foreseen = Shrunk::foreseen(&run, [&whole, &shorter]).expect("a config").expect("something goes");
+        assert_eq!(Some(&foreseen), report.shrunk.as_ref(), "{}", self.folder);
+        assert_eq!(foreseen.serving[1], small.spec().serving(), "{}", self.folder);
+        assert_eq!(foreseen.bytes[1], small.checkpoint().total_bytes(), "{}", self.folder);
     }
 
     pub fn open(&self, name: &str) -> Decoder {
