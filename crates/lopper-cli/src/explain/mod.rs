@@ -101,7 +101,7 @@ fn explain(model: &Model, plan: &Plan) -> Result<Explanation> {
     let decoder = Decoder::open(Checkpoint::open(model.directory())?)?.without(&gone);
     let spec = decoder.spec();
     let run = Run::new(plan, spec)?;
-    let shrunk = Shrunk::foreseen(&run, [&whole, &decoder])?;
+    let shrunk = lopper::explain::shrunk(&run, [&whole, &decoder])?;
     let texts = text_lengths(plan, model, spec)?;
     let (texts, budget) = (Texts::of(plan, spec, &texts), Budget::of(plan));
     let estimate = Estimate::new(&run, texts, budget.bytes());

@@ -4,6 +4,7 @@
 mod budget;
 mod memory;
 mod rate;
+mod shrunk;
 mod steps;
 mod training;
 mod work;
@@ -21,6 +22,7 @@ use crate::text::{all_files, at_once, bytes_for};
 pub use budget::Budget;
 pub use memory::{Item, Phase};
 pub use rate::Rate;
+pub use shrunk::shrunk;
 pub use work::Work;
 
 /// What a run will take.

@@ -23,6 +23,7 @@ use std::time::Instant;
 
 use crate::checkpoint::{Checkpoint, Rewrite, Unfinished, check_output};
 use crate::error::{Error, Result};
+use crate::explain::shrunk;
 use crate::machine::peak_memory;
 use crate::model::Decoder;
 use crate::plan::{Allocation, Plan};
@@ -186,7 +187,7 @@ fn execute(
         journal.release(MODEL)?;
     }
     let zeros = check(&mut job, model, (&mut rewrite, &gone), &record)?;
-    let (mut output, mut shrunk) = (Output::Copy(rewrite), Shrunk::foreseen(run, [whole, model])?);
+    let (mut output, mut shrunk) = (Output::Copy(rewrite), shrunk(run, [whole, model])?);
     if let (Some(config), Some(shrunk)) = (config, &mut shrunk) {
         let full = output.open(&gone)?;
         output = Output::smaller(&mut job, (&run.narrowings, &config), &full, (out, &journal))?;

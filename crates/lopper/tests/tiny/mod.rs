@@ -7,11 +7,12 @@ use std::path::PathBuf;
 
 use lopper::checkpoint::Checkpoint;
 use lopper::error::Result;
+use lopper::explain::shrunk;
 use lopper::model::{Decoder, DecoderSpec};
 use lopper::plan::{Allocation, Measured, Plan};
 use lopper::progress::{Event, Silent};
 use lopper::prune::{prune, unfinished};
-use lopper::report::{Report, Shrunk};
+use lopper::report::Report;
 use lopper::schedule::Run;
 use serde_json::{Map, json};
 use tempfile::TempDir;
@@ -128,7 +129,7 @@ impl Tiny {
         let gone: Vec<usize> = plan.shortened(whole.spec()).expect("a valid plan").gone.into_keys().collect();
         let shorter = self.open("model").without(&gone);
         let run = Run::new(plan, shorter.spec()).expect("a valid plan");
-        let foreseen = Shrunk::foreseen(&run, [&whole, &shorter]).expect("a config").expect("something goes");
+        let foreseen = shrunk(&run, [&whole, &shorter]).expect("a config").expect("something goes");
         assert_eq!(Some(&foreseen), report.shrunk.as_ref(), "{}", self.folder);
         assert_eq!(foreseen.serving[1], small.spec().serving(), "{}", self.folder);
         assert_eq!(foreseen.bytes[1], small.checkpoint().total_bytes(), "{}", self.folder);
