@@ -73,7 +73,7 @@ pub struct PlanOptions {
     /// Keep a multiple of N neurons [default: the largest of 256, 128, 64 and 32 that divides the width and comes near to what is asked for]
     #[arg(long, value_name = "N", help_heading = SHRINKING)]
     pub multiple: Option<usize>,
-    /// Write a model with N key/value heads in every attention, each with the query heads that read it [default: none]
+    /// Write a model with N key/value heads in every attention, each with the query heads that read it; `--criterion obs` chooses them best [default: none]
     #[arg(long, value_name = "N", conflicts_with_all = ["sparsity", "pattern", "rule"], help_heading = SHRINKING)]
     pub kv_heads: Option<usize>,
     /// Write a model of N blocks: the others go, all in a row, and what comes before them is trained to give what they gave [default: none]
