@@ -487,7 +487,7 @@ fn scores_compared_over_the_model_or_a_block_are_the_sorting_of_all() {
     let demo = Demo::new();
     for (criterion, extent) in [("magnitude", Extent::Model), ("wanda", Extent::Model), ("wanda", Extent::Block)] {
         let plan = masks_only(&demo, |pruning| {
-            (pruning.criterion, pruning.scope, pruning.sparsity) = (criterion.into(), Some(extent), Some(0.6));
+            (pruning.criterion, pruning.scope, pruning.sparsity) = (Some(criterion.into()), Some(extent), Some(0.6));
         });
         let out = format!("{criterion}-{extent:?}");
         let report = demo.prune(&plan, &out).expect("a valid run");
@@ -521,7 +521,7 @@ fn shares_that_are_measured_do_not_depend_on_threads_and_hold_for_the_whole_ladd
     for (ratios, scope, criterion) in settings {
         let outputs = [1, 2].map(|threads| {
             let mut plan = demo.plan();
-            (plan.pruning.ratios, plan.pruning.scope, plan.pruning.criterion) = (ratios, Some(scope), criterion.into());
+            (plan.pruning.ratios, plan.pruning.scope, plan.pruning.criterion) = (ratios, Some(scope), Some(criterion.into()));
             (plan.compute.threads, plan.reconstruction.granularity) = (Some(threads), Granularity::None);
             plan.evaluation.ladder = threads == 1;
             let out = format!("{criterion}-{threads}");

@@ -63,7 +63,7 @@ fn every_setting_gives_exactly_the_zeros_asked_for() {
         for compensation in ["joint", "none"] {
             for granularity in [Granularity::None, Granularity::Submodule] {
                 let mut plan = demo.plan();
-                plan.pruning.criterion = criterion.into();
+                plan.pruning.criterion = Some(criterion.into());
                 plan.pruning.compensation = compensation.into();
                 plan.reconstruction.granularity = granularity;
                 plan.reconstruction.epochs = 1;
@@ -175,7 +175,7 @@ fn what_cannot_work_is_refused_before_anything_is_computed() {
         (changed(&|plan| plan.pruning.sparsity = Some(1.0)), "outside [0, 1)"),
         (changed(&|plan| plan.pruning.pattern = Some("2:5".into())), "does not divide"),
         (changed(&|plan| plan.pruning.pattern = Some("4:2".into())), "N < M"),
-        (changed(&|plan| plan.pruning.criterion = "wander".into()), "wander"),
+        (changed(&|plan| plan.pruning.criterion = Some("wander".into())), "wander"),
         (changed(&|plan| plan.calibration.samples = 100_000), "too short"),
         (changed(&|plan| plan.calibration.seqlen = Some(4096)), "max_position_embeddings"),
         (changed(&|plan| plan.calibration.files = vec![demo.path("absent.txt")]), "absent.txt"),

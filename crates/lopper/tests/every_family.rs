@@ -97,7 +97,7 @@ fn every_method() {
                 let of_groups = criterion.name == "mrp";
                 let plan = with(&tiny, |plan| {
                     (plan.pruning.criterion, plan.pruning.compensation) =
-                        (criterion.name.into(), compensation.name.into());
+                        (Some(criterion.name.into()), compensation.name.into());
                     plan.pruning.pattern = of_groups.then(|| "2:4".into());
                 });
                 let report = tiny.prune(&plan, &format!("{}-{}", criterion.name, compensation.name));

@@ -85,7 +85,7 @@ fn settings_of_windows_combine() {
     (plan.reconstruction.loss, plan.reconstruction.optimizer) = (Loss::Cosine, OptimizerKind::Adafactor);
     (plan.reconstruction.accumulate, plan.reconstruction.clip) = (2, Some(1.0));
     check_windows(&demo.prune(&plan, "combined").expect("a valid run"), 4, "combined");
-    (plan.pruning.criterion, plan.reconstruction.loss) = ("magnitude".into(), Loss::MseNormalized);
+    (plan.pruning.criterion, plan.reconstruction.loss) = (Some("magnitude".into()), Loss::MseNormalized);
     (plan.reconstruction.granularity, plan.reconstruction.optimizer) = (Granularity::Model, OptimizerKind::Sgd);
     check_windows(&demo.prune(&plan, "other").expect("a valid run"), 1, "other");
 }

@@ -33,7 +33,7 @@ fn plans(demo: &Demo) -> Vec<(&'static str, Plan)> {
             "no calibration",
             with(|plan| {
                 plan.reconstruction.granularity = Granularity::None;
-                (plan.pruning.criterion, plan.pruning.compensation) = ("magnitude".into(), "none".into());
+                (plan.pruning.criterion, plan.pruning.compensation) = (Some("magnitude".into()), "none".into());
             }),
         ),
         (

@@ -203,7 +203,7 @@ fn every_criterion_that_has_scores_chooses_units() {
     for criterion in CRITERIA {
         let mut plan = plan(&tiny);
         plan.shrink.kv_heads = Some(1);
-        plan.pruning.criterion = criterion.name.into();
+        plan.pruning.criterion = Some(criterion.name.into());
         let report = tiny.try_prune(&plan, criterion.name);
         if ["sparsegpt", "mrp"].contains(&criterion.name) {
             assert!(report.expect_err("it chooses weights").to_string().contains("not whole neurons"));
@@ -273,10 +273,10 @@ fn what_cannot_be_is_refused() {
     refused(&|plan| plan.pruning.sparsity = Some(0.5), "a width and a sparsity");
     refused(&|plan| plan.pruning.pattern = Some("2:4".into()), "a width and a sparsity");
     refused(&|plan| plan.pruning.rules = vec!["down_proj=0.5".parse().expect("a rule")], "a width and a sparsity");
-    refused(&|plan| plan.pruning.criterion = "none".into(), "there is no criterion");
+    refused(&|plan| plan.pruning.criterion = Some("none".into()), "there is no criterion");
     refused(&|plan| plan.pruning.swaps = 1, "about single weights");
     refused(&|plan| plan.pruning.scope = Some(Extent::Model), "about single weights");
     refused(&|plan| plan.pruning.ratios = Ratios::Owl, "about single weights");
-    let order = |plan: &mut Plan| (plan.pruning.criterion, plan.pruning.order) = ("obs".into(), Some(Order::Blocks));
+    let order = |plan: &mut Plan| (plan.pruning.criterion, plan.pruning.order) = (Some("obs".into()), Some(Order::Blocks));
     refused(&order, "about single weights");
 }

@@ -28,7 +28,7 @@ pub struct PlanOptions {
     /// A method of the literature: sets criterion, compensation and order at once [default: none]
     #[arg(long, value_name = "NAME", value_parser = method(), conflicts_with_all = ["criterion", "compensation", "order"], help_heading = PRUNING)]
     pub method: Option<String>,
-    /// How to choose the weights to prune [default: wanda]
+    /// How to choose the weights to prune [default: wanda, or obs where heads go]
     #[arg(long, value_name = "NAME", value_parser = criterion(), help_heading = PRUNING)]
     pub criterion: Option<String>,
     /// Compare scores within each output row, each matrix, each block, or the whole model [default: what the criterion's paper does]
@@ -73,7 +73,7 @@ pub struct PlanOptions {
     /// Keep a multiple of N neurons [default: the largest of 256, 128, 64 and 32 that divides the width and comes near to what is asked for]
     #[arg(long, value_name = "N", help_heading = SHRINKING)]
     pub multiple: Option<usize>,
-    /// Write a model with N key/value heads in every attention, each with the query heads that read it; `--criterion obs` chooses them best [default: none]
+    /// Write a model with N key/value heads in every attention, each with the query heads that read it [default: none]
     #[arg(long, value_name = "N", conflicts_with_all = ["sparsity", "pattern", "rule"], help_heading = SHRINKING)]
     pub kv_heads: Option<usize>,
     /// Write a model of N blocks: the others go, all in a row, and what comes before them is trained to give what they gave [default: none]
@@ -217,10 +217,10 @@ impl PlanOptions {
             pruning.scope = pruning.scope.filter(|_| self.pattern.is_none());
         }
         if let Some(method) = METHODS.iter().find(|method| self.method.as_deref() == Some(method.name)) {
-            (pruning.criterion, pruning.compensation) = (method.criterion.into(), method.compensation.into());
+            (pruning.criterion, pruning.compensation) = (Some(method.criterion.into()), method.compensation.into());
             pruning.order = method.order;
         }
-        set(&mut pruning.criterion, self.criterion.as_ref());
+        set_some(&mut pruning.criterion, self.criterion.as_ref());
         set_some(&mut pruning.scope, self.scope.as_ref());
         set(&mut pruning.ratios, self.ratios.as_ref());
         set(&mut pruning.owl_threshold, self.owl_threshold.as_ref());

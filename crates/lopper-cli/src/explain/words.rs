@@ -132,7 +132,7 @@ fn survey(plan: &Plan, needs: Needs) -> String {
     let what = match plan.pruning.ratios {
         Ratios::Owl => "count the outliers of each block, and share out the zeros by them".into(),
         Ratios::Uniform => {
-            format!("compare the {} scores of matrices that compete, and share out the zeros", plan.pruning.criterion)
+            format!("compare the {} scores of matrices that compete, and share out the zeros", plan.criterion())
         }
     };
     format!("{pass}: {what}")
@@ -256,7 +256,7 @@ impl Words<'_> {
         } else {
             format!(", compensate ({})", plan.pruning.compensation)
         };
-        Ok(format!("{}: prune {share} by {}{repair}", self.branches(branches), patterns::chosen_by(&plan.pruning)))
+        Ok(format!("{}: prune {share} by {}{repair}", self.branches(branches), patterns::chosen_by(plan)))
     }
 }
 

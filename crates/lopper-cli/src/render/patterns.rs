@@ -109,7 +109,8 @@ pub fn kinds<'a>(matrices: impl Iterator<Item = (&'a str, Option<Pattern>)>) -> 
 }
 
 /// The criterion in words, with what is not its default.
-pub fn chosen_by(PruningPlan { criterion, order, swaps, .. }: &PruningPlan) -> String {
+pub fn chosen_by(plan: &Plan) -> String {
+    let (criterion, PruningPlan { order, swaps, .. }) = (plan.criterion(), &plan.pruning);
     let order = match order {
         Some(Order::Blocks) => " block by block",
         Some(Order::Whole) => " at once",

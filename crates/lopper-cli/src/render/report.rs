@@ -141,7 +141,7 @@ fn pattern(report: &Report) -> String {
     let pruning = &report.plan.pruning;
     let rest = if pruning.rules.is_empty() { "" } else { " where no rule says otherwise" };
     let asked = patterns::asked(&report.plan).unwrap_or_default();
-    format!("{asked}{rest}, chosen by {}, compensation {}", patterns::chosen_by(pruning), pruning.compensation)
+    format!("{asked}{rest}, chosen by {}, compensation {}", patterns::chosen_by(&report.plan), pruning.compensation)
 }
 
 /// What to do with the result.

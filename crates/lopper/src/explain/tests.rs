@@ -68,7 +68,7 @@ fn what_does_not_happen_takes_no_memory() {
     plan.reconstruction.granularity = Granularity::None;
     assert_eq!(bytes(&plan, "choosing", "hidden states"), Some(8 * 10 * 8 * 4), "one stream");
     assert_eq!(bytes(&plan, "training", "gradients"), None);
-    plan.pruning.criterion = "magnitude".into();
+    plan.pruning.criterion = Some("magnitude".into());
     plan.pruning.compensation = "none".into();
     assert_eq!(bytes(&plan, "choosing", "hidden states"), None);
     assert_eq!(bytes(&plan, "choosing", "Gram"), None);

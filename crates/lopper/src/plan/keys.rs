@@ -65,8 +65,9 @@ pub struct PruningPlan {
     /// N:M, as in `2:4`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
-    /// Name of a criterion.
-    pub criterion: String,
+    /// Name of a criterion; if absent `obs` where heads go, else `wanda`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub criterion: Option<String>,
     /// How far scores are compared; the criterion's own default if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<Extent>,
@@ -206,7 +207,7 @@ impl Default for PruningPlan {
         Self {
             sparsity: None,
             pattern: None,
-            criterion: "wanda".into(),
+            criterion: None,
             scope: None,
             ratios: Ratios::Uniform,
             owl_threshold: 5.0,

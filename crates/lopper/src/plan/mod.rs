@@ -95,13 +95,19 @@ impl Plan {
         Ok(request.unwrap_or(Request::Share { sparsity: DEFAULT_SPARSITY, extent }))
     }
 
+    /// Name of the criterion, that which is asked for or serves best.
+    pub fn criterion(&self) -> &str {
+        let best = if self.shrink.kv_heads.is_some() { "obs" } else { "wanda" };
+        self.pruning.criterion.as_deref().unwrap_or(best)
+    }
+
     /// The method asked for.
     ///
     /// # Errors
     /// If a name is unknown, or the criterion cannot choose in the order asked for.
     pub fn method(&self) -> Result<Method> {
-        let PruningPlan { criterion, compensation, order, .. } = &self.pruning;
-        Method::by_name(criterion, compensation, *order)
+        let PruningPlan { compensation, order, .. } = &self.pruning;
+        Method::by_name(self.criterion(), compensation, *order)
     }
 
     /// How it chooses what is pruned.
@@ -109,7 +115,7 @@ impl Plan {
     /// # Errors
     /// If the criterion is unknown, or cannot choose in the order asked for.
     pub fn selection(&self) -> Result<Selection> {
-        Selection::by_name(&self.pruning.criterion, self.pruning.order)
+        Selection::by_name(self.criterion(), self.pruning.order)
     }
 
     /// γ of inverse Hessians, as a share of the mean diagonal.
@@ -156,6 +162,7 @@ impl Plan {
     /// As [`Plan::pattern`].
     pub fn resolved(&self, spec: &DecoderSpec) -> Result<Self> {
         let mut plan = self.clone();
+        plan.pruning.criterion = Some(self.criterion().into());
         plan.calibration.seqlen = Some(self.calibration_seqlen(spec));
         plan.evaluation.seqlen = Some(self.evaluation_seqlen(spec));
         for Narrowing { keep, of, multiple, .. } in

@@ -89,7 +89,7 @@ fn branches_side_by_side_train_one_by_one_against_one_target() {
 #[test]
 fn magnitude_alone_runs_no_calibration() {
     let (mut plan, spec) = (Plan::default(), serial());
-    plan.pruning.criterion = "magnitude".into();
+    plan.pruning.criterion = Some("magnitude".into());
     plan.pruning.compensation = "none".into();
     plan.reconstruction.granularity = Granularity::None;
     let schedule = schedule(&plan, &spec);
@@ -113,11 +113,11 @@ fn shares_that_depend_on_other_matrices_are_surveyed_first() {
     assert_eq!(survey(&|pruning| pruning.scope = Some(Extent::Model)), Some(Needs::ColumnNorms));
     assert_eq!(survey(&|pruning| pruning.rules = vec![rule(Some(Extent::Block))]), Some(Needs::ColumnNorms));
     let magnitude = |pruning: &mut PruningPlan| {
-        (pruning.criterion, pruning.scope) = ("magnitude".into(), Some(Extent::Block));
+        (pruning.criterion, pruning.scope) = (Some("magnitude".into()), Some(Extent::Block));
         pruning.rules = vec![rule(None)];
     };
     assert_eq!(survey(&magnitude), Some(Needs::Nothing));
-    let owl = |pruning: &mut PruningPlan| (pruning.criterion, pruning.ratios) = ("magnitude".into(), Ratios::Owl);
+    let owl = |pruning: &mut PruningPlan| (pruning.criterion, pruning.ratios) = (Some("magnitude".into()), Ratios::Owl);
     assert_eq!(survey(&owl), Some(Needs::ColumnNorms));
 }
 

@@ -19,6 +19,8 @@ pub const MEASURES: &[Measure] = &[
     Measure { name: "perplexity", title: "perplexity", unit: 1.0 },
     Measure { name: "dense", title: "perplexity, dense", unit: 1.0 },
     Measure { name: "sparsity", title: "zeros in %", unit: 0.01 },
+    Measure { name: "parameters", title: "parameters in M", unit: 1e6 },
+    Measure { name: "bytes", title: "size in MiB", unit: 1_048_576.0 },
     Measure { name: "error_pruned", title: "output error, masked", unit: 1.0 },
     Measure { name: "error_compensated", title: "output error, compensated", unit: 1.0 },
     Measure { name: "error_reconstructed", title: "output error, reconstructed", unit: 1.0 },

@@ -90,12 +90,14 @@ fn scores_texts(plan: &Plan) -> bool {
     !(plan.evaluation.texts.is_empty() && plan.evaluation.wikitext.is_empty())
 }
 
-/// Overwrites settings of a plan. A sparsity and a pattern exclude each other: the later one stays.
+/// Overwrites settings of a plan. A sparsity, a pattern and units that go exclude each other: what comes later stays.
 fn overlay(settings: &mut Table, overlay: &Table) {
     if let Some(pruning) = settings.get_mut("pruning").and_then(toml::Value::as_table_mut) {
+        let narrows = ["ratio", "width", "kv_heads"].iter().any(|key| at(overlay, &format!("shrink.{key}")).is_some());
         let excluded: &[&str] = match [at(overlay, "pruning.pattern"), at(overlay, "pruning.sparsity")] {
             [Some(_), None] => &["sparsity", "scope"],
             [None, Some(_)] => &["pattern"],
+            [None, None] if narrows => &["sparsity", "pattern", "scope"],
             _ => &[],
         };
         for key in excluded {
@@ -217,10 +219,14 @@ fn finding(report: Report) -> Finding {
         let known: Vec<f64> = report.matrices.iter().filter_map(of).collect();
         (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
     };
+    let shrink = &report.plan.shrink;
+    let has_zeros = !(shrink.narrows() || shrink.is_asked() && report.model.target == 0);
     let measures = [
         ("perplexity", score(report.evaluation.last())),
         ("dense", score(report.evaluation.first())),
-        ("sparsity", Some(report.model.sparsity())),
+        ("sparsity", has_zeros.then(|| report.model.sparsity())),
+        ("parameters", report.shrunk.as_ref().map(|shrunk| shrunk.parameters[1] as f64)),
+        ("bytes", report.shrunk.as_ref().map(|shrunk| shrunk.bytes[1] as f64)),
         ("error_pruned", errors(|matrix| matrix.solution.error_pruned)),
         ("error_compensated", errors(|matrix| matrix.solution.error_compensated)),
         ("error_reconstructed", errors(|matrix| matrix.error_reconstructed)),

@@ -99,6 +99,25 @@ fn a_study_answers_once_and_is_taken_up_where_it_was() {
 }
 
 #[test]
+fn what_goes_whole_is_told_as_a_size_and_excludes_zeros() {
+    let home = Home::new();
+    for (key, values, has_zeros) in [("width", "[0.5, 0.75]", false), ("depth", "[2, 3]", true)] {
+        let axes = format!("[[axes]]\nkey = 'shrink.{key}'\nvalues = {values}\n");
+        let text = format!("name = 'shapes'\nquestion = 'What is left?'\nx = 'shrink.{key}'\n{axes}{BASE}");
+        let mut study = Study::parse(&text, "shapes").expect("a study");
+        let mut plan = Plan::default();
+        plan.pruning.sparsity = Some(0.25);
+        study.settle(&plan, |_| ()).expect("a plan");
+        let answer = home.run(&study, key).expect("an answer");
+        assert_eq!((answer.failed(), answer.rows.len()), (0, 2), "{key}");
+        let [less, more] = [0, 1].map(|row| answer.rows[row].measures["parameters"].mean);
+        assert!(less < more, "{key}: {less} {more}");
+        assert!(answer.rows.iter().all(|row| row.measures.contains_key("sparsity") == has_zeros), "{key}");
+        assert!(answer.table().contains("parameters in M"), "{}", answer.table());
+    }
+}
+
+#[test]
 fn a_run_that_fails_is_told_and_stops_no_other() {
     let home = Home::new();
     let few = "[[axes]]\nkey = 'calibration.samples'\nvalues = [4, 100000]\n";
