@@ -521,7 +521,8 @@ fn shares_that_are_measured_do_not_depend_on_threads_and_hold_for_the_whole_ladd
     for (ratios, scope, criterion) in settings {
         let outputs = [1, 2].map(|threads| {
             let mut plan = demo.plan();
-            (plan.pruning.ratios, plan.pruning.scope, plan.pruning.criterion) = (ratios, Some(scope), Some(criterion.into()));
+            (plan.pruning.ratios, plan.pruning.scope, plan.pruning.criterion) =
+                (ratios, Some(scope), Some(criterion.into()));
             (plan.compute.threads, plan.reconstruction.granularity) = (Some(threads), Granularity::None);
             plan.evaluation.ladder = threads == 1;
             let out = format!("{criterion}-{threads}");

@@ -277,6 +277,7 @@ fn what_cannot_be_is_refused() {
     refused(&|plan| plan.pruning.swaps = 1, "about single weights");
     refused(&|plan| plan.pruning.scope = Some(Extent::Model), "about single weights");
     refused(&|plan| plan.pruning.ratios = Ratios::Owl, "about single weights");
-    let order = |plan: &mut Plan| (plan.pruning.criterion, plan.pruning.order) = (Some("obs".into()), Some(Order::Blocks));
+    let order =
+        |plan: &mut Plan| (plan.pruning.criterion, plan.pruning.order) = (Some("obs".into()), Some(Order::Blocks));
     refused(&order, "about single weights");
 }
