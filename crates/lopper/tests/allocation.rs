@@ -129,12 +129,12 @@ fn what_contradicts_itself_is_refused_with_a_hint() {
         (&|p| (p.ratios, p.owl_lambda) = (Ratios::Owl, -0.1), "owl_lambda", "leave out the ratios"),
         (&|p| (p.scope, p.pattern) = (Some(Extent::Model), Some("2:3".into())), "has no scope", "leave out the scope"),
         (
-            &|p| (p.scope, p.criterion) = (Some(Extent::Block), "sparsegpt".into()),
+            &|p| (p.scope, p.criterion) = (Some(Extent::Block), Some("sparsegpt".into())),
             "no scores to compare",
             "--scope row",
         ),
         (
-            &|p| (p.pattern, p.criterion, p.rules) = (Some("1:2".into()), "mrp".into(), rules(&["up_proj=0.5"])),
+            &|p| (p.pattern, p.criterion, p.rules) = (Some("1:2".into()), Some("mrp".into()), rules(&["up_proj=0.5"])),
             "subsets of N:M",
             "obs",
         ),
