@@ -5,7 +5,7 @@ use std::ops::Range;
 use lopper::Result;
 use lopper::calibration::{Needs, Sampling};
 use lopper::model::{BranchId, DecoderSpec, LinearId, StageId};
-use lopper::plan::{Inputs, Narrowing, Plan, Ratios, RetrainingObjective};
+use lopper::plan::{Granularity, Inputs, Narrowing, Plan, Ratios, RetrainingObjective};
 use lopper::reconstruction::Parameters;
 use lopper::schedule::{Run, Schedule, State, Step, Trained, Weights};
 
@@ -86,6 +86,12 @@ fn gone(run: &Run, span: usize) -> Result<Option<String>> {
     for step in schedule.windows().find(is_before).map(|window| schedule.steps(window)).iter().flatten().filter(is_own)
     {
         said.extend(Words { run, span }.step(step)?);
+    }
+    let (trains, chosen) = (plan.reconstruction.granularity != Granularity::None, plan.shrink.depth.is_some());
+    let follows = chosen || run.drifting.iter().any(|&stage| !spec.is_before_gone(stage));
+    if trains && follows && !schedule.restarts() && !patterns::prune_blocks(plan) {
+        said.push("behind them train every window likewise".into());
+        said.extend(chosen.then(|| "how many follow is not known yet, and not counted in the time below".into()));
     }
     Ok(Some(said.join("; ")))
 }
