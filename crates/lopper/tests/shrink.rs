@@ -20,7 +20,10 @@ const UNABLE: [&str; 1] = ["bloom"];
 /// Families whose heads stay, and why: their readers know no other number, their tiny checkpoint has one head of keys and values, a norm
 /// takes all heads together, or heads have biases by their place.
 const HEADS_STAY: [(&[&str], &str); 4] = [
-    (&["opt", "gpt_neox", "gpt2", "gptj", "stablelm", "helium", "qwen2_vl", "qwen2_5_vl"], "so many key/value heads"),
+    (
+        &["opt", "gpt_neox", "gpt2", "gptj", "stablelm", "helium", "qwen2_vl", "qwen2_5_vl", "falcon/grouped"],
+        "so many key/value heads",
+    ),
     (&["phi3", "ernie4_5", "falcon", "gpt_bigcode"], "has 1 key/value heads"),
     (&["olmo2", "olmo3"], "whose key/value heads can be told apart"),
     (&["bloom"], "whose key/value heads can be told apart"),
@@ -100,7 +103,7 @@ fn what_is_written_is_the_model_with_neurons_switched_off() {
 
 #[test]
 fn what_is_written_is_the_model_with_heads_switched_off() {
-    for folder in FAMILIES.iter().map(|family| family.name).chain(KINDS) {
+    for folder in FAMILIES.iter().map(|family| family.name).chain(KINDS).chain(["falcon/grouped"]) {
         let tiny = Tiny::new(folder);
         let of = tiny.spec.units(UnitKind::KvHead).map_or(9, |units| units[0].1.count);
         let mut plan = plan(&tiny);

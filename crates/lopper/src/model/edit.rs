@@ -79,6 +79,10 @@ fn check_division(whole: &DecoderSpec, kind: UnitKind, keep: usize) -> Result<()
         return Ok(());
     }
     let others: Vec<String> = (1..layout.kv_heads).filter(divides).map(|keep| keep.to_string()).collect();
+    let hint = match others.as_slice() {
+        [] => "no smaller number of them would: --width and --depth take other things out".into(),
+        others => format!("of {} key/value heads keep one of these numbers: {}", layout.kv_heads, others.join(", ")),
+    };
     Err(Error::Plan {
         problem: format!(
             "{} query heads do not divide the hidden size {}: transformers would not load such a {}",
@@ -86,14 +90,16 @@ fn check_division(whole: &DecoderSpec, kind: UnitKind, keep: usize) -> Result<()
             whole.hidden,
             whole.family
         ),
-        hint: Some(format!("of {} key/value heads keep one of these numbers: {}", layout.kv_heads, others.join(", "))),
+        hint: Some(hint),
     })
 }
 
 fn no_words(DecoderSpec { family, .. }: &DecoderSpec, kind: UnitKind) -> Error {
     let units = kind.plural();
     Error::Plan {
-        problem: format!("no config.json of a {family} says that there are so many {units}: it could not be loaded"),
+        problem: format!(
+            "no config.json of the family {family} says that there are so many {units}: it could not be loaded"
+        ),
         hint: Some("prune weights instead: --sparsity, --pattern".into()),
     }
 }

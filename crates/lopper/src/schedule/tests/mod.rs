@@ -1,5 +1,7 @@
 //! The steps of windows of every kind, on a serial and on a parallel block.
 
+mod reads;
+
 use std::path::Path;
 
 use super::{Run, Schedule, State, Step, Trained, Weights};
@@ -256,62 +258,4 @@ fn what_comes_before_blocks_that_go_is_trained_to_give_what_they_gave() {
     assert!(place(&Step::Pass { state: State::Dense, number: 3 }) < place(&train));
     let first = without(&[0, 1]);
     assert_eq!(passed(&self::schedule(&plan, &first).steps(0..1)), [0, 1]);
-}
-
-/// Every state that a step reads has been written by an earlier one and not been let go of.
-#[test]
-fn no_step_reads_what_is_not_there() {
-    let (serial, parallel) = (serial(), parallel());
-    let granularities = [
-        Granularity::None,
-        Granularity::Matrix,
-        Granularity::Submodule,
-        Granularity::Block,
-        Granularity::Blocks(2),
-        Granularity::Model,
-    ];
-    for granularity in granularities {
-        for inputs in [Inputs::Dense, Inputs::Pruned] {
-            for targets in [WindowTargets::Dense, WindowTargets::Local] {
-                for pruning in [PruningGranularity::Submodule, PruningGranularity::Block] {
-                    let mut plan = Plan::default();
-                    plan.reconstruction.granularity = granularity;
-                    (plan.reconstruction.targets, plan.calibration.inputs, plan.pruning.granularity) =
-                        (targets, inputs, pruning);
-                    for spec in [&serial, &parallel] {
-                        check(&schedule(&plan, spec), &format!("{granularity} {inputs:?} {targets:?} {pruning:?}"));
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn check(schedule: &Schedule, what: &str) {
-    let mut there: Vec<State> = schedule.kept().collect();
-    for step in schedule.windows().flat_map(|window| schedule.steps(window)) {
-        let reads: Vec<State> = match &step {
-            Step::Calibrate { reads, .. } => vec![*reads],
-            Step::Copy { from, .. }
-            | Step::Rename { from, .. }
-            | Step::Capture { from, .. }
-            | Step::Apply { from, .. } => vec![*from],
-            Step::Move { state, .. } => vec![*state],
-            Step::Train { reads, targets, .. } => vec![*reads, *targets],
-            _ => Vec::new(),
-        };
-        assert!(reads.iter().all(|state| there.contains(state)), "{what}: {step:?} of {there:?}");
-        match step {
-            Step::Calibrate { writes: Some(state), .. } => there.push(state),
-            Step::Copy { to, .. } | Step::Capture { to, .. } | Step::Apply { to, .. } => there.push(to),
-            Step::Rename { from, to } => {
-                there.retain(|state| *state != from);
-                there.push(to);
-            }
-            Step::Forget(state) => there.retain(|known| *known != state),
-            _ => {}
-        }
-    }
-    let kept: Vec<State> = schedule.kept().collect();
-    assert!(kept.iter().all(|state| there.contains(state)), "{what}: {there:?} at the end");
 }
