@@ -37,7 +37,10 @@ def randomise(model: PreTrainedModel, seed: int) -> None:
         elif "embed" in name:
             parameter.data = 0.7 * noise
         else:  # a linear layer [d_out, d_in] that keeps the scale of its input
-            parameter.data = 1.2 * noise / parameter.shape[1] ** 0.5
+            parameter.data = 1.2 * noise / parameter.shape[-1] ** 0.5
+    for name, buffer in sorted(model.named_buffers()):
+        if name.endswith("correction_bias"):
+            buffer.copy_(0.3 * torch.randn(buffer.shape, generator=source))
 
 
 def write_checkpoint(

@@ -2,8 +2,10 @@
 
 use crate::demo;
 
+
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use lopper::autograd::Tape;
 use lopper::calibration::{
@@ -360,7 +362,7 @@ fn matrices_left_dense_are_the_same_to_the_byte() {
 struct Squares(BTreeMap<usize, Vec<f64>>);
 
 impl Tap for Squares {
-    fn linear_input(&mut self, first: usize, input: &Tensor) -> lopper::Result<()> {
+    fn linear_input(&mut self, first: usize, input: &Tensor, _: Option<&Arc<[u32]>>) -> lopper::Result<()> {
         let squares = self.0.entry(first).or_insert_with(|| vec![0.0; input.width()]);
         for row in input.host().chunks(input.width()) {
             row.iter().zip(squares.iter_mut()).for_each(|(&x, square)| *square += f64::from(x) * f64::from(x));

@@ -5,7 +5,7 @@ use super::tape::Sink;
 use crate::error::Result;
 use crate::tensor::Tensor;
 
-/// A differentiable function of `N` tensors.
+/// A differentiable function of `N` tensors. (One of any number of them goes to [`Tape::record`](super::Tape) itself.)
 pub(super) trait Op<const N: usize>: Sized + 'static {
     /// What the backward pass reads of the forward pass.
     type Saved: 'static;
@@ -17,17 +17,17 @@ pub(super) trait Op<const N: usize>: Sized + 'static {
     fn forward(&self, inputs: [&Tensor; N]) -> Result<(Tensor, Self::Saved)>;
 
     /// Sends the gradient of the output, which it owns alone, on to the inputs.
-    fn backward(self, saved: Self::Saved, gradient: Tensor, inputs: &mut Inputs<N>);
+    fn backward(self, saved: Self::Saved, gradient: Tensor, inputs: &mut Inputs);
 }
 
 /// The inputs of an op as the backward pass sees them: places for their gradients.
-pub(super) struct Inputs<'a, const N: usize> {
+pub(super) struct Inputs<'a> {
     pub sink: &'a mut Sink,
     /// The node of each, if it is tracked, and its shape.
-    pub of: [(Option<usize>, Vec<usize>); N],
+    pub of: Vec<(Option<usize>, Vec<usize>)>,
 }
 
-impl<const N: usize> Inputs<'_, N> {
+impl Inputs<'_> {
     /// Whether the gradient of input `index` is asked for.
     pub fn wants(&self, index: usize) -> bool {
         self.of[index].0.is_some()

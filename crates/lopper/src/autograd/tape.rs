@@ -74,12 +74,22 @@ impl Tape {
     /// Computes an op, and puts it on the tape if any input is tracked.
     pub(super) fn apply<const N: usize, O: Op<N>>(&mut self, op: O, inputs: [&Value; N]) -> Result<Value> {
         let (tensor, saved) = op.forward(inputs.map(Value::tensor))?;
+        Ok(self.record(tensor, &inputs, |gradient, inputs| op.backward(saved, gradient, inputs)))
+    }
+
+    /// A value computed from `inputs`, with its way back if any of them is tracked.
+    pub(super) fn record(
+        &mut self,
+        tensor: Tensor,
+        inputs: &[&Value],
+        backward: impl FnOnce(Tensor, &mut Inputs) + 'static,
+    ) -> Value {
         if !inputs.iter().any(|input| input.is_tracked()) {
-            return Ok(tensor.into());
+            return tensor.into();
         }
-        let of = inputs.map(|input| (input.node, input.tensor.shape().to_vec()));
-        self.nodes.push(Some(Box::new(move |gradient, sink| op.backward(saved, gradient, &mut Inputs { sink, of }))));
-        Ok(Value { tensor, node: Some(self.nodes.len() - 1) })
+        let of = inputs.iter().map(|input| (input.node, input.tensor.shape().to_vec())).collect();
+        self.nodes.push(Some(Box::new(move |gradient, sink| backward(gradient, &mut Inputs { sink, of }))));
+        Value { tensor, node: Some(self.nodes.len() - 1) }
     }
 
     /// Runs backward from the scalar `loss`, adding the gradients of the leaves to `gradients`.

@@ -1,6 +1,7 @@
 //! What linear layers see of the calibration data: column norms or a Gram matrix, streamed; and what is derived from it once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lopper_kernels::{column_squares, column_sums};
 
@@ -151,14 +152,15 @@ impl Collector {
         Self { needs, judges, collected: BTreeMap::new() }
     }
 
-    /// Adds the first `rows` rows of each input; the others are held out.
-    pub fn add(&mut self, seen: &SeenInputs, rows: usize) {
+    /// Adds what each layer saw of the first `tokens` tokens; the others are held out.
+    pub fn add(&mut self, seen: &SeenInputs, tokens: usize) {
         if self.needs == Needs::Nothing {
             return;
         }
-        for (first, input) in &seen.0 {
+        for Seen { first, input, tokens: of } in &seen.0 {
             let width = input.width();
             let statistics = self.collected.entry(*first).or_insert_with(|| InputStatistics::new(width, self.needs));
+            let rows = of.as_ref().map_or(tokens, |of| of.partition_point(|&token| (token as usize) < tokens));
             let (counted, held_out) = input.host().split_at(input.len().min(rows * width));
             statistics.add(counted);
             if self.judges && self.needs >= Needs::Gram && !held_out.is_empty() {
@@ -177,18 +179,34 @@ impl Collector {
 /// The inputs that linear layers read in a forward pass, by the first layer that reads each, so that they can be counted in the order
 /// of the batches.
 #[derive(Default)]
-pub struct SeenInputs(Vec<(usize, Tensor)>);
+pub struct SeenInputs(Vec<Seen>);
+
+/// What a layer read.
+struct Seen {
+    first: usize,
+    input: Tensor,
+    /// The tokens that its rows are, in order, where it did not read all of them.
+    tokens: Option<Arc<[u32]>>,
+}
 
 impl SeenInputs {
-    /// Takes the input of one layer out.
-    pub fn take(self, first: usize) -> Option<Tensor> {
-        self.0.into_iter().find(|(seen, _)| *seen == first).map(|(_, input)| input)
+    /// Takes the input of one layer out, with a row for each of `tokens` tokens: zeros for those that it did not read.
+    pub fn take(self, first: usize, tokens: usize) -> Option<Tensor> {
+        let Seen { input, tokens: of, .. } = self.0.into_iter().find(|seen| seen.first == first)?;
+        let Some(of) = of else { return Some(input) };
+        let width = input.width();
+        let mut whole = Tensor::zeros([tokens, width]);
+        let rows = whole.host_mut();
+        for (row, &token) in input.host().chunks(width).zip(&*of) {
+            rows[token as usize * width..][..width].copy_from_slice(row);
+        }
+        Some(whole)
     }
 }
 
 impl Tap for SeenInputs {
-    fn linear_input(&mut self, first: usize, input: &Tensor) -> Result<()> {
-        self.0.push((first, input.clone()));
+    fn linear_input(&mut self, first: usize, input: &Tensor, tokens: Option<&Arc<[u32]>>) -> Result<()> {
+        self.0.push(Seen { first, input: input.clone(), tokens: tokens.cloned() });
         Ok(())
     }
 }

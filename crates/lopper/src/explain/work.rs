@@ -115,7 +115,7 @@ impl Sizes<'_> {
         let block = &self.spec.blocks[linear.block];
         let branches = block.stages.iter().flat_map(|stage| &stage.branches);
         let own = branches.filter(|branch| branch.linears.contains(&linear.index));
-        own.map(|branch| block.flops_to_last_input(branch, self.seqlen)).sum()
+        own.map(|branch| block.flops_of_inputs(branch, self.seqlen)).sum()
     }
 
     /// The forward pass, and the triangles of the Gram matrices.
@@ -128,7 +128,7 @@ impl Sizes<'_> {
                 // a stage that gives something is computed whole, once
                 Some(_) if branch.branch == 0 => self.stage(branch.at),
                 Some(_) => 0.0,
-                None if Some(branch.at) == last => block.flops_to_last_input(block.branch(*branch), self.seqlen),
+                None if Some(branch.at) == last => block.flops_of_inputs(block.branch(*branch), self.seqlen),
                 None => block.flops(block.branch(*branch), self.seqlen),
             }
         };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::block_spec::{BlockSpec, BranchId};
 use super::program::{Instruction, NormKind, Operation, Program};
 use super::sequences::Sequences;
-use crate::autograd::{Normed, RotaryTable, Tape, Value};
+use crate::autograd::{Normed, RotaryTable, Routes, Tape, Value};
 use crate::error::Result;
 use crate::tensor::{Tensor, misfit};
 
@@ -35,18 +35,28 @@ pub struct Context<'a> {
 
 /// Sees the inputs of linear layers during a forward pass.
 pub trait Tap {
-    /// The linear layer `first`, and those that read the same, are about to read `input` [rows, d_in].
+    /// The linear layer `first`, and those that read the same, are about to read `input` [rows, d_in]: a row for every token, or for these.
     ///
     /// # Errors
     /// Ends the forward pass.
-    fn linear_input(&mut self, first: usize, input: &Tensor) -> Result<()>;
+    fn linear_input(&mut self, first: usize, input: &Tensor, tokens: Option<&Arc<[u32]>>) -> Result<()>;
+
+    /// Whether the inputs of this layer are wanted; [`Block::show`] computes no others.
+    fn wants(&self, _first: usize) -> bool {
+        true
+    }
+
+    /// Whether experts are to read every token instead of their own. What they give cannot be combined then: only [`Block::show`] may.
+    fn every_token(&self) -> bool {
+        false
+    }
 }
 
 /// Looks at nothing.
 pub struct NoTap;
 
 impl Tap for NoTap {
-    fn linear_input(&mut self, _: usize, _: &Tensor) -> Result<()> {
+    fn linear_input(&mut self, _: usize, _: &Tensor, _: Option<&Arc<[u32]>>) -> Result<()> {
         Ok(())
     }
 }
@@ -125,14 +135,11 @@ impl Block {
         tap: &mut dyn Tap,
     ) -> Result<()> {
         let program = &self.spec.branch(branch).program;
+        let is_first = |linear: usize| self.spec.linears[linear].first_reader == linear;
+        let needed = program.needed(|linear| is_first(linear) && tap.wants(linear));
         let mut pass = Pass { spec: &self.spec, tensors, tape, context, tap };
-        let Some(last) = program.last_linear() else { return Ok(()) };
-        let slots = pass.run(program, x, last)?;
-        let Instruction { operation, reads } = &program.instructions()[last];
-        match (operation, &slots[reads[0]]) {
-            (&Operation::Linear(linear), Some(slot)) => pass.tapped(linear, slot.normed.tensor()),
-            _ => Ok(()),
-        }
+        pass.run(program, x, program.instructions().len(), &needed)?;
+        Ok(())
     }
 
     /// A linear layer alone, its tensors as given; x [rows, d_in] → [rows, d_out].
@@ -148,11 +155,31 @@ impl Block {
 /// A value on the way.
 struct Slot {
     normed: Normed,
-    /// Whether it has a row for every token of every sequence, rows that sequences share included.
-    whole: bool,
+    rows: Rows,
+    /// Where it sends tokens.
+    routes: Option<Arc<Routes>>,
+}
+
+/// What the rows of a value are.
+#[derive(Clone)]
+enum Rows {
+    /// Those of the batch.
+    Batch,
+    /// The tokens of every sequence, rows that sequences share included.
+    Whole,
+    /// Some rows of the batch.
+    Some(Arc<[u32]>),
 }
 
 impl Slot {
+    fn new(normed: impl Into<Normed>, rows: &Rows) -> Self {
+        Self { normed: normed.into(), rows: rows.clone(), routes: None }
+    }
+
+    fn routes(&self) -> Result<&Arc<Routes>> {
+        self.routes.as_ref().ok_or_else(|| misfit("a value that routes nothing".into()))
+    }
+
     fn value(&self) -> Result<&Value> {
         self.normed.value().ok_or_else(|| misfit("only linear layers can read this norm".into()))
     }
@@ -171,11 +198,11 @@ impl Pass<'_, '_> {
     /// The output of a program, added to `residual` if there is one.
     fn branch(&mut self, program: &Program, x: &Value, residual: Option<Value>) -> Result<Value> {
         let last = program.instructions().len() - 1;
-        let slots = self.run(program, x, last)?;
+        let slots = self.run(program, x, last, &vec![true; last + 1])?;
         let one = &program.instructions()[last];
         let input = slots[one.reads[0]].as_ref().and_then(|slot| slot.normed.value());
         if let (&Operation::Linear(linear), Some(residual), Some(input)) = (&one.operation, &residual, input) {
-            self.tapped(linear, input.tensor())?;
+            self.tapped(linear, input.tensor(), &Rows::Batch)?;
             let spec = &self.spec.linears[linear];
             let bias = spec.bias.map(|bias| &self.tensors[bias]);
             return self.tape.linear(input, &self.tensors[spec.weight], bias, Some(residual));
@@ -184,14 +211,21 @@ impl Pass<'_, '_> {
         residual.map_or(Ok(y.clone()), |residual| self.tape.add(&residual, &y))
     }
 
-    /// The values after the first `count` instructions that later ones read.
-    fn run(&mut self, program: &Program, x: &Value, count: usize) -> Result<Vec<Option<Slot>>> {
+    /// The values after the first `count` instructions that later ones read, as far as they are needed. Of a linear layer that is not, what
+    /// it would read is shown.
+    fn run(&mut self, program: &Program, x: &Value, count: usize, needed: &[bool]) -> Result<Vec<Option<Slot>>> {
         let last_reads = program.last_reads();
-        let mut slots = vec![Some(Slot { normed: x.clone().into(), whole: false })];
+        let mut slots = vec![Some(Slot::new(x.clone(), &Rows::Batch))];
         for (place, one) in program.instructions()[..count].iter().enumerate() {
             let cheap = program.only_linears_read(place + 1);
-            let slot = self.instruction(one, &slots, cheap)?;
-            slots.push(Some(slot));
+            slots.push(match (&one.operation, &slots[one.reads[0]]) {
+                _ if needed[place + 1] => Some(self.instruction(one, &slots, cheap)?),
+                (&Operation::Linear(linear), Some(input)) => {
+                    self.tapped(linear, input.normed.tensor(), &input.rows)?;
+                    None
+                }
+                _ => None,
+            });
             for &value in one.reads.iter().filter(|&&value| last_reads[value] == Some(place)) {
                 slots[value] = None;
             }
@@ -204,42 +238,59 @@ impl Pass<'_, '_> {
             let slot = one.reads.get(which).and_then(|&value| slots.get(value)).and_then(Option::as_ref);
             slot.ok_or_else(|| misfit("a program reads a value that is not there".into()))
         };
-        let here = |normed: Normed| Slot { normed, whole: false };
+        let first = slot(0)?;
+        let rows = &first.rows;
         Ok(match &one.operation {
-            norm @ Operation::Norm { .. } => {
-                let input = slot(0)?;
-                Slot { normed: self.norm(norm, input.value()?, cheap)?, whole: input.whole }
-            }
+            norm @ Operation::Norm { .. } => Slot::new(self.norm(norm, first.value()?, cheap)?, rows),
             &Operation::Linear(linear) => {
-                let input = &slot(0)?.normed;
-                self.tapped(linear, input.tensor())?;
+                self.tapped(linear, first.normed.tensor(), rows)?;
                 let spec = &self.spec.linears[linear];
                 let bias = spec.bias.map(|bias| &self.tensors[bias]);
-                here(self.tape.normed_linear(input, &self.tensors[spec.weight], bias)?.into())
+                Slot::new(self.tape.normed_linear(&first.normed, &self.tensors[spec.weight], bias)?, rows)
             }
-            Operation::Columns(columns) => here(self.tape.columns(slot(0)?.value()?, columns)?.into()),
+            Operation::Columns(columns) => Slot::new(self.tape.columns(first.value()?, columns)?, rows),
             &Operation::Rotary { head_dim, table } => {
-                let (x, offsets) = (self.whole(slot(0)?)?, self.context.sequences.offsets());
-                let y = self.tape.rotary(&x, head_dim, offsets, &self.context.rotary[table])?;
-                Slot { normed: y.into(), whole: true }
+                let (x, offsets) = (self.whole(first)?, self.context.sequences.offsets());
+                Slot::new(self.tape.rotary(&x, head_dim, offsets, &self.context.rotary[table])?, &Rows::Whole)
             }
             Operation::Attention(layout) => {
                 let [q, k, v] = [0, 1, 2].map(|which| self.whole(slot(which)?));
                 let (q, k, v) = (q?, k?, v?);
                 let y = self.tape.attention([&q, &k, &v], layout, self.context.sequences.offsets())?;
-                here(self.context.sequences.rows(self.tape, y)?.into())
+                Slot::new(self.context.sequences.rows(self.tape, y)?, &Rows::Batch)
             }
-            &Operation::Activate(kind) => here(self.tape.activate(kind, slot(0)?.value()?)?.into()),
-            &Operation::Scale(factor) => here(self.tape.scale(slot(0)?.value()?, factor)?.into()),
-            &Operation::Clamp(bound) => here(self.tape.clamp(slot(0)?.value()?, bound)?.into()),
-            &Operation::Gated(kind) => here(self.tape.gated(kind, slot(0)?.value()?, slot(1)?.value()?)?.into()),
+            &Operation::Activate(kind) => Slot::new(self.tape.activate(kind, first.value()?)?, rows),
+            &Operation::Scale(factor) => Slot::new(self.tape.scale(first.value()?, factor)?, rows),
+            &Operation::Clamp(bound) => Slot::new(self.tape.clamp(first.value()?, bound)?, rows),
+            &Operation::Gated(kind) => Slot::new(self.tape.gated(kind, first.value()?, slot(1)?.value()?)?, rows),
+            Operation::Add => Slot::new(self.tape.add(first.value()?, slot(1)?.value()?)?, rows),
+            Operation::GateRows => Slot::new(self.tape.gate_rows(first.value()?, slot(1)?.value()?)?, rows),
+            &Operation::Score { weight, bias } => {
+                let bias = bias.map(|bias| &self.tensors[bias]);
+                Slot::new(self.tape.score(first.value()?, &self.tensors[weight], bias)?, rows)
+            }
+            Operation::Route { routing, correction } => {
+                let (scores, correction) = (first.value()?, correction.map(|place| self.tensors[place].tensor()));
+                let routes = Arc::new(routing.choose(scores.tensor(), correction)?);
+                let weights = self.tape.route(routing, &routes, scores)?;
+                Slot { routes: Some(routes), ..Slot::new(weights, rows) }
+            }
+            Operation::Reaching { .. } if self.tap.every_token() => Slot::new(first.value()?.clone(), rows),
+            &Operation::Reaching { expert, .. } => {
+                let tokens = slot(1)?.routes()?.reaching(expert);
+                Slot::new(self.tape.select_rows(first.value()?, tokens)?, &Rows::Some(tokens.clone()))
+            }
+            Operation::Combine => {
+                let outputs = (1..one.reads.len()).map(|which| slot(which)?.value()).collect::<Result<Vec<_>>>()?;
+                Slot::new(self.tape.combine(first.routes()?, first.value()?, &outputs)?, rows)
+            }
         })
     }
 
     /// A value with a row for every token of every sequence.
     fn whole(&mut self, slot: &Slot) -> Result<Value> {
         let value = slot.value()?.clone();
-        if slot.whole { Ok(value) } else { self.context.sequences.whole(self.tape, value) }
+        if matches!(slot.rows, Rows::Whole) { Ok(value) } else { self.context.sequences.whole(self.tape, value) }
     }
 
     fn norm(&mut self, operation: &Operation, x: &Value, cheap: bool) -> Result<Normed> {
@@ -264,7 +315,11 @@ impl Pass<'_, '_> {
     }
 
     /// Shows the tap what a linear layer reads, if it is the first to read it.
-    fn tapped(&mut self, linear: usize, input: &Tensor) -> Result<()> {
-        if self.spec.linears[linear].first_reader == linear { self.tap.linear_input(linear, input) } else { Ok(()) }
+    fn tapped(&mut self, linear: usize, input: &Tensor, rows: &Rows) -> Result<()> {
+        if self.spec.linears[linear].first_reader != linear {
+            return Ok(());
+        }
+        let tokens = if let Rows::Some(tokens) = rows { Some(tokens) } else { None };
+        self.tap.linear_input(linear, input, tokens)
     }
 }

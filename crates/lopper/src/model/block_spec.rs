@@ -39,6 +39,8 @@ pub enum Kind {
     Bias,
     /// Weight or bias of a norm.
     Norm,
+    /// What a router goes by.
+    Router,
 }
 
 impl TensorSpec {
@@ -93,7 +95,7 @@ pub struct Branch {
     pub program: Program,
     /// Its linear layers.
     pub linears: Vec<usize>,
-    /// Its other tensors, those of the norm of its stage included.
+    /// Its other tensors: of norms, that of its stage included, and of routers.
     pub others: Vec<usize>,
 }
 
@@ -158,9 +160,9 @@ impl BlockSpec {
         self.linears.iter().map(LinearSpec::weights).sum()
     }
 
-    /// Whether any norm has a weight or a bias.
-    pub fn has_norm(&self) -> bool {
-        self.tensors.iter().any(|tensor| tensor.kind == Kind::Norm)
+    /// Whether there is a tensor of this kind.
+    pub fn has(&self, kind: Kind) -> bool {
+        self.tensors.iter().any(|tensor| tensor.kind == kind)
     }
 
     /// Whether any linear layer has a bias.

@@ -7,7 +7,7 @@ use lopper_kernels::Activation;
 use super::block_spec::{BlockSpec, Branch, Kind, LinearSpec, Stage, TensorSpec};
 use super::form::Form;
 use super::program::{NormKind, Operation, Program};
-use crate::autograd::AttentionLayout;
+use crate::autograd::{AttentionLayout, Routing};
 
 /// A norm as a family describes it.
 #[derive(Clone, Copy, Debug)]
@@ -238,6 +238,49 @@ impl BranchBuilder<'_> {
     /// Every entry within ± a bound.
     pub fn clamp(&mut self, x: usize, bound: f32) -> usize {
         self.program.push(Operation::Clamp(bound), vec![x], self.program.width(x))
+    }
+
+    /// `a + b`
+    pub fn add(&mut self, a: usize, b: usize) -> usize {
+        self.program.push(Operation::Add, vec![a, b], self.program.width(a))
+    }
+
+    /// What a router goes by: products of a value with the rows of `name`.weight, and `name`.bias if it has one.
+    pub fn score(&mut self, x: usize, name: &str, scores: usize, bias: bool) -> usize {
+        let width = self.program.width(x);
+        let weight = self.router(format!("{name}.weight"), vec![scores, width]);
+        let bias = bias.then(|| self.router(format!("{name}.bias"), vec![scores]));
+        self.program.push(Operation::Score { weight, bias }, vec![x], scores)
+    }
+
+    /// Routes by these scores. `correction` is the name of what is added to them where experts are chosen.
+    pub fn route(&mut self, scores: usize, routing: Routing, correction: Option<&str>) -> usize {
+        let correction = correction.map(|name| self.router(name.into(), vec![routing.experts]));
+        self.program.push(Operation::Route { routing, correction }, vec![scores], routing.top_k)
+    }
+
+    fn router(&mut self, name: String, shape: Vec<usize>) -> usize {
+        self.spec.tensors.push(TensorSpec { name, shape, kind: Kind::Router, form: Form::Plain });
+        self.others.push(self.spec.tensors.len() - 1);
+        self.spec.tensors.len() - 1
+    }
+
+    /// The rows of a value that go to an expert.
+    pub fn reaching(&mut self, x: usize, routes: usize, expert: usize, routing: &Routing) -> usize {
+        let share = routing.top_k as f64 / routing.experts as f64;
+        self.program.push(Operation::Reaching { expert, share }, vec![x, routes], self.program.width(x))
+    }
+
+    /// The weighted sum of what experts give, all of them in order.
+    pub fn combine(&mut self, routes: usize, outputs: &[usize]) -> usize {
+        let width = outputs.first().map_or(0, |&output| self.program.width(output));
+        let reads = [routes].into_iter().chain(outputs.iter().copied()).collect();
+        self.program.push(Operation::Combine, reads, width)
+    }
+
+    /// Every row of a value times the sigmoid of the number that `gates` has for it.
+    pub fn gate_rows(&mut self, x: usize, gates: usize) -> usize {
+        self.program.push(Operation::GateRows, vec![x, gates], self.program.width(x))
     }
 
     /// The branch. The last value is its output.

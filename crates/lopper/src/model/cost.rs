@@ -23,17 +23,18 @@ impl BlockSpec {
     /// Floating-point operations per token of a forward pass through a branch, in sequences of `length` tokens. Elementwise work is
     /// not counted.
     pub fn flops(&self, branch: &Branch, length: usize) -> f64 {
-        self.flops_of(&branch.program, branch.program.instructions().len(), length)
+        self.flops_of(&branch.program, &vec![true; branch.program.widths.len()], length)
     }
 
-    /// The same as far as the input of the last linear layer.
-    pub fn flops_to_last_input(&self, branch: &Branch, length: usize) -> f64 {
-        self.flops_of(&branch.program, branch.program.last_linear().unwrap_or(0), length)
+    /// The same of what the inputs of its linear layers need.
+    pub fn flops_of_inputs(&self, branch: &Branch, length: usize) -> f64 {
+        self.flops_of(&branch.program, &branch.program.needed(|_| true), length)
     }
 
-    fn flops_of(&self, program: &Program, count: usize, length: usize) -> f64 {
+    fn flops_of(&self, program: &Program, needed: &[bool], length: usize) -> f64 {
         let of = |operation: &Operation| match operation {
             &Operation::Linear(linear) => 2.0 * self.linears[linear].weights() as f64,
+            &Operation::Score { weight, .. } => 2.0 * self.tensors[weight].shape.iter().product::<usize>() as f64,
             // scores and their product with the values, over the half of the square that is causal
             Operation::Attention(layout) => 2.0 * (layout.heads * layout.head_dim * length) as f64,
             Operation::Norm { .. }
@@ -42,9 +43,15 @@ impl BlockSpec {
             | Operation::Activate(_)
             | Operation::Gated(_)
             | Operation::Scale(_)
-            | Operation::Clamp(_) => 0.0,
+            | Operation::Clamp(_)
+            | Operation::Add
+            | Operation::Route { .. }
+            | Operation::Reaching { .. }
+            | Operation::Combine
+            | Operation::GateRows => 0.0,
         };
-        program.instructions()[..count].iter().map(|one| of(&one.operation)).sum()
+        let all = program.instructions().iter().zip(&needed[1..]).filter(|(_, needed)| **needed);
+        all.map(|(one, _)| of(&one.operation) * program.share(one.reads[0])).sum()
     }
 }
 
@@ -55,7 +62,7 @@ impl Program {
         let last_reads = self.last_reads();
         let alive = |place: usize| {
             let held = (1..=place).filter(|&value| last_reads[value].is_some_and(|last| last >= place));
-            held.map(|value| self.widths[value]).sum::<usize>() + self.widths[place + 1]
+            held.map(|value| self.numbers(value)).sum::<usize>() + self.numbers(place + 1)
         };
         let peak = (0..self.instructions.len()).map(alive).max().unwrap_or(0);
         peak + 2 * self.widths[0]
@@ -67,7 +74,11 @@ impl Program {
         let mut kept = vec![false; self.widths.len()];
         for (place, one) in self.instructions.iter().enumerate() {
             match one.operation {
-                Operation::Columns(_) | Operation::Rotary { .. } | Operation::Scale(_) => {}
+                Operation::Columns(_)
+                | Operation::Rotary { .. }
+                | Operation::Scale(_)
+                | Operation::Add
+                | Operation::Reaching { .. } => {}
                 Operation::Attention(_) => {
                     kept[place + 1] = true;
                     one.reads.iter().for_each(|&value| kept[value] = true);
@@ -76,14 +87,18 @@ impl Program {
                 | Operation::Linear(_)
                 | Operation::Activate(_)
                 | Operation::Gated(_)
-                | Operation::Clamp(_) => {
+                | Operation::Clamp(_)
+                | Operation::Score { .. }
+                | Operation::Route { .. }
+                | Operation::Combine
+                | Operation::GateRows => {
                     one.reads.iter().for_each(|&value| kept[value] = true);
                 }
             }
         }
-        let kept: usize = self.widths.iter().zip(kept).filter_map(|(width, kept)| kept.then_some(width)).sum();
+        let kept: usize = (0..kept.len()).filter(|&value| kept[value]).map(|value| self.numbers(value)).sum();
         let gradients = self.instructions.iter().enumerate().map(|(place, one)| {
-            self.widths[place + 1] + one.reads.iter().map(|&value| self.widths[value]).sum::<usize>()
+            self.numbers(place + 1) + one.reads.iter().map(|&value| self.numbers(value)).sum::<usize>()
         });
         kept + 3 * self.output_width() + gradients.max().unwrap_or(0)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lopper_kernels::Activation;
 
-use crate::autograd::AttentionLayout;
+use crate::autograd::{AttentionLayout, Routing};
 
 /// How a norm measures a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,33 @@ pub enum Operation {
     Scale(f32),
     /// Every entry within ± a bound.
     Clamp(f32),
+    /// The sum of two values.
+    Add,
+    /// Products with the rows of a tensor that is no linear layer to prune: what a router goes by. Always in f32.
+    Score {
+        /// Place of the tensor [scores, d_in].
+        weight: usize,
+        /// Place of what is added.
+        bias: Option<usize>,
+    },
+    /// The experts of every token by the scores of all, and what each of them counts.
+    Route {
+        /// How they are chosen.
+        routing: Routing,
+        /// Place of what is added to the scores where experts are chosen, and nowhere else.
+        correction: Option<usize>,
+    },
+    /// The rows of the first value that the second one, routes, sends to an expert.
+    Reaching {
+        /// Which.
+        expert: usize,
+        /// Its share of the tokens, on average over the experts.
+        share: f64,
+    },
+    /// What experts give, as the first value, routes, weights it, added up for each token. The others are theirs, in order.
+    Combine,
+    /// Every row of the first value times the sigmoid of the number that the second one has for it.
+    GateRows,
 }
 
 /// An operation and the values that it reads.
@@ -70,16 +97,20 @@ pub struct Program {
     pub(super) instructions: Vec<Instruction>,
     /// Of every value.
     pub(super) widths: Vec<usize>,
+    /// Rows of every value, as a share of the tokens.
+    pub(super) shares: Vec<f64>,
 }
 
 impl Program {
     /// Of nothing yet, for an input of this width.
     pub(super) fn new(width: usize) -> Self {
-        Self { instructions: Vec::new(), widths: vec![width] }
+        Self { instructions: Vec::new(), widths: vec![width], shares: vec![1.0] }
     }
 
     /// Adds an instruction that gives a value of this width; returns the value.
     pub(super) fn push(&mut self, operation: Operation, reads: Vec<usize>, width: usize) -> usize {
+        let share = self.shares[reads[0]];
+        self.shares.push(if let Operation::Reaching { share: reaching, .. } = operation { share * reaching } else { share });
         self.instructions.push(Instruction { operation, reads });
         self.widths.push(width);
         self.instructions.len()
@@ -95,14 +126,35 @@ impl Program {
         self.widths[value]
     }
 
+    /// Rows of a value, as a share of the tokens.
+    pub fn share(&self, value: usize) -> f64 {
+        self.shares[value]
+    }
+
+    /// Numbers of a value per token.
+    pub(super) fn numbers(&self, value: usize) -> usize {
+        (self.widths[value] as f64 * self.shares[value]).ceil() as usize
+    }
+
     /// Width of the output.
     pub fn output_width(&self) -> usize {
         self.widths[self.instructions.len()]
     }
 
-    /// The place of the last linear layer: what comes after its input no tap sees.
+    /// The place of the last linear layer.
     pub(super) fn last_linear(&self) -> Option<usize> {
         self.instructions.iter().rposition(|one| matches!(one.operation, Operation::Linear(_)))
+    }
+
+    /// Of every value, whether it is needed where only the inputs of some linear layers are wanted.
+    pub(super) fn needed(&self, wanted: impl Fn(usize) -> bool) -> Vec<bool> {
+        let mut needed = vec![false; self.widths.len()];
+        for (place, one) in self.instructions.iter().enumerate().rev() {
+            if needed[place + 1] || matches!(one.operation, Operation::Linear(linear) if wanted(linear)) {
+                one.reads.iter().for_each(|&value| needed[value] = true);
+            }
+        }
+        needed
     }
 
     /// The instructions that read a value, with their places.

@@ -165,7 +165,14 @@ impl Trace<'_> {
                 self.follow(read[1], shared.clone())?;
                 self.follow(read[2], shared)
             }
-            Operation::Attention(_) => None,
+            // an expert is not of the branch alone
+            Operation::Attention(_)
+            | Operation::Add
+            | Operation::Score { .. }
+            | Operation::Route { .. }
+            | Operation::Reaching { .. }
+            | Operation::Combine
+            | Operation::GateRows => None,
         }
     }
 

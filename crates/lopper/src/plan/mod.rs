@@ -13,7 +13,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::evaluation::{Asking, EvaluationSet, Source, Windows};
 use crate::method::{DAMPING, Method, Selection, SolverSettings};
-use crate::model::{DecoderSpec, UnitKind};
+use crate::model::{DecoderSpec, Kind, UnitKind};
 use crate::sparsity::{Extent, Pattern};
 use crate::text::from_toml;
 use rules::Request;
@@ -223,8 +223,9 @@ impl Plan {
             (self.pruning.column_block > 0, "pruning.column_block is 0"),
             (self.compute.threads != Some(0), "compute.threads is 0"),
         ];
-        let (biases, norms) = (spec.has_bias(), spec.blocks.iter().any(|block| block.has_norm()));
-        let last = spec.head.finish.as_ref().is_some_and(|finish| finish.has_norm());
+        let has = |kind: Kind| spec.blocks.iter().any(|block| block.has(kind));
+        let (biases, norms, routers) = (spec.has_bias(), has(Kind::Norm), has(Kind::Router));
+        let last = spec.head.finish.as_ref().is_some_and(|finish| finish.has(Kind::Norm));
         let (reconstruction, retraining) = (&self.reconstruction, &self.retraining);
         let alone = reconstruction.granularity == Granularity::Matrix;
         let adapts = [reconstruction.parameters, retraining.parameters].iter().any(|one| one.adapter.is_some());
@@ -234,12 +235,12 @@ impl Plan {
             "reconstruction.rank exceeds the width of the model: an adapter of such a rank is no smaller than the matrix",
         ));
         ranges.push((
-            reconstruction.granularity == Granularity::None || reconstruction.parameters.any(biases, norms && !alone),
-            "of what reconstruction.parameters names a window has nothing: biases and weights of norms are not there in every family, norms not in a single matrix",
+            reconstruction.granularity == Granularity::None || reconstruction.parameters.any(biases, norms && !alone, routers && !alone),
+            "of what reconstruction.parameters names a window has nothing: biases, weights of norms and routers are not there in every family, norms and routers not in a single matrix",
         ));
         ranges.push((
-            retraining.objective == RetrainingObjective::None || retraining.parameters.any(biases, norms || last),
-            "of what retraining.parameters names this model has nothing: biases and weights of norms are not there in every family",
+            retraining.objective == RetrainingObjective::None || retraining.parameters.any(biases, norms || last, routers),
+            "of what retraining.parameters names this model has nothing: biases, weights of norms and routers are not there in every family",
         ));
         ranges.extend(self.reconstruction.ranges());
         ranges.extend(self.retraining.ranges());

@@ -29,7 +29,7 @@ pub(super) fn stand_in(
     let forward = |x: &Tensor, sequences: &Sequences| {
         let (mut tape, mut seen) = (Tape::new(passage.precision), SeenInputs::default());
         let y = block.pruned.stage(at.stage, &tensors, &mut tape, &x.into(), passage.context(sequences), &mut seen)?;
-        Ok((y.tensor().clone(), seen.take(linear)))
+        Ok((y.tensor().clone(), seen.take(linear, sequences.tokens())))
     };
     let mut seen = Moments::new(d_out, d_in);
     let mut held_out = (inputs.len() > train).then(|| seen.clone());

@@ -1,5 +1,7 @@
 //! Statistics of the inputs of a block's layers, and masks and compensation made of them.
 
+use std::sync::Arc;
+
 use super::block_state::{BlockState, stored_as};
 use super::job::Job;
 use super::states::{Passage, States};
@@ -24,8 +26,12 @@ pub(super) fn layer_seed(seed: u64, spec: &DecoderSpec, id: LinearId) -> u64 {
 struct Of<'a>(&'a [usize], &'a mut SeenInputs);
 
 impl Tap for Of<'_> {
-    fn linear_input(&mut self, first: usize, input: &Tensor) -> Result<()> {
-        if self.0.contains(&first) { self.1.linear_input(first, input) } else { Ok(()) }
+    fn linear_input(&mut self, first: usize, input: &Tensor, tokens: Option<&Arc<[u32]>>) -> Result<()> {
+        if self.wants(first) { self.1.linear_input(first, input, tokens) } else { Ok(()) }
+    }
+
+    fn wants(&self, first: usize) -> bool {
+        self.0.contains(&first)
     }
 }
 

@@ -85,7 +85,7 @@ impl Passage {
         let forward = |x: &Tensor, sequences: &Sequences| {
             let (mut tape, mut seen) = (Tape::new(self.precision), SeenInputs::default());
             block.show(branch, &tensors, &mut tape, &x.into(), self.context(sequences), &mut seen)?;
-            Ok(seen.take(linear))
+            Ok(seen.take(linear, sequences.tokens()))
         };
         states.for_each(states.len(), self.batch, forward, |indices, sequences, input| {
             input.map_or(Ok(()), |input| captured.set(indices, sequences, &input))

@@ -37,17 +37,23 @@ pub struct Parameters {
     pub biases: bool,
     /// The norms before pruned layers.
     pub norms: bool,
+    /// What routers of pruned experts go by.
+    pub routers: bool,
     /// An adapter beside each pruned matrix.
     pub adapter: Option<AdapterKind>,
 }
 
 impl Parameters {
     /// Kept weights, biases and norms.
-    pub const FULL: Self = Self { weights: true, biases: true, norms: true, adapter: None };
+    pub const FULL: Self = Self { weights: true, biases: true, norms: true, routers: false, adapter: None };
 
-    /// Whether anything trains where there are weights, and biases and norms as said.
-    pub fn any(self, biases: bool, norms: bool) -> bool {
-        self.weights || self.adapter.is_some() || self.biases && biases || self.norms && norms
+    /// Whether anything trains where there are weights, and biases, norms and routers as said.
+    pub fn any(self, biases: bool, norms: bool, routers: bool) -> bool {
+        self.weights
+            || self.adapter.is_some()
+            || self.biases && biases
+            || self.norms && norms
+            || self.routers && routers
     }
 }
 
@@ -58,14 +64,18 @@ impl FromStr for Parameters {
         let mut parameters = Self::default();
         for name in text.split('+').map(str::trim) {
             match name {
-                "full" => parameters = Self { adapter: parameters.adapter, ..Self::FULL },
+                "full" => {
+                    let Self { adapter, routers, .. } = parameters;
+                    parameters = Self { adapter, routers, ..Self::FULL };
+                }
                 "weights" => parameters.weights = true,
                 "bias" => parameters.biases = true,
                 "norm" => parameters.norms = true,
+                "router" => parameters.routers = true,
                 _ => {
                     let known = ADAPTERS.iter().find(|(known, _)| *known == name);
                     let (_, kind) = known.ok_or_else(|| {
-                        format!("{name:?} does not train: known are full, weights, bias, norm, lora, masklora, scalelora and spp, joined by +")
+                        format!("{name:?} does not train: known are full, weights, bias, norm, router, lora, masklora, scalelora and spp, joined by +")
                     })?;
                     if parameters.adapter.replace(*kind).is_some_and(|earlier| earlier != *kind) {
                         return Err(format!("{text:?} has two adapters: a matrix can have one"));
@@ -79,10 +89,15 @@ impl FromStr for Parameters {
 
 impl Display for Parameters {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        let &Self { weights, biases, norms, adapter } = self;
+        let &Self { weights, biases, norms, routers, adapter } = self;
         let full = weights && biases && norms;
-        let named =
-            [(full, "full"), (weights && !full, "weights"), (biases && !full, "bias"), (norms && !full, "norm")];
+        let named = [
+            (full, "full"),
+            (weights && !full, "weights"),
+            (biases && !full, "bias"),
+            (norms && !full, "norm"),
+            (routers, "router"),
+        ];
         let named = named.into_iter().filter_map(|(trains, name)| trains.then_some(name));
         let adapters = ADAPTERS.iter().filter(|(_, kind)| adapter == Some(*kind)).map(|(name, _)| *name);
         f.write_str(&named.chain(adapters).collect::<Vec<_>>().join("+"))
@@ -109,7 +124,7 @@ mod tests {
 
     #[test]
     fn names_are_read_and_written() {
-        for name in ["full", "weights", "bias", "norm", "bias+norm", "lora", "norm+masklora", "full+spp", "scalelora"] {
+        for name in ["full", "weights", "bias", "norm", "bias+norm", "lora", "norm+masklora", "full+spp", "full+router", "scalelora"] {
             let parsed: Parameters = name.parse().expect(name);
             assert_eq!(parsed.to_string(), name);
         }
@@ -120,9 +135,9 @@ mod tests {
 
     #[test]
     fn something_trains_where_it_is_there() {
-        let [norm, bias, spp] = ["norm", "bias", "spp"].map(|name| name.parse::<Parameters>().expect(name));
-        assert!(norm.any(false, true) && bias.any(true, false) && spp.any(false, false));
-        assert!(!norm.any(true, false) && !bias.any(false, true));
+        let [norm, bias, spp, router] = ["norm", "bias", "spp", "router"].map(|name| name.parse::<Parameters>().expect(name));
+        assert!(norm.any(false, true, false) && bias.any(true, false, false) && spp.any(false, false, false));
+        assert!(!norm.any(true, false, true) && !bias.any(false, true, false) && !router.any(true, true, false));
     }
 
     #[test]

@@ -59,6 +59,7 @@ impl Trainee {
             Kind::Weight => parameters.weights,
             Kind::Bias => parameters.biases,
             Kind::Norm => parameters.norms,
+            Kind::Router => parameters.routers,
         };
         let adapter = parameters.adapter.filter(|_| kind == Kind::Weight).zip(mask);
         if !trains && adapter.is_none() {

@@ -75,7 +75,8 @@ impl<'a> Segment<'a> {
             Layers::Stages(_, branches) => {
                 for branch in branches.iter().map(|&branch| self.block.spec.branch(branch)) {
                     branch.linears.iter().for_each(|&linear| places.extend(self.of_linear(linear)));
-                    places.extend(branch.others.iter().map(|&tensor| Place { tensor, kind: Kind::Norm, mask: None }));
+                    let kind = |tensor: usize| self.block.spec.tensors[tensor].kind;
+                    places.extend(branch.others.iter().map(|&tensor| Place { tensor, kind: kind(tensor), mask: None }));
                 }
             }
             Layers::Linear(linear) => places.extend(self.of_linear(*linear)),

@@ -17,7 +17,7 @@ impl Op<1> for Activate {
         Ok((y, x.clone()))
     }
 
-    fn backward(self, x: Tensor, dy: Tensor, inputs: &mut Inputs<1>) {
+    fn backward(self, x: Tensor, dy: Tensor, inputs: &mut Inputs) {
         let dx = Tensor::filled(x.shape(), |dx| activate_backward(self.0, x.host(), dy.host(), dx));
         inputs.give(0, dx);
     }
@@ -36,7 +36,7 @@ impl Op<2> for Gated {
         Ok((y, [gate, up].map(Tensor::clone)))
     }
 
-    fn backward(self, [gate, up]: [Tensor; 2], dy: Tensor, inputs: &mut Inputs<2>) {
+    fn backward(self, [gate, up]: [Tensor; 2], dy: Tensor, inputs: &mut Inputs) {
         let mut d_up = zeros(up.len());
         let d_gate = Tensor::filled(gate.shape(), |d_gate| {
             gated_backward(self.0, gate.host(), up.host(), dy.host(), d_gate, &mut d_up);

@@ -55,7 +55,7 @@ impl Op<3> for AdapterForm {
         Ok((Tensor::new([d_out, d_in], y), [weight, left, right].map(Tensor::clone)))
     }
 
-    fn backward(self, [weight, left, right]: [Tensor; 3], dy: Tensor, inputs: &mut Inputs<3>) {
+    fn backward(self, [weight, left, right]: [Tensor; 3], dy: Tensor, inputs: &mut Inputs) {
         let (d_out, d_in, rank) = (left.shape()[0], right.width(), left.width());
         let dp = self.gradient(dy.host(), weight.host());
         let dp = View::new(&dp, d_out, d_in);

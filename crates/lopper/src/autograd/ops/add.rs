@@ -21,7 +21,7 @@ impl Op<2> for Add {
         Ok((y, ()))
     }
 
-    fn backward(self, (): (), dy: Tensor, inputs: &mut Inputs<2>) {
+    fn backward(self, (): (), dy: Tensor, inputs: &mut Inputs) {
         inputs.with(
             0,
             |da, accumulate| if accumulate { add_assign(da, dy.host()) } else { da.copy_from_slice(dy.host()) },

@@ -75,7 +75,7 @@ impl Op<3> for Attention {
         Ok((y, saved))
     }
 
-    fn backward(self, saved: Saved, dy: Tensor, inputs: &mut Inputs<3>) {
+    fn backward(self, saved: Saved, dy: Tensor, inputs: &mut Inputs) {
         let [q, k, v] = &saved.inputs;
         let mut gradients = saved.inputs.each_ref().map(|x| zeros(x.len()));
         let [dq, dk, dv] = &mut gradients;

@@ -28,7 +28,7 @@ impl Op<1> for Scale {
         Ok((y, ()))
     }
 
-    fn backward(self, (): (), mut dy: Tensor, inputs: &mut Inputs<1>) {
+    fn backward(self, (): (), mut dy: Tensor, inputs: &mut Inputs) {
         self.apply(dy.host_mut());
         inputs.give(0, dy);
     }
@@ -46,7 +46,7 @@ impl Op<1> for Clamp {
         Ok((y, x.clone()))
     }
 
-    fn backward(self, x: Tensor, mut dy: Tensor, inputs: &mut Inputs<1>) {
+    fn backward(self, x: Tensor, mut dy: Tensor, inputs: &mut Inputs) {
         dy.host_mut().par_chunks_mut(PIECE).zip(x.host().par_chunks(PIECE)).for_each(|(dy, x)| {
             for (dy, x) in dy.iter_mut().zip(x) {
                 *dy = if x.abs() > self.0 { 0.0 } else { *dy };
@@ -68,7 +68,7 @@ impl Op<1> for SoftCap {
         Ok((y.clone(), y))
     }
 
-    fn backward(self, y: Tensor, mut dy: Tensor, inputs: &mut Inputs<1>) {
+    fn backward(self, y: Tensor, mut dy: Tensor, inputs: &mut Inputs) {
         soft_cap_backward(y.host(), dy.host_mut(), self.0);
         inputs.give(0, dy);
     }

@@ -39,7 +39,7 @@ impl Op<1> for Columns {
         Ok((y, wide))
     }
 
-    fn backward(self, wide: usize, dy: Tensor, inputs: &mut Inputs<1>) {
+    fn backward(self, wide: usize, dy: Tensor, inputs: &mut Inputs) {
         inputs.with(0, |dx, accumulate| {
             dx.par_chunks_mut(wide).zip(dy.host().par_chunks(self.width())).for_each(|(dx, mut dy)| {
                 if !accumulate {

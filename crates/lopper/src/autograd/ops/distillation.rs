@@ -27,7 +27,7 @@ impl Op<1> for Distillation {
         Ok((Tensor::scalar(loss as f32), logits.clone()))
     }
 
-    fn backward(self, mut logits: Tensor, upstream: Tensor, inputs: &mut Inputs<1>) {
+    fn backward(self, mut logits: Tensor, upstream: Tensor, inputs: &mut Inputs) {
         let (classes, scale) = (logits.width(), upstream.host()[0]);
         distillation_backward(logits.host_mut(), self.teacher.host(), classes, self.temperature, scale);
         inputs.give(0, logits);

@@ -34,7 +34,7 @@ impl Op<3> for LayerNorm {
         Ok((y, Saved { x: x.clone(), weight: weight.clone(), rows: [mean, inverse] }))
     }
 
-    fn backward(self, Saved { x, weight, rows: [mean, inverse] }: Saved, dy: Tensor, inputs: &mut Inputs<3>) {
+    fn backward(self, Saved { x, weight, rows: [mean, inverse] }: Saved, dy: Tensor, inputs: &mut Inputs) {
         let n = weight.len();
         let (dy, x, w) = (dy.host(), x.host(), Some(weight.host()));
         inputs.with(0, |dx, accumulate| {

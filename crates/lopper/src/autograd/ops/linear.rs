@@ -33,7 +33,7 @@ impl Op<2> for Linear {
         Ok((Tensor::new([tokens, d_out], product(a, b, self.0)), [x, weight].map(Tensor::clone)))
     }
 
-    fn backward(self, saved: [Tensor; 2], dy: Tensor, inputs: &mut Inputs<2>) {
+    fn backward(self, saved: [Tensor; 2], dy: Tensor, inputs: &mut Inputs) {
         backward(&saved, &dy, self.0, inputs);
     }
 }
@@ -52,14 +52,14 @@ impl Op<3> for LinearOnto {
         Ok((Tensor::new([tokens, d_out], y), [x, weight].map(Tensor::clone)))
     }
 
-    fn backward(self, saved: [Tensor; 2], dy: Tensor, inputs: &mut Inputs<3>) {
+    fn backward(self, saved: [Tensor; 2], dy: Tensor, inputs: &mut Inputs) {
         backward(&saved, &dy, self.0, inputs);
         inputs.give(2, dy);
     }
 }
 
 /// dW (+)= dyᵀ·x and dx (+)= dy·W.
-fn backward<const N: usize>([x, weight]: &[Tensor; 2], dy: &Tensor, precision: Precision, inputs: &mut Inputs<N>) {
+fn backward([x, weight]: &[Tensor; 2], dy: &Tensor, precision: Precision, inputs: &mut Inputs) {
     let (tokens, d_in, d_out) = (dy.shape()[0], x.width(), dy.width());
     inputs.with(1, |dw, accumulate| {
         let (dy, x) = (View::new(dy.host(), tokens, d_out).t(), View::new(x.host(), tokens, d_in));
@@ -83,7 +83,7 @@ impl Op<2> for Bias {
         Ok((y, ()))
     }
 
-    fn backward(self, (): (), dy: Tensor, inputs: &mut Inputs<2>) {
+    fn backward(self, (): (), dy: Tensor, inputs: &mut Inputs) {
         inputs.with(1, |sum, accumulate| {
             if !accumulate {
                 sum.fill(0.0);
@@ -110,6 +110,15 @@ impl Tape {
             Some(residual) => self.apply(LinearOnto(self.precision()), [x, weight, residual])?,
             None => self.apply(Linear(self.precision()), [x, weight])?,
         };
+        self.biased(y, bias)
+    }
+
+    /// The same without a residual, in f32 whatever the precision of the tape.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn score(&mut self, x: &Value, weight: &Value, bias: Option<&Value>) -> Result<Value> {
+        let y = self.apply(Linear(Precision::F32), [x, weight])?;
         self.biased(y, bias)
     }
 

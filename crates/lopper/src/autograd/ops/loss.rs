@@ -23,7 +23,7 @@ impl Op<1> for Differentiated {
         Ok((Tensor::scalar(self.loss), ()))
     }
 
-    fn backward(self, (): (), upstream: Tensor, inputs: &mut Inputs<1>) {
+    fn backward(self, (): (), upstream: Tensor, inputs: &mut Inputs) {
         let (upstream, mut gradient) = (upstream.host()[0], self.gradient);
         if (upstream - 1.0).abs() >= f32::EPSILON {
             gradient.host_mut().iter_mut().for_each(|g| *g *= upstream);
@@ -48,7 +48,7 @@ impl Op<1> for SquaredError {
         Ok((Tensor::scalar(loss), y.clone()))
     }
 
-    fn backward(self, y: Tensor, upstream: Tensor, inputs: &mut Inputs<1>) {
+    fn backward(self, y: Tensor, upstream: Tensor, inputs: &mut Inputs) {
         let scale = 2.0 * self.scale * upstream.host()[0];
         inputs.with(0, |dy, accumulate| squared_error_backward(y.host(), self.target.host(), scale, dy, accumulate));
     }
@@ -70,7 +70,7 @@ impl Op<1> for CrossEntropy {
         Ok((Tensor::scalar(loss as f32), logits.clone()))
     }
 
-    fn backward(self, mut logits: Tensor, upstream: Tensor, inputs: &mut Inputs<1>) {
+    fn backward(self, mut logits: Tensor, upstream: Tensor, inputs: &mut Inputs) {
         let (classes, mean) = (logits.width(), 1.0 / self.0.len() as f32);
         cross_entropy_backward(logits.host_mut(), classes, &self.0, mean * upstream.host()[0]);
         inputs.give(0, logits);

@@ -6,17 +6,22 @@ mod add;
 mod attention;
 mod bound;
 mod columns;
+mod combine;
 mod distillation;
+mod gate_rows;
 mod layer_norm;
 mod linear;
 mod loss;
 mod normed_linear;
 mod rms_norm;
 mod rotary;
+mod route;
 mod row_loss;
+
 mod select_rows;
 
 pub use adapter::AdapterForm;
 pub use attention::AttentionLayout;
 pub use normed_linear::Normed;
 pub use rotary::RotaryTable;
+pub use route::{Groups, Routes, Routing, Scoring};

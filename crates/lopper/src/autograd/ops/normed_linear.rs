@@ -91,7 +91,7 @@ impl Op<2> for NormedLinear {
     }
 
     /// dW (+)= dyᵀ·(x̂ ⊙ γ) and dγ (+)= Σ_o W ⊙ dW / γ.
-    fn backward(self, [gamma, weight]: [Tensor; 2], dy: Tensor, inputs: &mut Inputs<2>) {
+    fn backward(self, [gamma, weight]: [Tensor; 2], dy: Tensor, inputs: &mut Inputs) {
         let (tokens, d_in, d_out) = (dy.shape()[0], weight.width(), dy.width());
         let mut shares = vec![0.0; d_in];
         let mut product = |dw: &mut [f32]| {

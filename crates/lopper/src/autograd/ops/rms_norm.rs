@@ -25,7 +25,7 @@ impl Op<2> for RmsNorm {
         Ok((y, (x.clone(), weight.clone(), inverse)))
     }
 
-    fn backward(self, (x, weight, inverse): Self::Saved, dy: Tensor, inputs: &mut Inputs<2>) {
+    fn backward(self, (x, weight, inverse): Self::Saved, dy: Tensor, inputs: &mut Inputs) {
         let (dy, x, w) = (dy.host(), x.host(), weight.host());
         inputs.with(0, |dx, accumulate| rms_norm_backward(dy, x, w, &inverse, Some(dx), accumulate, None));
         inputs.with(1, |dw, accumulate| {

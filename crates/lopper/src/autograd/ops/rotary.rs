@@ -45,7 +45,7 @@ impl Op<1> for Rotary {
         Ok((y, ()))
     }
 
-    fn backward(self, (): (), mut dy: Tensor, inputs: &mut Inputs<1>) {
+    fn backward(self, (): (), mut dy: Tensor, inputs: &mut Inputs) {
         self.turn(&mut dy, true);
         inputs.give(0, dy);
     }

@@ -34,7 +34,7 @@ impl Op<1> for RowLoss {
         Ok((Tensor::scalar(sum as f32), (y.clone(), factors)))
     }
 
-    fn backward(self, (y, factors): Self::Saved, upstream: Tensor, inputs: &mut Inputs<1>) {
+    fn backward(self, (y, factors): Self::Saved, upstream: Tensor, inputs: &mut Inputs) {
         let (width, scale) = (y.width(), f64::from(self.scale) * f64::from(upstream.host()[0]));
         let gradient = Tensor::filled(y.shape(), |gradient| {
             let given = y.host().par_chunks(width).zip(self.target.host().par_chunks(width)).zip(&factors);

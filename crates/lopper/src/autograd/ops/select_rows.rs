@@ -25,7 +25,7 @@ impl Op<1> for SelectRows {
         Ok((y, ()))
     }
 
-    fn backward(self, (): (), dy: Tensor, inputs: &mut Inputs<1>) {
+    fn backward(self, (): (), dy: Tensor, inputs: &mut Inputs) {
         let width = dy.width();
         inputs.with(0, |dx, accumulate| {
             if !accumulate {

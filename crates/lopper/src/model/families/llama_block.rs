@@ -1,5 +1,6 @@
 //! A block of the form of Llama, and what families change of it.
 
+use super::experts::{ExpertNames, Experts};
 use super::llama_form::LlamaForm;
 use crate::autograd::AttentionLayout;
 use crate::model::block_spec::{BlockSpec, Branch};
@@ -82,10 +83,15 @@ pub struct Attention {
 }
 
 impl LlamaForm {
-    /// A block whose attention sees this.
-    pub fn block(&self, attention: Attention) -> BlockSpec {
+    /// A block whose attention sees this, with experts or a feed-forward layer.
+    pub fn block(&self, attention: Attention, experts: Option<&Experts>) -> BlockSpec {
         let mut block = BlockBuilder::default();
-        let branches = [self.attention(&mut block, attention), self.mlp(&mut block)];
+        let attention = self.attention(&mut block, attention);
+        let mlp = match experts {
+            Some(experts) => self.experts(&mut block, experts),
+            None => self.mlp(&mut block),
+        };
+        let branches = [attention, mlp];
         block.stages(self.parallel, branches);
         block.finish()
     }
@@ -160,6 +166,37 @@ impl LlamaForm {
         };
         let y = branch.linear(activated, "down", names.down, self.hidden, bias);
         self.leave(branch, y, self.norms.after_mlp)
+    }
+
+    fn experts(&self, block: &mut BlockBuilder, experts: &Experts) -> Branch {
+        let Experts { routing, names, shared, .. } = experts;
+        let mut branch = block.branch("experts", self.hidden);
+        let x = self.normed(&mut branch, BranchBuilder::INPUT, self.norms.before_mlp);
+        let scores = branch.score(x, names.router, routing.experts, false);
+        let routes = branch.route(scores, *routing, experts.correction);
+        let of_expert = |expert: usize| {
+            let own = branch.reaching(x, routes, expert, routing);
+            self.expert(&mut branch, own, names, (&format!("{}.{expert}", names.experts), experts.width))
+        };
+        let outputs: Vec<usize> = (0..routing.experts).map(of_expert).collect();
+        let mut y = branch.combine(routes, &outputs);
+        if let Some(shared) = shared {
+            let mut z = self.expert(&mut branch, x, names, (shared.name, shared.width));
+            if let Some(gate) = shared.gate {
+                let gate = branch.score(x, gate, 1, false);
+                z = branch.gate_rows(z, gate);
+            }
+            y = branch.add(y, z);
+        }
+        self.leave(branch, y, self.norms.after_mlp)
+    }
+
+    /// One expert of this name and width.
+    fn expert(&self, branch: &mut BranchBuilder, x: usize, names: &ExpertNames, (name, width): (&str, usize)) -> usize {
+        let gate = branch.linear(x, "gate", &format!("{name}.{}", names.gate), width, false);
+        let up = branch.linear(x, "up", &format!("{name}.{}", names.up), width, false);
+        let activated = branch.gated(self.activation, gate, up);
+        branch.linear(activated, "down", &format!("{name}.{}", names.down), self.hidden, false)
     }
 
     fn normed(&self, branch: &mut BranchBuilder, x: usize, name: Option<&str>) -> usize {

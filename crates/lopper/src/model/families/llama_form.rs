@@ -7,6 +7,7 @@ use std::sync::Arc;
 use lopper_kernels::{Activation, RotaryPairs};
 
 use super::config::Config;
+use super::experts::Experts;
 use super::llama_block::{Attention, Mlp, Names, Norms, QueryNorms};
 use super::rotary_config::RotaryDefaults;
 use crate::error::Result;
@@ -98,6 +99,8 @@ pub struct LlamaForm {
     pub input_bias: bool,
     /// Whether the output of the attention has one.
     pub output_bias: bool,
+    /// Experts in the place of the feed-forward layer of some blocks.
+    pub experts: Option<Experts>,
     /// How the feed-forward layer begins.
     pub mlp: Mlp,
     /// Whether the feed-forward layer has biases.
@@ -169,6 +172,7 @@ impl LlamaForm {
             fused_inputs: false,
             input_bias: false,
             output_bias: false,
+            experts: None,
             mlp: Mlp::Gated,
             mlp_bias: false,
             embedding_scale: None,
@@ -227,9 +231,12 @@ impl LlamaForm {
     /// The decoder.
     pub fn build(self) -> DecoderSpec {
         let mut kinds = BTreeMap::new();
-        let mut block =
-            |&attention: &Attention| kinds.entry(attention).or_insert_with(|| Arc::new(self.block(attention))).clone();
-        let blocks = self.blocks.iter().map(&mut block).collect();
+        let mut block = |(index, &attention): (usize, &Attention)| {
+            let experts = self.experts.as_ref().filter(|experts| experts.blocks[index]);
+            let kind = kinds.entry((attention, experts.is_some()));
+            kind.or_insert_with(|| Arc::new(self.block(attention, experts))).clone()
+        };
+        let blocks = self.blocks.iter().enumerate().map(&mut block).collect();
         DecoderSpec {
             family: self.family,
             vocabulary: self.vocabulary,

@@ -4,11 +4,14 @@ mod arcee;
 mod bloom;
 mod cohere;
 mod config;
+mod dots1;
 mod ernie4_5;
 mod exaone4;
+mod experts;
 mod falcon;
 mod gemma;
 mod glm;
+mod glm4_moe;
 mod gpt2;
 mod gpt_neox;
 mod gptj;
@@ -20,15 +23,18 @@ mod llama_block;
 mod llama_form;
 mod ministral3;
 mod mistral;
+mod mixtral;
 mod nemotron;
 mod olmo;
 mod olmo2;
 mod olmo3;
+mod olmoe;
 mod opt;
 mod phi;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod qwen_moe;
 mod rotary_config;
 mod seed_oss;
 mod smollm3;
@@ -62,6 +68,12 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "ministral3", examples: "Ministral 3 (text only)", spec: ministral3::spec },
     Family { name: "qwen2", examples: "Qwen 1.5, 2 and 2.5 (dense)", spec: qwen2::spec },
     Family { name: "qwen3", examples: "Qwen 3 (dense)", spec: qwen3::spec },
+    Family { name: "mixtral", examples: "Mixtral 8x7B and 8x22B", spec: mixtral::spec },
+    Family { name: "qwen2_moe", examples: "Qwen 1.5 and 2 with experts", spec: qwen_moe::second },
+    Family { name: "qwen3_moe", examples: "Qwen 3 30B-A3B, 235B-A22B, Coder", spec: qwen_moe::third },
+    Family { name: "olmoe", examples: "OLMoE 1B-7B", spec: olmoe::spec },
+    Family { name: "glm4_moe", examples: "GLM 4.5 and 4.6", spec: glm4_moe::spec },
+    Family { name: "dots1", examples: "dots.llm1", spec: dots1::spec },
     Family { name: "gemma", examples: "Gemma 1, CodeGemma", spec: gemma::first },
     Family { name: "gemma2", examples: "Gemma 2", spec: gemma::second },
     Family { name: "gemma3_text", examples: "Gemma 3 270M and 1B", spec: gemma::third },

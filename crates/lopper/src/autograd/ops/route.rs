@@ -1,0 +1,230 @@
+//! Which experts a token goes to, and how much each of them counts (Shazeer et al. 2017, arXiv 1701.06538).
+
+use std::sync::Arc;
+
+use crate::autograd::op::{Inputs, Op};
+use crate::autograd::tape::{Tape, Value};
+use crate::error::Result;
+use crate::tensor::{Tensor, misfit};
+
+/// What a router makes of its scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scoring {
+    /// Shares of all experts.
+    Softmax,
+    /// Of each expert by itself (DeepSeek-V3, arXiv 2412.19437, equation 15).
+    Sigmoid,
+}
+
+/// Experts in groups of as many, of which only the best groups are chosen from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Groups {
+    /// How many there are.
+    pub count: usize,
+    /// How many of them are chosen from.
+    pub kept: usize,
+    /// A group is as good as so many of its best experts together.
+    pub best: usize,
+}
+
+/// How experts are chosen for a token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Routing {
+    /// How many there are.
+    pub experts: usize,
+    /// How many of them a token goes to.
+    pub top_k: usize,
+    /// What is made of the scores.
+    pub scoring: Scoring,
+    /// Whether the weights of a token add up to 1.
+    pub normalised: bool,
+    /// A factor of all weights.
+    pub factor: f32,
+    /// Groups of experts.
+    pub groups: Option<Groups>,
+}
+
+/// Which tokens go to which experts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routes {
+    top_k: usize,
+    /// The experts of each token, best first [tokens, `top_k`].
+    chosen: Vec<u32>,
+    /// Of each of them, which of its tokens this is.
+    places: Vec<u32>,
+    /// The tokens of each expert, in order.
+    reaching: Vec<Arc<[u32]>>,
+}
+
+impl Routes {
+    /// From the experts of each token [tokens, `top_k`].
+    pub fn new(experts: usize, top_k: usize, chosen: Vec<u32>) -> Self {
+        let (mut reaching, mut places) = (vec![Vec::new(); experts], Vec::with_capacity(chosen.len()));
+        for (token, experts) in chosen.chunks(top_k.max(1)).enumerate() {
+            for &expert in experts {
+                places.push(reaching[expert as usize].len() as u32);
+                reaching[expert as usize].push(token as u32);
+            }
+        }
+        Self { top_k, chosen, places, reaching: reaching.into_iter().map(Arc::from).collect() }
+    }
+
+    /// The tokens of an expert, in order.
+    pub fn reaching(&self, expert: usize) -> &Arc<[u32]> {
+        &self.reaching[expert]
+    }
+
+    /// How many experts there are.
+    pub fn experts(&self) -> usize {
+        self.reaching.len()
+    }
+
+    /// How many experts a token goes to.
+    pub fn top_k(&self) -> usize {
+        self.top_k
+    }
+
+    /// How many tokens there are.
+    pub fn tokens(&self) -> usize {
+        self.chosen.len() / self.top_k.max(1)
+    }
+
+    /// The experts of a token, best first.
+    pub fn of(&self, token: usize) -> &[u32] {
+        &self.chosen[token * self.top_k..][..self.top_k]
+    }
+
+    /// The experts of a token, and the row of each that is this token.
+    pub(super) fn rows(&self, token: usize) -> impl Iterator<Item = (usize, usize)> {
+        let places = &self.places[token * self.top_k..][..self.top_k];
+        self.of(token).iter().zip(places).map(|(&expert, &row)| (expert as usize, row as usize))
+    }
+}
+
+impl Routing {
+    /// The experts of every token, by its scores [tokens, experts], to which `bias` `[experts]` is added where that is all it is for.
+    /// Of equal ones the first.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn choose(&self, scores: &Tensor, bias: Option<&Tensor>) -> Result<Routes> {
+        let [tokens, experts] = scores.matrix()?;
+        if experts != self.experts || bias.is_some_and(|bias| bias.len() != experts) {
+            return Err(misfit(format!("scores {:?} of {} experts", scores.shape(), self.experts)));
+        }
+        let mut chosen = Vec::with_capacity(tokens * self.top_k);
+        for scores in scores.host().chunks(experts) {
+            let mut by: Vec<f64> = match (self.scoring, bias, self.groups) {
+                // order is all that counts
+                (_, None, None) => scores.iter().copied().map(f64::from).collect(),
+                _ => self.shares(scores),
+            };
+            if let Some(bias) = bias {
+                by.iter_mut().zip(bias.host()).for_each(|(by, &bias)| *by += f64::from(bias));
+            }
+            let best = |count: usize, by: &dyn Fn(usize) -> f64, of: Vec<usize>| {
+                let mut order = of;
+                order.sort_by(|&a, &b| by(b).total_cmp(&by(a)));
+                order.truncate(count);
+                order
+            };
+            let mut open: Vec<usize> = (0..experts).collect();
+            if let Some(groups) = self.groups {
+                let size = experts / groups.count;
+                let worth = |group: usize| {
+                    let own = (group * size..(group + 1) * size).collect();
+                    best(groups.best, &|expert| by[expert], own).into_iter().map(|expert| by[expert]).sum::<f64>()
+                };
+                let kept = best(groups.kept, &worth, (0..groups.count).collect());
+                open.retain(|&expert| kept.contains(&(expert / size)));
+            }
+            chosen.extend(best(self.top_k, &|expert| by[expert], open).into_iter().map(|expert| expert as u32));
+        }
+        Ok(Routes::new(experts, self.top_k, chosen))
+    }
+
+    /// What the scores of a token become.
+    fn shares(&self, scores: &[f32]) -> Vec<f64> {
+        let scores = scores.iter().copied().map(f64::from);
+        match self.scoring {
+            Scoring::Sigmoid => scores.map(|score| 1.0 / (1.0 + (-score).exp())).collect(),
+            Scoring::Softmax => {
+                let most = scores.clone().fold(f64::NEG_INFINITY, f64::max);
+                let powers: Vec<f64> = scores.map(|score| (score - most).exp()).collect();
+                let sum: f64 = powers.iter().sum();
+                powers.into_iter().map(|power| power / sum).collect()
+            }
+        }
+    }
+}
+
+/// Scores → weights of the experts that were chosen.
+struct Weights {
+    routing: Routing,
+    routes: Arc<Routes>,
+}
+
+impl Op<1> for Weights {
+    type Saved = Tensor;
+
+    fn forward(&self, [scores]: [&Tensor; 1]) -> Result<(Tensor, Tensor)> {
+        let [tokens, experts] = scores.matrix()?;
+        let Self { routing, routes } = self;
+        if (tokens, experts) != (routes.tokens(), routes.experts()) {
+            return Err(misfit(format!("scores {:?} are not those of the routes", scores.shape())));
+        }
+        let top_k = routes.top_k();
+        let mut weights = Vec::with_capacity(tokens * top_k);
+        for (token, scores) in scores.host().chunks(experts).enumerate() {
+            let (shares, chosen) = (routing.shares(scores), routes.of(token));
+            let sum: f64 = chosen.iter().map(|&expert| shares[expert as usize]).sum();
+            let divisor = if routing.normalised { sum.max(f64::MIN_POSITIVE) } else { 1.0 };
+            let factor = f64::from(routing.factor) / divisor;
+            weights.extend(chosen.iter().map(|&expert| (shares[expert as usize] * factor) as f32));
+        }
+        Ok((Tensor::new([tokens, top_k], weights), scores.clone()))
+    }
+
+    fn backward(self, scores: Tensor, dy: Tensor, inputs: &mut Inputs) {
+        let Self { routing, routes } = self;
+        let (experts, top_k) = (routes.experts(), routes.top_k());
+        inputs.with(0, |dx, accumulate| {
+            if !accumulate {
+                dx.fill(0.0);
+            }
+            let rows = dx.chunks_mut(experts).zip(scores.host().chunks(experts)).zip(dy.host().chunks(top_k));
+            for (token, ((dx, scores), dy)) in rows.enumerate() {
+                let (shares, chosen) = (routing.shares(scores), routes.of(token));
+                let mut d_shares = vec![0.0; experts];
+                let sum: f64 = chosen.iter().map(|&expert| shares[expert as usize]).sum();
+                let divisor = if routing.normalised { sum.max(f64::MIN_POSITIVE) } else { 1.0 };
+                let factor = f64::from(routing.factor) / divisor;
+                let gained = chosen.iter().zip(dy).map(|(&expert, &dy)| f64::from(dy) * shares[expert as usize] / divisor);
+                let mean: f64 = if routing.normalised { gained.sum() } else { 0.0 };
+                for (&expert, &dy) in chosen.iter().zip(dy) {
+                    d_shares[expert as usize] = factor * (f64::from(dy) - mean);
+                }
+                let along: f64 = match routing.scoring {
+                    Scoring::Softmax => shares.iter().zip(&d_shares).map(|(share, d)| share * d).sum(),
+                    Scoring::Sigmoid => 0.0,
+                };
+                for ((dx, share), d) in dx.iter_mut().zip(shares).zip(d_shares) {
+                    *dx += match routing.scoring {
+                        Scoring::Softmax => share * (d - along),
+                        Scoring::Sigmoid => share * (1.0 - share) * d,
+                    } as f32;
+                }
+            }
+        });
+    }
+}
+
+impl Tape {
+    /// Scores [tokens, experts] → weights of the experts of every token [tokens, `top_k`].
+    ///
+    /// # Errors
+    /// If the routes are not of these tokens and experts.
+    pub fn route(&mut self, routing: &Routing, routes: &Arc<Routes>, scores: &Value) -> Result<Value> {
+        self.apply(Weights { routing: *routing, routes: routes.clone() }, [scores])
+    }
+}

@@ -1,0 +1,131 @@
+//! Experts in the place of a feed-forward layer: a router sends every token to a few of them.
+
+use super::config::Config;
+use crate::autograd::{Groups, Routing, Scoring};
+use crate::error::Result;
+
+/// More experts than any layer has.
+const MOST_EXPERTS: usize = 1 << 12;
+/// What families, and versions of transformers, call the number of experts.
+const COUNTS: [&str; 4] = ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"];
+
+/// Names of the matrices of experts.
+#[derive(Clone, Copy)]
+pub struct ExpertNames {
+    pub router: &'static str,
+    /// What stands before the number of an expert.
+    pub experts: &'static str,
+    pub gate: &'static str,
+    pub up: &'static str,
+    pub down: &'static str,
+}
+
+impl ExpertNames {
+    /// As most families have them.
+    pub const PLAIN: Self = Self {
+        router: "mlp.gate",
+        experts: "mlp.experts",
+        gate: "gate_proj",
+        up: "up_proj",
+        down: "down_proj",
+    };
+}
+
+/// An expert that every token goes to.
+#[derive(Clone, Copy)]
+pub struct Shared {
+    pub name: &'static str,
+    pub width: usize,
+    /// What says how much it counts for a token.
+    pub gate: Option<&'static str>,
+}
+
+/// The experts of a model.
+#[derive(Clone)]
+pub struct Experts {
+    /// How they are chosen.
+    pub routing: Routing,
+    /// Neurons of each.
+    pub width: usize,
+    pub names: ExpertNames,
+    /// What is added to the scores where experts are chosen.
+    pub correction: Option<&'static str>,
+    pub shared: Option<Shared>,
+    /// Which blocks have them.
+    pub blocks: Vec<bool>,
+}
+
+impl Experts {
+    /// Experts of this width of which the scores are shares of all, in every block: how many, and how many for a token, unless the file
+    /// says otherwise.
+    pub fn shares(config: &Config, [experts, top_k]: [usize; 2], width: usize) -> Result<Self> {
+        let says = COUNTS.iter().any(|key| config.get(key).is_some());
+        let routing = Routing {
+            experts: if says { config.size_of(&COUNTS)? } else { experts },
+            top_k: config.size_or("num_experts_per_tok", top_k)?,
+            scoring: Scoring::Softmax,
+            normalised: config.flag_or("norm_topk_prob", false)?,
+            factor: 1.0,
+            groups: None,
+        };
+        let blocks = vec![true; config.blocks()?];
+        let experts =
+            Self { routing, width, names: ExpertNames::PLAIN, correction: None, shared: None, blocks };
+        experts.check(config)?;
+        Ok(experts)
+    }
+
+    /// Experts that are scored each by itself, in groups, in all blocks but the first few: as DeepSeek-V3 has them.
+    pub fn apart(config: &Config, normalised: bool) -> Result<Self> {
+        let defaults = [config.size_of(&COUNTS)?, config.size("num_experts_per_tok")?];
+        let mut experts = Self::shares(config, defaults, config.size("moe_intermediate_size")?)?;
+        let groups = Groups { count: config.size_or("n_group", 1)?, kept: config.size_or("topk_group", 1)?, best: 2 };
+        let routing = &mut experts.routing;
+        routing.scoring = Scoring::Sigmoid;
+        routing.normalised = config.flag_or("norm_topk_prob", normalised)?;
+        routing.factor = config.positive_or("routed_scaling_factor", 1.0)? as f32;
+        routing.groups = Some(groups).filter(|groups| groups.count > 1);
+        experts.correction = Some("mlp.gate.e_score_correction_bias");
+        let width = config.size_or("n_shared_experts", 1)? * experts.width;
+        experts.shared = Some(Shared { name: "mlp.shared_experts", width, gate: None });
+        experts.check(config)?;
+        Ok(experts)
+    }
+
+    /// The first blocks have a feed-forward layer, as many as a key says.
+    pub fn begin_after(&mut self, config: &Config, key: &str, default: u64) -> Result<()> {
+        let first = config.number_or(key, default as f64)?;
+        self.blocks.iter_mut().enumerate().for_each(|(block, has)| *has &= block as f64 >= first);
+        Ok(())
+    }
+
+    /// Blocks that `decoder_sparse_step` passes over, or `mlp_only_layers` names, have a feed-forward layer.
+    pub fn leave_out(&mut self, config: &Config) -> Result<()> {
+        let step = config.size_or("decoder_sparse_step", 1)?;
+        let dense = if config.get("mlp_only_layers").is_some() { config.numbers("mlp_only_layers")? } else { Vec::new() };
+        for (block, has) in self.blocks.iter_mut().enumerate() {
+            *has &= (block + 1).is_multiple_of(step) && !dense.contains(&(block as f64));
+        }
+        Ok(())
+    }
+
+    fn check(&self, config: &Config) -> Result<()> {
+        let Routing { experts, top_k, groups, .. } = self.routing;
+        if experts > MOST_EXPERTS {
+            return Err(config.wrong(format!("{experts} experts are more than {MOST_EXPERTS}")));
+        }
+        if top_k > experts {
+            return Err(config.wrong(format!("\"num_experts_per_tok\" is {top_k}, more than the {experts} experts")));
+        }
+        let Some(Groups { count: groups, kept, best }) = groups else { return Ok(()) };
+        if !experts.is_multiple_of(groups) || experts / groups < best {
+            return Err(config.wrong(format!("{experts} experts are not {groups} groups of {best} or more")));
+        }
+        if kept > groups || kept * (experts / groups) < top_k {
+            return Err(config.wrong(format!(
+                "\"topk_group\" is {kept}: {top_k} experts cannot be chosen from so many of {groups} groups"
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,115 @@
+"""fixtures/mixtral, qwen2_moe, qwen3_moe and more: families with experts. The files have a tensor of each expert's own.
+
+mixtral: bf16, 5 experts, 2 for a token; its variant:
+    window      a sliding window
+qwen2_moe: f16, biases, 6 experts and one for every token behind a gate; the first block has a feed-forward layer; its variants:
+    sparse      `decoder_sparse_step` 2 says the same of blocks 0 and 2 (own weights), and the weights of a token add up to 1
+    window      blocks that slide
+qwen3_moe: f32, norms of heads, 7 experts, 3 for a token, block 1 named as one without; its variant:
+    window      every block slides, and the weights of a token add up to 1
+olmoe: bf16, norms of all queries and keys together; its variant:
+    clipped     `clip_qkv` that bites
+glm4_moe: f32, half of each head turned, norms of heads, experts in groups of two, two for every token.
+dots1: f16, the same without groups, late windows.
+"""
+
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoConfig, AutoModelForCausalLM, Dots1Config, Glm4MoeConfig, MixtralConfig, OlmoeConfig, PreTrainedModel, Qwen2MoeConfig,
+    Qwen3MoeConfig,
+)
+
+import tiny_checkpoint
+from fixtures import FIXTURES
+from tiny_checkpoint import LEFT_OUT, assert_differs, old_style, write_checkpoint, write_config
+
+SIZES = dict(
+    vocab_size=97, hidden_size=40, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+    max_position_embeddings=64, pad_token_id=0, bos_token_id=2, eos_token_id=1,
+)
+ROTARY = {"rope_type": "default", "rope_theta": 1e4}
+
+
+def load(folder: Path, weights: Path) -> PreTrainedModel:
+    """The float32 model of `folder`/config.json with the weights stored in `weights`, put together as transformers does."""
+    config = AutoConfig.from_pretrained(folder)
+    model, told = AutoModelForCausalLM.from_pretrained(
+        weights, config=config, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager",
+        output_loading_info=True,
+    )
+    assert not told["missing_keys"] and not told["unexpected_keys"], told
+    return model.eval()
+
+
+def write_golden(folder: Path, weights: Path | None = None) -> None:
+    tiny_checkpoint.write_golden(folder, weights, load)
+
+
+def write_variant(folder: Path, weights: Path, **changes: object) -> None:
+    config = AutoConfig.from_pretrained(weights).to_dict() | changes
+    write_config(folder, config)
+    write_golden(folder, weights)
+
+
+def write() -> None:
+    mixtral = FIXTURES / "mixtral"
+    config = MixtralConfig(**SIZES, intermediate_size=28, num_local_experts=5, num_experts_per_tok=2, rope_parameters=ROTARY)
+    write_checkpoint(mixtral, config, torch.bfloat16, seed=120)
+    write_golden(mixtral)
+    write_variant(mixtral / "window", mixtral, sliding_window=6, **old_style(1e4, None))
+    assert_differs(mixtral / "window", mixtral)
+
+    qwen2 = FIXTURES / "qwen2_moe"
+    sizes = SIZES | dict(
+        intermediate_size=44, moe_intermediate_size=20, shared_expert_intermediate_size=36, num_experts=6, num_experts_per_tok=3,
+        rope_parameters=ROTARY,
+    )
+    write_checkpoint(qwen2, Qwen2MoeConfig(**sizes, mlp_only_layers=[0]), torch.float16, seed=121)
+    write_golden(qwen2)
+    write_variant(
+        qwen2 / "window", qwen2, use_sliding_window=True, sliding_window=6, max_window_layers=2, layer_types=LEFT_OUT,
+    )
+    assert_differs(qwen2 / "window", qwen2)
+    config = Qwen2MoeConfig(**sizes, decoder_sparse_step=2, norm_topk_prob=True, qkv_bias=False)
+    write_checkpoint(qwen2 / "sparse", config, torch.float32, seed=122)
+    write_golden(qwen2 / "sparse")
+
+    qwen3 = FIXTURES / "qwen3_moe"
+    config = Qwen3MoeConfig(
+        **SIZES, head_dim=12, intermediate_size=44, moe_intermediate_size=20, num_experts=7, num_experts_per_tok=3,
+        mlp_only_layers=[1], rope_parameters=ROTARY,
+    )
+    write_checkpoint(qwen3, config, torch.float32, seed=123)
+    write_golden(qwen3)
+    write_variant(qwen3 / "window", qwen3, use_sliding_window=True, sliding_window=6, norm_topk_prob=True)
+    assert_differs(qwen3 / "window", qwen3)
+
+    olmoe = FIXTURES / "olmoe"
+    config = OlmoeConfig(**SIZES, intermediate_size=20, num_experts=6, num_experts_per_tok=2, rope_parameters=ROTARY)
+    write_checkpoint(olmoe, config, torch.bfloat16, seed=124)
+    write_golden(olmoe)
+    write_variant(olmoe / "clipped", olmoe, clip_qkv=0.5)
+    assert_differs(olmoe / "clipped", olmoe)
+
+    sizes = SIZES | dict(intermediate_size=44, moe_intermediate_size=20, first_k_dense_replace=1, num_experts_per_tok=2)
+    glm4 = FIXTURES / "glm4_moe"
+    config = Glm4MoeConfig(
+        **sizes, head_dim=12, n_routed_experts=8, n_shared_experts=2, n_group=4, topk_group=2, routed_scaling_factor=1.5,
+        use_qk_norm=True, attention_bias=True, rope_parameters=ROTARY | {"partial_rotary_factor": 0.5},
+    )
+    write_checkpoint(glm4, config, torch.float32, seed=125)
+    write_golden(glm4)
+
+    dots1 = FIXTURES / "dots1"
+    config = Dots1Config(
+        **sizes, head_dim=12, n_routed_experts=6, n_shared_experts=1, norm_topk_prob=True, sliding_window=6,
+        max_window_layers=2, rope_parameters=ROTARY,
+    )
+    write_checkpoint(dots1, config, torch.float16, seed=126)
+    write_golden(dots1)
+
+
+if __name__ == "__main__":
+    write()
