@@ -156,7 +156,7 @@ fn unknown_families_and_missing_tensors_are_named() {
 fn a_refusal_says_what_differs_and_what_may_do() {
     let error = |config: Value| describe(Path::new("config.json"), &config).expect_err("unknown");
     let cases = [
-        (json!({ "model_type": "mixtral", "num_local_experts": 8 }), "mixtures of experts", "supported: llama"),
+        (json!({ "model_type": "minimax", "num_local_experts": 8 }), "mixtures of experts", "supported: llama"),
         (json!({ "model_type": "deepseek", "kv_lora_rank": 512 }), "(MLA)", "supported"),
         (json!({ "model_type": "mamba", "state_size": 16 }), "recurrent", "supported"),
         (json!({ "model_type": "t5", "is_encoder_decoder": true }), "only decoders", "supported"),

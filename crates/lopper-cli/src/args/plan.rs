@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use lopper::calibration::{HiddenDtype, Sampling};
 use lopper::method::{METHODS, Order};
-use lopper::plan::{ByteSize, ComputeDtype, Inputs, Plan, PruningGranularity, Ratios, Rule};
+use lopper::plan::{ByteSize, ComputeDtype, ExpertTokens, Inputs, Plan, PruningGranularity, Ratios, Rule};
 use lopper::sparsity::Extent;
 
 use super::choice::{blocks, compensation, criterion, method, one_of};
@@ -112,6 +112,12 @@ pub struct PlanOptions {
     /// Show layers the activations of the dense model or of the part pruned so far [default: pruned]
     #[arg(long, value_name = "WHOSE", value_parser = one_of::<Inputs>(&["dense", "pruned"]), help_heading = CALIBRATION)]
     pub inputs: Option<Inputs>,
+    /// Calibrate an expert on the tokens that reach it, or on all [default: routed]
+    #[arg(long, value_name = "WHICH", value_parser = one_of::<ExpertTokens>(&["routed", "all"]), help_heading = CALIBRATION)]
+    pub expert_tokens: Option<ExpertTokens>,
+    /// Where fewer tokens than this reach an expert, let others stand in for those that are missing [default: 256]
+    #[arg(long, value_name = "N", help_heading = CALIBRATION)]
+    pub min_expert_tokens: Option<usize>,
     /// Seed of every random choice [default: 0]
     #[arg(long, value_name = "N", help_heading = CALIBRATION)]
     pub seed: Option<u64>,
@@ -261,6 +267,8 @@ impl PlanOptions {
         set_some(&mut calibration.seqlen, self.seqlen.as_ref());
         set(&mut calibration.sampling, self.sampling.as_ref());
         set(&mut calibration.inputs, self.inputs.as_ref());
+        set(&mut calibration.expert_tokens, self.expert_tokens.as_ref());
+        set(&mut calibration.min_expert_tokens, self.min_expert_tokens.as_ref());
         set(&mut calibration.seed, self.seed.as_ref());
     }
 

@@ -16,6 +16,8 @@ const FLAGS: &[(&str, &str, &str, &str)] = &[
     ("calibration.seqlen", "seqlen", "64", "64"),
     ("calibration.sampling", "sampling", "first", r#""first""#),
     ("calibration.inputs", "inputs", "dense", r#""dense""#),
+    ("calibration.expert_tokens", "expert-tokens", "all", r#""all""#),
+    ("calibration.min_expert_tokens", "min-expert-tokens", "9", "9"),
     ("calibration.seed", "seed", "7", "7"),
     ("shrink.ratio", "ratio", "0.25", "0.25"),
     ("shrink.width", "width", "0.75", "0.75"),
@@ -190,6 +192,7 @@ fn the_names_of_choices_are_those_of_the_plan() {
     for (key, flag) in [
         ("calibration.sampling", "sampling"),
         ("calibration.inputs", "inputs"),
+        ("calibration.expert_tokens", "expert-tokens"),
         ("pruning.granularity", "prune-granularity"),
         ("pruning.ratios", "ratios"),
         ("pruning.scope", "scope"),

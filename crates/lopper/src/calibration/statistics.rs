@@ -114,6 +114,38 @@ impl InputStatistics {
         Ok(())
     }
 
+    /// Where an expert saw fewer than `wanted` tokens, adds those of all that it might have seen, weighted so that both together are as
+    /// many. Call it before [`InputStatistics::finish`].
+    ///
+    /// ```
+    /// use lopper::calibration::{InputStatistics, Needs};
+    ///
+    /// let [mut own, mut all] = [(); 2].map(|()| InputStatistics::new(1, Needs::Gram));
+    /// own.add(&[3.0]);
+    /// all.add(&[1.0, 1.0, 1.0, 1.0]);
+    /// own.complete(&all, 3);
+    /// own.finish(0.01);
+    /// assert_eq!((own.tokens, own.squares.host()), (3, &[9.0 + 2.0][..]));
+    /// ```
+    pub fn complete(&mut self, all: &Self, wanted: usize) {
+        let missing = wanted.saturating_sub(self.tokens);
+        if missing == 0 || all.tokens == 0 {
+            return;
+        }
+        let factor = missing as f64 / all.tokens as f64;
+        self.tokens = wanted;
+        for (own, all) in [(&mut self.squares, &all.squares), (&mut self.sums, &all.sums)] {
+            own.host_mut().iter_mut().zip(all.host()).for_each(|(sum, all)| *sum += factor * all);
+        }
+        if let (Some(gram), Some(all)) = (&mut self.gram, &all.gram) {
+            gram.merge_scaled(all, factor);
+        }
+        if let Some(all) = &all.held_out {
+            let d_in = self.squares.len();
+            self.held_out.get_or_insert_with(|| Gram::new(d_in)).merge_scaled(all, factor);
+        }
+    }
+
     /// Whether they say what a method with these needs wants to know.
     pub fn answer(&self, needs: Needs) -> bool {
         match needs {
@@ -167,6 +199,30 @@ impl Collector {
                 statistics.hold_out(held_out);
             }
         }
+    }
+
+    /// The layers that saw fewer tokens than `wanted`.
+    pub fn short_of(&self, wanted: usize) -> Vec<usize> {
+        self.collected.iter().filter(|(_, own)| own.tokens < wanted).map(|(&first, _)| first).collect()
+    }
+
+    /// How many tokens each layer saw.
+    pub fn tokens(&self) -> BTreeMap<usize, usize> {
+        self.collected.iter().map(|(&first, own)| (first, own.tokens)).collect()
+    }
+
+    /// Completes what was seen with what another saw of the same layers, as [`InputStatistics::complete`].
+    pub fn complete(&mut self, all: &Self, wanted: usize) {
+        for (first, all) in &all.collected {
+            if let Some(own) = self.collected.get_mut(first) {
+                own.complete(all, wanted);
+            }
+        }
+    }
+
+    /// Takes what another saw in the place of what was seen of the same layers.
+    pub fn replace(&mut self, all: Self) {
+        self.collected.extend(all.collected);
     }
 
     /// The statistics. `damping` is γ as a share of the mean diagonal.

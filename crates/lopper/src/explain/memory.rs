@@ -214,12 +214,13 @@ impl Sizes<'_> {
     fn calibrating(&self, branches: &[BranchId]) -> Vec<Item> {
         let of = |branch: &BranchId| {
             let spec = &self.spec.blocks[branch.at.block];
-            (spec.branch(*branch).program.numbers_forward(), spec.inputs_of(spec.branch(*branch)))
+            let branch = spec.branch(*branch);
+            (branch.program.numbers_forward(), spec.numbers_read(branch), spec.inputs_of(branch))
         };
-        let branches: Vec<(usize, Vec<usize>)> = branches.iter().map(of).collect();
-        let seen: usize = branches.iter().flat_map(|(_, inputs)| inputs).sum();
-        let numbers = seen + branches.iter().map(|(forward, _)| *forward).max().unwrap_or(0);
-        let sums: u64 = branches.iter().flat_map(|(_, inputs)| inputs).map(|&n| (n * n) as u64 * F32).sum();
+        let branches: Vec<(usize, usize, Vec<usize>)> = branches.iter().map(of).collect();
+        let seen: usize = branches.iter().map(|(_, seen, _)| seen).sum();
+        let numbers = seen + branches.iter().map(|(forward, ..)| *forward).max().unwrap_or(0);
+        let sums: u64 = branches.iter().flat_map(|(.., inputs)| inputs).map(|&n| (n * n) as u64 * F32).sum();
         let sums = sums * if self.run.judges { 2 } else { 1 };
         let activations = numbers as u64 * self.batch_tokens() * F32;
         vec![

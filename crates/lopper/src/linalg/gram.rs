@@ -64,6 +64,15 @@ impl Gram {
         self.packed.host_mut().iter_mut().zip(other.packed.host()).for_each(|(sum, other)| *sum += other);
     }
 
+    /// Adds what another has counted, times a factor.
+    ///
+    /// # Panics
+    /// If it is of another order.
+    pub fn merge_scaled(&mut self, other: &Self, factor: f64) {
+        assert_eq!(self.n, other.n, "inputs of one width");
+        self.packed.host_mut().iter_mut().zip(other.packed.host()).for_each(|(sum, other)| *sum += factor * other);
+    }
+
     /// Frees the space that [`Gram::add`] works in.
     pub fn shrink(&mut self) {
         self.chunk = Vec::new();

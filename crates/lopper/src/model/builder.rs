@@ -171,8 +171,8 @@ impl BranchBuilder<'_> {
             Operation::Linear(linear) => Some(linear),
             _ => None,
         });
-        let first_reader = first.unwrap_or(index);
-        self.spec.linears.push(LinearSpec { role, weight, bias, shape, first_reader });
+        let (first_reader, share) = (first.unwrap_or(index), self.program.share(x));
+        self.spec.linears.push(LinearSpec { role, weight, bias, shape, first_reader, share });
         self.linears.push(index);
         self.program.push(Operation::Linear(index), vec![x], d_out)
     }

@@ -16,8 +16,17 @@ impl BlockSpec {
 
     /// Widths of the distinct inputs of the linear layers of a branch.
     pub fn inputs_of(&self, branch: &Branch) -> Vec<usize> {
+        self.first_readers(branch).map(|linear| linear.shape[1]).collect()
+    }
+
+    /// Numbers per token of the distinct inputs of the linear layers of a branch.
+    pub fn numbers_read(&self, branch: &Branch) -> usize {
+        self.first_readers(branch).map(|linear| (linear.shape[1] as f64 * linear.share).ceil() as usize).sum()
+    }
+
+    fn first_readers<'a>(&'a self, branch: &'a Branch) -> impl Iterator<Item = &'a LinearSpec> {
         let first = branch.linears.iter().filter(|&&linear| self.linears[linear].first_reader == linear);
-        first.map(|&linear| self.linears[linear].shape[1]).collect()
+        first.map(|&linear| &self.linears[linear])
     }
 
     /// Floating-point operations per token of a forward pass through a branch, in sequences of `length` tokens. Elementwise work is

@@ -18,7 +18,7 @@ const DEVICES: usize = 16;
 pub struct Serving {
     /// Bytes of keys and values that a token leaves in a cache of 16-bit numbers. Where a window slides, only its tokens leave any.
     pub cache_bytes: usize,
-    /// Floating-point operations for a token: those of linear layers and head, without the scores of attention.
+    /// Floating-point operations for a token: those of linear layers and head, of experts as many as it goes to, without the scores of attention.
     pub flops: f64,
     /// Among how many devices, up to 16, attention and neurons can be shared out evenly (tensor parallelism): the number divides the
     /// heads of queries and the neurons, and those of keys and values, or is a multiple of these, which are repeated then.
@@ -36,10 +36,11 @@ impl DecoderSpec {
         });
         let linears = || self.blocks.iter().flat_map(|block| &block.linears);
         let weights: usize = linears().map(LinearSpec::weights).sum();
+        let active: f64 = linears().map(|linear| linear.weights() as f64 * linear.share).sum();
         let fit = linears().filter(|linear| linear.shape[1].is_multiple_of(K_QUANT)).map(LinearSpec::weights);
         Serving {
             cache_bytes: 2 * cached.sum::<usize>(),
-            flops: 2.0 * (weights + self.vocabulary * self.head.width) as f64,
+            flops: 2.0 * (active + (self.vocabulary * self.head.width) as f64),
             tensor_parallel: (1..=DEVICES).filter(|&devices| self.is_shared_by(devices)).collect(),
             k_quants: fit.sum::<usize>() as f64 / weights.max(1) as f64,
         }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::block_spec::{BlockSpec, BranchId};
+use super::block_spec::{BlockSpec, BranchId, LinearSpec};
 use super::program::{Operation, Program};
 use super::spec::DecoderSpec;
 use crate::error::{Error, Result};
@@ -71,6 +71,9 @@ impl BlockSpec {
     pub fn units(&self, kind: UnitKind, branch: BranchId) -> Option<Units> {
         let program = &self.branch(branch).program;
         let last = program.last_linear()?;
+        if program.instructions().iter().any(|one| matches!(one.operation, Operation::Route { .. })) {
+            return None;
+        }
         let Operation::Linear(reader) = program.instructions()[last].operation else { return None };
         let value = program.instructions()[last].reads[0];
         // what others read, or what is the output, would miss them
@@ -105,6 +108,9 @@ impl DecoderSpec {
         };
         let mut all: Vec<(BranchId, Units)> = Vec::new();
         for (index, block) in self.blocks.iter().enumerate() {
+            if kind == UnitKind::Neuron && block.linears.iter().any(LinearSpec::is_of_expert) {
+                return Err(fault(format!("block {index} has experts: their neurons cannot become fewer yet")));
+            }
             let found: Vec<_> =
                 block.branch_ids(index).filter_map(|branch| Some((branch, block.units(kind, branch)?))).collect();
             let [one] = <[_; 1]>::try_from(found).map_err(|found| {
@@ -165,7 +171,6 @@ impl Trace<'_> {
                 self.follow(read[1], shared.clone())?;
                 self.follow(read[2], shared)
             }
-            // an expert is not of the branch alone
             Operation::Attention(_)
             | Operation::Add
             | Operation::Score { .. }

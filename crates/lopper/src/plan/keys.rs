@@ -51,6 +51,10 @@ pub struct CalibrationPlan {
     pub sampling: Sampling,
     /// Whose hidden states the statistics and the training read.
     pub inputs: Inputs,
+    /// Which tokens the statistics of an expert count.
+    pub expert_tokens: ExpertTokens,
+    /// Where fewer tokens than this reach an expert, others count too, weighted so that together they are as many.
+    pub min_expert_tokens: usize,
     /// Of every random choice of the run.
     pub seed: u64,
 }
@@ -186,6 +190,16 @@ pub enum ComputeDtype {
     Bf16,
 }
 
+/// Which tokens the statistics of an expert count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpertTokens {
+    /// Those that its router sends there.
+    Routed,
+    /// All of them.
+    All,
+}
+
 impl Default for CalibrationPlan {
     fn default() -> Self {
         Self {
@@ -196,6 +210,8 @@ impl Default for CalibrationPlan {
             seqlen: None,
             sampling: Sampling::Random,
             inputs: Inputs::Pruned,
+            expert_tokens: ExpertTokens::Routed,
+            min_expert_tokens: 256,
             seed: 0,
         }
     }

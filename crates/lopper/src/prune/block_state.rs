@@ -20,13 +20,15 @@ pub(super) struct BlockState {
     pub masks: BTreeMap<usize, Mask>,
     /// By the first layer that reads an input.
     pub statistics: BlockStatistics,
+    /// How many tokens reached the layers of experts, by the first layer that reads them.
+    pub reached: BTreeMap<usize, usize>,
 }
 
 impl BlockState {
     pub fn load(decoder: &Decoder, index: usize) -> Result<Self> {
         let dense = decoder.load_block(index)?;
         let pruned = dense.clone();
-        Ok(Self { index, dense, pruned, masks: BTreeMap::new(), statistics: BTreeMap::new() })
+        Ok(Self { index, dense, pruned, masks: BTreeMap::new(), statistics: BTreeMap::new(), reached: BTreeMap::new() })
     }
 
     /// Lets go of the dense weights of a branch.

@@ -50,7 +50,22 @@ pub(super) fn compress(
         journal.window(compression.job, &compression.record, done, &kept, rewrite)?;
         compression.job.observer.event(Event::Progress(done as f64 / blocks as f64));
     }
+    if let Some(warning) = few_tokens(&compression.record, plan.calibration.min_expert_tokens) {
+        compression.job.warn(warning);
+    }
     Ok(compression.record)
+}
+
+/// What is to be said of experts that few tokens reached, if there are any.
+fn few_tokens(record: &Record, wanted: usize) -> Option<String> {
+    let of_experts = record.matrices.iter().filter_map(|facts| Some((facts.tokens?, &facts.name)));
+    let few: Vec<(usize, &String)> = of_experts.clone().filter(|(tokens, _)| *tokens < wanted).collect();
+    let (fewest, name) = few.iter().min()?;
+    Some(format!(
+        "fewer than {wanted} tokens (calibration.min_expert_tokens) reached {} of {} matrices of experts, the fewest, {fewest}, {name}: other tokens stand in for those that are missing; more calibration text serves better",
+        few.len(),
+        of_experts.count()
+    ))
 }
 
 /// A run on its way through the model.
@@ -143,9 +158,10 @@ impl Compression<'_, '_> {
         let block = branches[0].at.block - self.blocks[0].index;
         let dense = &self.blocks[block].dense;
         let (passage, of) = (&*passage, &mut self.states);
-        let found =
+        let (found, reached) =
             self.job.timings.measure(Stage::Calibrate, || calibrate(of, (passage, run), (dense, branches), states))?;
         self.blocks[block].statistics.extend(found);
+        self.blocks[block].reached.extend(reached);
         Ok(())
     }
 

@@ -107,6 +107,9 @@ pub struct MatrixFacts {
     pub pattern: Option<Pattern>,
     /// Share of weights pruned.
     pub sparsity: f64,
+    /// Of a matrix of an expert, how many tokens of the calibration text reached it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<usize>,
     /// Errors, damping, iterations.
     #[serde(flatten)]
     pub solution: SolutionFacts,
