@@ -11,14 +11,16 @@ olmoe: bf16, norms of all queries and keys together; its variant:
     clipped     `clip_qkv` that bites
 glm4_moe: f32, half of each head turned, norms of heads, experts in groups of two, two for every token.
 dots1: f16, the same without groups, late windows.
+granitemoe: bf16, factors as granite, 6 experts of which the files have every matrix stacked. granitemoeshared: f32, the same, and one for
+every token.
 """
 
 from pathlib import Path
 
 import torch
 from transformers import (
-    AutoConfig, AutoModelForCausalLM, Dots1Config, Glm4MoeConfig, MixtralConfig, OlmoeConfig, PreTrainedModel, Qwen2MoeConfig,
-    Qwen3MoeConfig,
+    AutoConfig, AutoModelForCausalLM, Dots1Config, Glm4MoeConfig, GraniteMoeConfig, GraniteMoeSharedConfig, MixtralConfig,
+    OlmoeConfig, PreTrainedModel, Qwen2MoeConfig, Qwen3MoeConfig,
 )
 
 import tiny_checkpoint
@@ -109,6 +111,17 @@ def write() -> None:
     )
     write_checkpoint(dots1, config, torch.float16, seed=126)
     write_golden(dots1)
+
+    sizes = SIZES | dict(
+        intermediate_size=20, num_local_experts=6, num_experts_per_tok=2, embedding_multiplier=3.0, residual_multiplier=0.4,
+        attention_multiplier=0.125, logits_scaling=2.5, rope_parameters=ROTARY,
+    )
+    granite = FIXTURES / "granitemoe"
+    write_checkpoint(granite, GraniteMoeConfig(**sizes, attention_bias=True), torch.bfloat16, seed=127)
+    write_golden(granite)
+    shared = FIXTURES / "granitemoeshared"
+    write_checkpoint(shared, GraniteMoeSharedConfig(**sizes, shared_intermediate_size=28), torch.float32, seed=128)
+    write_golden(shared)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release -p lopper --example train_demo -- OUT [KIND [STEPS]]`
 //!
-//! KIND is `llama`, the demo model itself, unless it is named: `opt`, `bloom`, `gpt_neox`, `gemma3_text` and `qwen3` have as many blocks
-//! of the same width in the form of their families. OUT is a directory; what it holds of the same names is replaced.
+//! KIND is `llama`, the demo model itself, unless it is named: `opt`, `bloom`, `gpt_neox`, `gemma3_text`, `qwen3` and `mixtral` have as
+//! many blocks of the same width in the form of their families. OUT is a directory; what it holds of the same names is replaced.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -76,7 +76,14 @@ fn config(kind: &str) -> Result<Json> {
             "architectures": ["Qwen3ForCausalLM"], "intermediate_size": 352, "head_dim": 32, "num_key_value_heads": 2,
             "rms_norm_eps": 1e-5,
         }),
-        other => return Err(wrong(format!("no kind {other}; known: llama, opt, bloom, gpt_neox, gemma3_text, qwen3"))),
+        "mixtral" => json!({
+            "architectures": ["MixtralForCausalLM"], "intermediate_size": 176, "num_key_value_heads": 2, "num_local_experts": 8,
+            "num_experts_per_tok": 2, "rms_norm_eps": 1e-5,
+        }),
+        other => {
+            let known = "llama, opt, bloom, gpt_neox, gemma3_text, qwen3, mixtral";
+            return Err(wrong(format!("no kind {other}; known: {known}")));
+        }
     };
     // as long as what it is trained on: not every kind of positions reaches further
     let mut config = json!({
@@ -131,6 +138,9 @@ impl Initialiser {
             constant(&tensor.shape, if is_bias { 0.0 } else { 1.0 })
         };
         let mut tensors: Vec<Tensor> = spec.tensors.iter().map(first).collect();
+        for (place, router) in spec.tensors.iter().enumerate().filter(|(_, tensor)| tensor.kind == Kind::Router) {
+            tensors[place] = self.normal(&router.shape, 0.6 / (router.shape[1] as f32).sqrt());
+        }
         for linear in &spec.linears {
             // what adds to the states is the smaller the more of it there is
             let depth = if ["output", "down"].contains(&linear.role) { (2.0 * blocks as f32).sqrt() } else { 1.0 };

@@ -17,7 +17,7 @@ use crate::tiny::Tiny;
 /// Families whose feed-forward layers stay, and why: config.json has no key for their width, or they are experts.
 const NEURONS_STAY: [(&[&str], &str); 2] = [
     (&["bloom"], "so many neurons"),
-    (&["mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "glm4_moe", "dots1"], "has experts"),
+    (&["mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "glm4_moe", "dots1", "granitemoe", "granitemoeshared"], "has experts"),
 ];
 
 /// Families whose heads stay, and why: their readers know no other number, their tiny checkpoint has one head of keys and values, a norm

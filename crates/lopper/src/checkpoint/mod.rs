@@ -21,7 +21,7 @@ pub use companions::left_out;
 pub use compose::{Changes, Composition, Cut};
 pub use dtype::StorageDtype;
 pub use header::{Header, HeaderTensor};
-pub use open::{Checkpoint, TensorInfo};
+pub use open::{Checkpoint, TensorInfo, part_of, whole_of};
 pub use rewrite::Rewrite;
 pub use safetensors::Dtype;
 pub(crate) use shard::PIECE;

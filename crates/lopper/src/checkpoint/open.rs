@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use safetensors::Dtype;
 
 use super::dtype::StorageDtype;
+use super::header::HeaderTensor;
 use super::layout::{INDEX, SINGLE, check_present, is_sharded, read_index};
 use super::shard::{Shard, ShardInfo};
 use crate::{Error, Result, json};
@@ -22,6 +23,8 @@ pub struct Checkpoint {
     tensors: BTreeMap<String, TensorInfo>,
     /// Further copies of tensors, in shards other than that which the index names.
     copies: Vec<(String, TensorInfo)>,
+    /// Tensors that are read as their parts.
+    divided: BTreeSet<String>,
     sharded: bool,
 }
 
@@ -38,7 +41,27 @@ pub struct TensorInfo {
     pub bytes: Range<usize>,
 }
 
+/// What a part of a tensor along its first dimension is called.
+pub fn part_of(name: &str, part: usize) -> String {
+    format!("{name}[{part}]")
+}
+
+/// The tensor that a part is of, by its name, if it is one.
+pub fn whole_of(name: &str) -> Option<&str> {
+    Some(name.strip_suffix(']')?.rsplit_once('[')?.0)
+}
+
 impl TensorInfo {
+    /// Its parts along the first dimension, with their names.
+    fn parts(&self, name: &str) -> impl Iterator<Item = (String, Self)> {
+        let (count, size) = (self.shape[0], self.bytes.len() / self.shape[0].max(1));
+        (0..count).map(move |part| {
+            let start = self.bytes.start + part * size;
+            let info = Self { shape: self.shape[1..].to_vec(), bytes: start..start + size, ..self.clone() };
+            (part_of(name, part), info)
+        })
+    }
+
     /// The dtype as one this program can compute with, if it is one.
     pub fn storage(&self) -> Option<StorageDtype> {
         StorageDtype::of(self.dtype)
@@ -69,6 +92,7 @@ impl Checkpoint {
             infos: Vec::new(),
             tensors: BTreeMap::new(),
             copies: Vec::new(),
+            divided: BTreeSet::new(),
             sharded,
         };
         let index = index.unwrap_or_default();
@@ -123,6 +147,46 @@ impl Checkpoint {
             }
         }
         Ok(())
+    }
+
+    /// Reads a tensor from now on as the parts along its first dimension, each of which is a tensor of its own: `name[0]`, `name[1]`, …
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when it does not have so many parts. One that is not there is left to whoever asks for a part.
+    pub fn divide(&mut self, name: &str, parts: usize) -> Result<()> {
+        let Some(info) = self.tensors.get(name) else { return Ok(()) };
+        if info.shape.len() < 2 || info.shape[0] != parts {
+            let problem = format!("tensor {name:?} has shape {:?}, config.json says {parts} experts", info.shape);
+            let hint = Some("config.json and the weights are of different models".into());
+            return Err(Error::Checkpoint { path: self.dir.clone(), problem, hint });
+        }
+        if let Some((part, _)) = info.parts(name).find(|(part, _)| self.tensors.contains_key(part)) {
+            let problem = format!("tensor {part:?} is there beside {name:?}, of which it would be a part");
+            return Err(Error::Checkpoint { path: self.dir.clone(), problem, hint: None });
+        }
+        if let Some(info) = self.tensors.remove(name) {
+            self.tensors.extend(info.parts(name));
+            self.divided.insert(name.to_owned());
+        }
+        let copies = std::mem::take(&mut self.copies).into_iter();
+        let divided = |(copied, info): (String, TensorInfo)| {
+            let divides = copied == name && info.shape.first() == Some(&parts);
+            if divides { info.parts(name).collect() } else { vec![(copied, info)] }
+        };
+        self.copies = copies.flat_map(divided).collect();
+        Ok(())
+    }
+
+    /// The tensors that one of a header is read as: itself, or its parts.
+    pub(super) fn read_as(&self, tensor: &HeaderTensor) -> Vec<(String, Range<usize>)> {
+        let parts = |info: &TensorInfo| tensor.shape.len() == info.shape.len() + 1;
+        let first = self.info(&part_of(&tensor.name, 0));
+        if !self.divided.contains(&tensor.name) || !first.is_some_and(parts) {
+            return vec![(tensor.name.clone(), tensor.bytes.clone())];
+        }
+        let (dtype, shape, bytes) = (tensor.dtype, tensor.shape.clone(), tensor.bytes.clone());
+        let parts = TensorInfo { dtype, shape, shard: 0, bytes }.parts(&tensor.name).collect::<Vec<_>>();
+        parts.into_iter().map(|(name, part)| (name, part.bytes)).collect()
     }
 
     /// The directory, as it was given.

@@ -246,13 +246,14 @@ impl<'a> Rewrite<'a> {
     /// Byte ranges of a shard that hold untouched tensors, neighbours joined.
     fn untouched(&self, shard: usize) -> Vec<Range<usize>> {
         let mut runs: Vec<Range<usize>> = Vec::new();
-        for tensor in &self.source.shards()[shard].header.tensors {
-            if self.replaced.contains(&tensor.name) && self.source.is_replaced_in(shard, &tensor.name) {
+        let tensors = &self.source.shards()[shard].header.tensors;
+        for (name, bytes) in tensors.iter().flat_map(|tensor| self.source.read_as(tensor)) {
+            if self.replaced.contains(&name) && self.source.is_replaced_in(shard, &name) {
                 continue;
             }
             match runs.last_mut() {
-                Some(run) if run.end == tensor.bytes.start => run.end = tensor.bytes.end,
-                _ => runs.push(tensor.bytes.clone()),
+                Some(run) if run.end == bytes.start => run.end = bytes.end,
+                _ => runs.push(bytes),
             }
         }
         runs

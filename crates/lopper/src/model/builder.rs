@@ -160,13 +160,25 @@ impl BranchBuilder<'_> {
 
     /// A linear layer of this role, whose tensors are `name`.weight and, if it has one, `name`.bias.
     pub fn linear(&mut self, x: usize, role: &'static str, name: &str, d_out: usize, bias: bool) -> usize {
+        let bias = bias.then(|| format!("{name}.bias"));
+        self.linear_named(x, role, (format!("{name}.weight"), bias), d_out)
+    }
+
+    /// A linear layer of this role, its weight and, if it has one, its bias of these names.
+    pub fn linear_named(
+        &mut self,
+        x: usize,
+        role: &'static str,
+        (weight, bias): (String, Option<String>),
+        d_out: usize,
+    ) -> usize {
         let (shape, index) = ([d_out, self.program.width(x)], self.spec.linears.len());
-        let mut add = |part: &str, shape: &[usize], kind, form| {
-            self.spec.tensors.push(TensorSpec { name: format!("{name}.{part}"), shape: shape.to_vec(), kind, form });
+        let mut add = |name: String, shape: &[usize], kind, form| {
+            self.spec.tensors.push(TensorSpec { name, shape: shape.to_vec(), kind, form });
             self.spec.tensors.len() - 1
         };
-        let weight = add("weight", &shape, Kind::Weight, self.weights);
-        let bias = bias.then(|| add("bias", &[d_out], Kind::Bias, Form::Plain));
+        let weight = add(weight, &shape, Kind::Weight, self.weights);
+        let bias = bias.map(|bias| add(bias, &[d_out], Kind::Bias, Form::Plain));
         let first = self.program.readers(x).find_map(|(_, one)| match one.operation {
             Operation::Linear(linear) => Some(linear),
             _ => None,

@@ -33,7 +33,7 @@ impl Decoder {
     ///
     /// # Errors
     /// If the family is unknown, or a tensor is missing or of another shape.
-    pub fn open(checkpoint: Checkpoint) -> Result<Self> {
+    pub fn open(mut checkpoint: Checkpoint) -> Result<Self> {
         let config = checkpoint.config_json()?;
         let (mut spec, note) = as_named(describe(&checkpoint.dir().join("config.json"), &config)?, &checkpoint)?;
         let mut notes: Vec<String> = note.into_iter().collect();
@@ -49,6 +49,9 @@ impl Decoder {
         if spec.head.tied && !is_of_language(architecture) {
             let head = "its own head is kept, and what is scored is the embedding as the head of a language model";
             notes.push(format!("the model is a {architecture}: {head}"));
+        }
+        for (whole, parts) in spec.stacked() {
+            checkpoint.divide(&whole, parts)?;
         }
         let decoder = Self { checkpoint, spec, unties: ties && has_embedding && has_head, notes };
         decoder.spec.tensors().iter().try_for_each(|(name, shape)| decoder.check(&config, name, shape))?;

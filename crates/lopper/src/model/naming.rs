@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::spec::DecoderSpec;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, whole_of};
 use crate::error::{Error, Result};
 
 /// What stands before the names of a model's body, and before that of its head.
@@ -61,7 +61,7 @@ pub(super) fn as_named(spec: DecoderSpec, checkpoint: &Checkpoint) -> Result<(De
 /// The first tensor that the files do not have under its name; the embedding and a head that is tied to it stand for each other.
 fn missing(spec: &DecoderSpec, checkpoint: &Checkpoint) -> Option<String> {
     let pair = [&spec.stem.embedding, &spec.head.weight];
-    let has = |name: &String| checkpoint.info(name).is_some() || checkpoint.alias(name).is_some();
+    let has = |name: &String| is_there(checkpoint, name) || checkpoint.alias(name).is_some();
     let tied = spec.head.tied && pair.into_iter().any(has);
     let mut names = spec.tensors().into_iter().map(|(name, _)| name);
     names.find(|name| !(has(name) || tied && pair.contains(&name)))
@@ -69,7 +69,13 @@ fn missing(spec: &DecoderSpec, checkpoint: &Checkpoint) -> Option<String> {
 
 /// How many tensors of a model the files have under their names.
 fn present(spec: &DecoderSpec, checkpoint: &Checkpoint) -> usize {
-    spec.tensors().iter().filter(|(name, _)| checkpoint.info(name).is_some()).count()
+    spec.tensors().iter().filter(|(name, _)| is_there(checkpoint, name)).count()
+}
+
+/// Whether the files have a tensor, or that of which it is a part.
+fn is_there(checkpoint: &Checkpoint, name: &str) -> bool {
+    let whole = || whole_of(name).and_then(|whole| checkpoint.info(whole));
+    checkpoint.info(name).or_else(whole).is_some()
 }
 
 fn renamed(spec: &DecoderSpec, [body, head]: &Prefixes) -> DecoderSpec {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::block_spec::{BlockSpec, BranchId, LinearId, LinearSpec, Stage, StageId};
 use super::form::Form;
 use super::rotary::RotarySpec;
+use crate::checkpoint::whole_of;
 
 /// A decoder-only language model.
 #[derive(Clone, Debug)]
@@ -233,6 +234,17 @@ impl DecoderSpec {
     pub fn widest(&self) -> usize {
         let linears = self.blocks.iter().flat_map(|block| &block.linears);
         linears.flat_map(|linear| linear.shape).max().unwrap_or(self.hidden)
+    }
+
+    /// Tensors of the files that hold a part for each expert, and how many.
+    pub fn stacked(&self) -> BTreeMap<String, usize> {
+        let mut stacked = BTreeMap::new();
+        for (name, _) in self.tensors() {
+            if let Some(whole) = whole_of(&name) {
+                *stacked.entry(whole.to_owned()).or_default() += 1;
+            }
+        }
+        stacked
     }
 
     /// Name and shape in the file of every tensor of the model.

@@ -2,6 +2,7 @@
 
 use super::config::Config;
 use crate::autograd::{Groups, Routing, Scoring};
+use crate::checkpoint::part_of;
 use crate::error::Result;
 
 /// More experts than any layer has.
@@ -13,11 +14,18 @@ const COUNTS: [&str; 4] = ["num_experts", "num_local_experts", "n_routed_experts
 #[derive(Clone, Copy)]
 pub struct ExpertNames {
     pub router: &'static str,
-    /// What stands before the number of an expert.
+    /// What stands before the names of those of all experts.
     pub experts: &'static str,
-    pub gate: &'static str,
-    pub up: &'static str,
-    pub down: &'static str,
+    pub matrices: Matrices,
+}
+
+/// How the files have the matrices of an expert.
+#[derive(Clone, Copy)]
+pub enum Matrices {
+    /// Each by itself, behind the number of the expert.
+    Apart { gate: &'static str, up: &'static str, down: &'static str },
+    /// Gates and what they gate in one, first the gates; those of all experts stacked.
+    Stacked { gate_up: &'static str, down: &'static str },
 }
 
 impl ExpertNames {
@@ -25,10 +33,16 @@ impl ExpertNames {
     pub const PLAIN: Self = Self {
         router: "mlp.gate",
         experts: "mlp.experts",
-        gate: "gate_proj",
-        up: "up_proj",
-        down: "down_proj",
+        matrices: Matrices::Apart { gate: "gate_proj", up: "up_proj", down: "down_proj" },
     };
+
+    /// What stands before and after the name of a matrix of an expert.
+    pub fn around(&self, expert: usize) -> (String, String) {
+        match self.matrices {
+            Matrices::Apart { .. } => (format!("{}.{expert}", self.experts), String::new()),
+            Matrices::Stacked { .. } => (self.experts.into(), part_of("", expert)),
+        }
+    }
 }
 
 /// An expert that every token goes to.

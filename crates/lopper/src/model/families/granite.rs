@@ -1,17 +1,54 @@
-//! Granite 3 (IBM 2024): Llama with factors of the embedding, the branches, the scores and the logits.
+//! Granite 3 (IBM 2024): Llama with factors of the embedding, the branches, the scores and the logits; with a feed-forward layer, or with
+//! experts and in some models one for every token.
 
 use super::config::Config;
+use super::experts::{ExpertNames, Experts, Matrices, Shared};
 use super::llama_form::{LLAMA, LlamaForm};
 use crate::error::Result;
 use crate::model::spec::DecoderSpec;
 
-pub fn spec(config: &Config) -> Result<DecoderSpec> {
-    let mut form = LlamaForm::read(config, "granite", &LLAMA)?;
-    form.read_attention_bias(config)?;
+const NAMES: ExpertNames = ExpertNames {
+    router: "block_sparse_moe.router.layer",
+    experts: "block_sparse_moe",
+    matrices: Matrices::Stacked { gate_up: "input_linear", down: "output_linear" },
+};
+
+pub fn dense(config: &Config) -> Result<DecoderSpec> {
+    let mut form = read(config, "granite")?;
     form.mlp_bias = config.flag_or("mlp_bias", false)?;
+    Ok(form.build())
+}
+
+pub fn experts(config: &Config) -> Result<DecoderSpec> {
+    Ok(with_experts(config, "granitemoe")?.build())
+}
+
+pub fn shared(config: &Config) -> Result<DecoderSpec> {
+    let mut form = with_experts(config, "granitemoeshared")?;
+    let key = "shared_intermediate_size";
+    // 0 says that there is none
+    let width = if config.number_or(key, 0.0)? > 0.0 { Some(config.size(key)?) } else { None };
+    if let Some(experts) = &mut form.experts {
+        experts.shared = width.map(|width| Shared { name: "shared_mlp", width, gate: None });
+    }
+    Ok(form.build())
+}
+
+fn with_experts(config: &Config, family: &'static str) -> Result<LlamaForm> {
+    let mut form = read(config, family)?;
+    let mut experts = Experts::shares(config, [8, 2], form.intermediate)?;
+    experts.names = NAMES;
+    experts.routing.normalised = true;
+    form.experts = Some(experts);
+    Ok(form)
+}
+
+fn read(config: &Config, family: &'static str) -> Result<LlamaForm> {
+    let mut form = LlamaForm::read(config, family, &LLAMA)?;
+    form.read_attention_bias(config)?;
     form.embedding_scale = config.factor("embedding_multiplier")?;
     form.residual_scale = config.factor("residual_multiplier")?;
     form.scale = Some(config.positive_or("attention_multiplier", 1.0)? as f32);
     form.logit_scale = config.factor("logits_scaling")?.map(f32::recip);
-    Ok(form.build())
+    Ok(form)
 }

@@ -1,6 +1,6 @@
 //! A block of the form of Llama, and what families change of it.
 
-use super::experts::{ExpertNames, Experts};
+use super::experts::{Experts, Matrices};
 use super::llama_form::LlamaForm;
 use crate::autograd::AttentionLayout;
 use crate::model::block_spec::{BlockSpec, Branch};
@@ -176,12 +176,13 @@ impl LlamaForm {
         let routes = branch.route(scores, *routing, experts.correction);
         let of_expert = |expert: usize| {
             let own = branch.reaching(x, routes, expert, routing);
-            self.expert(&mut branch, own, names, (&format!("{}.{expert}", names.experts), experts.width))
+            self.expert(&mut branch, own, names.matrices, (names.around(expert), experts.width))
         };
         let outputs: Vec<usize> = (0..routing.experts).map(of_expert).collect();
         let mut y = branch.combine(routes, &outputs);
         if let Some(shared) = shared {
-            let mut z = self.expert(&mut branch, x, names, (shared.name, shared.width));
+            let around = (shared.name.to_owned(), String::new());
+            let mut z = self.expert(&mut branch, x, names.matrices, (around, shared.width));
             if let Some(gate) = shared.gate {
                 let gate = branch.score(x, gate, 1, false);
                 z = branch.gate_rows(z, gate);
@@ -191,12 +192,27 @@ impl LlamaForm {
         self.leave(branch, y, self.norms.after_mlp)
     }
 
-    /// One expert of this name and width.
-    fn expert(&self, branch: &mut BranchBuilder, x: usize, names: &ExpertNames, (name, width): (&str, usize)) -> usize {
-        let gate = branch.linear(x, "gate", &format!("{name}.{}", names.gate), width, false);
-        let up = branch.linear(x, "up", &format!("{name}.{}", names.up), width, false);
+    /// One expert: what stands around the names of its matrices, and its width.
+    fn expert(
+        &self,
+        branch: &mut BranchBuilder,
+        x: usize,
+        matrices: Matrices,
+        ((before, after), width): ((String, String), usize),
+    ) -> usize {
+        let mut linear = |x: usize, role: &'static str, name: &str, d_out: usize| {
+            branch.linear_named(x, role, (format!("{before}.{name}.weight{after}"), None), d_out)
+        };
+        let (down, gate, up) = match matrices {
+            Matrices::Apart { gate, up, down } => (down, linear(x, "gate", gate, width), linear(x, "up", up, width)),
+            Matrices::Stacked { gate_up, down } => {
+                let fused = linear(x, "gate_up", gate_up, 2 * width);
+                let [gate, up] = branch.split(fused, [width; 2]);
+                (down, gate, up)
+            }
+        };
         let activated = branch.gated(self.activation, gate, up);
-        branch.linear(activated, "down", &format!("{name}.{}", names.down), self.hidden, false)
+        branch.linear_named(activated, "down", (format!("{before}.{down}.weight{after}"), None), self.hidden)
     }
 
     fn normed(&self, branch: &mut BranchBuilder, x: usize, name: Option<&str>) -> usize {

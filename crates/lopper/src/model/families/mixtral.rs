@@ -1,7 +1,7 @@
 //! Mixtral (Jiang et al. 2024, arXiv 2401.04088): Mistral with experts.
 
 use super::config::Config;
-use super::experts::{ExpertNames, Experts};
+use super::experts::{ExpertNames, Experts, Matrices};
 use super::llama_form::{Base, Defaults, LLAMA, LlamaForm};
 use crate::error::Result;
 use crate::model::spec::DecoderSpec;
@@ -9,9 +9,7 @@ use crate::model::spec::DecoderSpec;
 const NAMES: ExpertNames = ExpertNames {
     router: "block_sparse_moe.gate",
     experts: "block_sparse_moe.experts",
-    gate: "w1",
-    up: "w3",
-    down: "w2",
+    matrices: Matrices::Apart { gate: "w1", up: "w3", down: "w2" },
 };
 
 pub fn spec(config: &Config) -> Result<DecoderSpec> {
