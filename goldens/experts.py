@@ -124,5 +124,47 @@ def write() -> None:
     write_golden(shared)
 
 
+def as_in_file(gradients: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Gradients of a block as the files name its tensors: those of experts apart."""
+    named = {}
+    for name, gradient in gradients.items():
+        stem = name.removesuffix("experts.gate_up_proj").removesuffix("experts.down_proj")
+        if stem == name:
+            named[name.replace("block_sparse_moe.router.weight", "block_sparse_moe.router.layer.weight")] = gradient
+            continue
+        for expert, own in enumerate(gradient):
+            if "block_sparse_moe" in stem:
+                matrix = "input_linear" if "gate_up" in name else "output_linear"
+                named[f"{stem}{matrix}.weight[{expert}]"] = own.clone()
+            elif "down" in name:
+                named[f"{stem}experts.{expert}.down_proj.weight"] = own.clone()
+            else:
+                gate, up = own.chunk(2)
+                named[f"{stem}experts.{expert}.gate_proj.weight"] = gate.clone()
+                named[f"{stem}experts.{expert}.up_proj.weight"] = up.clone()
+    return named
+
+
+def as_in_mixtral(gradients: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same, as Mixtral names them."""
+    named = {}
+    for name, gradient in as_in_file(gradients).items():
+        name = name.replace("grad.mlp.", "grad.block_sparse_moe.")
+        for plain, own in (("gate_proj", "w1"), ("up_proj", "w3"), ("down_proj", "w2")):
+            name = name.replace(plain, own)
+        named[name] = gradient
+    return named
+
+
+def write_gradients() -> None:
+    """The whole block 1 of some of them, as window.py has those of others."""
+    from window import save_block
+
+    save_block("mixtral", "mixtral", "mixtral", 129, load, as_in_mixtral)
+    for seed, family in enumerate(("qwen2_moe", "glm4_moe", "granitemoeshared"), start=130):
+        save_block(family, family, family, seed, load, as_in_file)
+
+
 if __name__ == "__main__":
     write()
+    write_gradients()

@@ -13,6 +13,7 @@ import compensation
 import config_keys
 import criteria
 import elementwise
+import experts
 import gemma
 import gpt2
 import gpt_neox
@@ -34,7 +35,7 @@ import text_part
 import window
 
 GOLDENS = (
-    llama, mistral, qwen2, qwen3, gemma, llama_like, side_by_side, text_part, opt, gpt_neox, bloom, gpt2, gptj, window, adamw, optimizers, layer_problem,
+    llama, mistral, qwen2, qwen3, gemma, llama_like, experts, side_by_side, text_part, opt, gpt_neox, bloom, gpt2, gptj, window, adamw, optimizers, layer_problem,
     criteria, sparsegpt, compensation, rotary, elementwise, activations, losses, chat, config_keys,
 )
 

@@ -20,6 +20,8 @@ The whole block 1 of other checkpoints, as the model calls it:
     gpt_bigcode_block, phi3_block, glm4_block, hunyuan_v1_dense_block, nemotron_block, cohere_block
     phi_normed_block         fixtures/phi/normed
     falcon_grouped_block     fixtures/falcon/grouped
+    mixtral_block, qwen2_moe_block, glm4_moe_block, granitemoeshared_block (by experts.py), each expert's own matrices as the files name
+    them; of a stacked one `name[expert]`
 A bias of OPT's keys shifts all scores of a query alike, so its gradient is zero but for rounding.
 
 model.safetensors: the whole model on ids [2, 24]: loss [1], the mean cross-entropy of the next tokens, and grad.<name> of every
@@ -33,6 +35,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.models.opt.modeling_opt import OPTDecoderLayer
 
+import experts
 from fixtures import FIXTURES, generator, save_tensors
 from tiny_checkpoint import blocks, load
 
@@ -130,14 +133,18 @@ def whole_block(model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
     return window
 
 
-def save_block(folder: str, weights: str, name: str, seed: int) -> None:
-    """The whole block 1 of a checkpoint."""
+def save_block(
+    folder: str, weights: str, name: str, seed: int, load: Callable = load,
+    as_in_file: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict,
+) -> None:
+    """The whole block 1 of a checkpoint, the gradients under the names that `as_in_file` gives them."""
     model = load(FIXTURES / folder, FIXTURES / weights)
     source = generator(seed)
     shape = (BATCH, LENGTH, model.config.hidden_size)
     x = torch.randn(shape, generator=source)
     target = x + torch.randn(shape, generator=source)
-    save_tensors(FIXTURES / "window" / f"{name}_block.safetensors", golden(blocks(model)[1], whole_block(model), x, target))
+    tensors = as_in_file(golden(blocks(model)[1], whole_block(model), x, target))
+    save_tensors(FIXTURES / "window" / f"{name}_block.safetensors", tensors)
 
 
 def save_windows(folder: str, prefix: str, names: tuple[str, ...], seed: int) -> None:
@@ -178,6 +185,7 @@ def write() -> None:
         save_block(name, name, name, seed)
     save_block("phi/normed", "phi/normed", "phi_normed", seed=99)
     save_block("falcon/grouped", "falcon/grouped", "falcon_grouped", seed=100)
+    experts.write_gradients()
 
 
 if __name__ == "__main__":

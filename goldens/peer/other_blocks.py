@@ -1,10 +1,10 @@
-"""Decoder blocks of OPT, GPT-NeoX, BLOOM and Gemma 3 in plain PyTorch, for the peers to time."""
+"""Decoder blocks of OPT, GPT-NeoX, BLOOM, Gemma 3 and one with experts in plain PyTorch, for the peers to time."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from block import Linear, rotate
+from block import Attention, Linear, Shape, rotate
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -101,3 +101,38 @@ class GemmaBlock(nn.Module):
         normed = self.norms[2](x)
         gated = functional.gelu(self.gate(normed), approximate="tanh") * self.up(normed)
         return x + self.norms[3](self.down(gated))
+
+
+class Expert(nn.Module):
+    """down(silu(gate(x)) · up(x))"""
+
+    def __init__(self, hidden: int, intermediate: int) -> None:
+        super().__init__()
+        self.gate_proj, self.up_proj = Linear(hidden, intermediate), Linear(hidden, intermediate)
+        self.down_proj = Linear(intermediate, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class ExpertsBlock(nn.Module):
+    """x + attention(norm(x)), then x + the weighted sum of the experts of each token: a loop over those that any token reaches, each with
+    its rows picked and added where they came from, as transformers does on a CPU."""
+
+    def __init__(self, shape: Shape, experts: int, top_k: int) -> None:
+        super().__init__()
+        self.top_k = top_k
+        self.attention, self.norm = Attention(shape), nn.RMSNorm(shape.hidden, shape.eps)
+        self.router = nn.Linear(shape.hidden, experts, bias=False)
+        self.experts = nn.ModuleList(Expert(shape.hidden, shape.intermediate) for _ in range(experts))
+
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+        x = self.attention(x, rotary)
+        rows = self.norm(x).flatten(0, 1)
+        weights, chosen = functional.softmax(self.router(rows).float(), dim=-1).topk(self.top_k, dim=-1)
+        y = torch.zeros_like(rows)
+        for index in chosen.unique().tolist():
+            token, place = (chosen == index).nonzero(as_tuple=True)
+            given = self.experts[index](rows[token]) * weights[token, place, None]
+            y = y.index_add(0, token, given.to(y.dtype))
+        return x + y.unflatten(0, x.shape[:2])

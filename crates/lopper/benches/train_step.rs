@@ -3,7 +3,8 @@
 //! `LOPPER_PYTHON=~/goldens/bin/python cargo bench -p lopper --bench train_step [-- [f32] BLOCK …]`
 //!
 //! The block is that of SmolLM2-135M, unless others are named: OPT-125M, Pythia-160M, BLOOM-560M, Gemma-3-270M (of the latter one
-//! that does not slide). `f32` leaves bf16 out, which takes PyTorch minutes on a processor without instructions for it. Without
+//! that does not slide), OLMoE-1B-7B (without norms of queries and keys) and Qwen1.5-MoE-A2.7B (without biases and
+//! the expert that every token goes to). `f32` leaves bf16 out, which takes PyTorch minutes on a processor without instructions for it. Without
 //! `LOPPER_PYTHON` (a Python that has torch) only our own times are printed. Rounds of both take turns, so that a machine that slows down slows both.
 
 use std::collections::BTreeMap;
@@ -28,7 +29,7 @@ const ROUNDS: usize = 3;
 const REPEATS: usize = 8;
 
 /// Blocks by the names of their models: what is in config.json beside the keys that do not matter here.
-fn blocks() -> [(&'static str, serde_json::Value); 5] {
+fn blocks() -> [(&'static str, serde_json::Value); 7] {
     let llama = json!({
         "model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_attention_heads": 9,
         "num_key_value_heads": 3, "rms_norm_eps": 1e-5, "rope_theta": 1e5,
@@ -43,7 +44,21 @@ fn blocks() -> [(&'static str, serde_json::Value); 5] {
         "model_type": "gemma3_text", "hidden_size": 640, "intermediate_size": 2048, "num_attention_heads": 4,
         "num_key_value_heads": 1, "head_dim": 256, "rope_theta": 1e6, "layer_types": ["full_attention"],
     });
-    [("SmolLM2-135M", llama), ("OPT-125M", opt), ("Pythia-160M", neox), ("BLOOM-560M", bloom), ("Gemma-3-270M", gemma)]
+    let experts = |width: usize, count: usize, top_k: usize| {
+        json!({
+            "model_type": "mixtral", "hidden_size": 2048, "intermediate_size": width, "num_attention_heads": 16,
+            "num_local_experts": count, "num_experts_per_tok": top_k,
+        })
+    };
+    [
+        ("SmolLM2-135M", llama),
+        ("OPT-125M", opt),
+        ("Pythia-160M", neox),
+        ("BLOOM-560M", bloom),
+        ("Gemma-3-270M", gemma),
+        ("OLMoE-1B-7B", experts(1024, 64, 8)),
+        ("Qwen1.5-MoE-A2.7B", experts(1408, 60, 4)),
+    ]
 }
 
 /// What was timed: `forward` or `train`, precision, sequence length.
@@ -211,7 +226,7 @@ fn random(shape: &[usize], deviation: f32, generator: &mut ChaCha8Rng) -> Tensor
 fn random_tensor(spec: &TensorSpec, generator: &mut ChaCha8Rng) -> (Tensor, Option<Mask>) {
     match spec.kind {
         Kind::Norm => (Tensor::filled(spec.shape.as_slice(), |numbers| numbers.fill(1.0)), None),
-        Kind::Bias => (random(&spec.shape, 0.05, generator), None),
+        Kind::Bias | Kind::Router => (random(&spec.shape, 0.05, generator), None),
         Kind::Weight => {
             let weight = random(&spec.shape, 0.05, generator);
             let scores = Tensor::new(weight.shape(), weight.host().iter().map(|w| w.abs()).collect());

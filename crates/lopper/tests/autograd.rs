@@ -288,6 +288,13 @@ fn gradients_of_other_blocks() {
 }
 
 #[test]
+fn gradients_of_experts() {
+    for family in ["mixtral", "qwen2_moe", "glm4_moe", "granitemoeshared"] {
+        check_window(family, 0..2, &format!("{family}_block"));
+    }
+}
+
+#[test]
 fn gradients_of_a_norm_that_two_branches_read() {
     check_window("gptj", 0..1, "gptj_block");
     check_window("cohere", 0..1, "cohere_block");

@@ -267,13 +267,19 @@ impl BranchBuilder<'_> {
 
     /// Routes by these scores. `correction` is the name of what is added to them where experts are chosen.
     pub fn route(&mut self, scores: usize, routing: Routing, correction: Option<&str>) -> usize {
-        let correction = correction.map(|name| self.router(name.into(), vec![routing.experts]));
+        let correction = correction.map(|name| self.untrained(name.into(), vec![routing.experts]));
         self.program.push(Operation::Route { routing, correction }, vec![scores], routing.top_k)
     }
 
     fn router(&mut self, name: String, shape: Vec<usize>) -> usize {
+        let place = self.untrained(name, shape);
+        self.others.push(place);
+        place
+    }
+
+    /// A tensor of a router that no gradient reaches.
+    fn untrained(&mut self, name: String, shape: Vec<usize>) -> usize {
         self.spec.tensors.push(TensorSpec { name, shape, kind: Kind::Router, form: Form::Plain });
-        self.others.push(self.spec.tensors.len() - 1);
         self.spec.tensors.len() - 1
     }
 
