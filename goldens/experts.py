@@ -11,6 +11,11 @@ olmoe: bf16, norms of all queries and keys together; its variant:
     clipped     `clip_qkv` that bites
 glm4_moe: f32, half of each head turned, norms of heads, experts in groups of two, two for every token.
 dots1: f16, the same without groups, late windows.
+deepseek_v2: bf16, latent attention with queries from the states, the best groups by their best expert, dense first block; its variant:
+    greedy      no groups, weights times a factor
+deepseek_v3: f32, latent attention with narrow queries and biases, yarn that makes scores grow; its variant:
+    halves      the halves of a head turn together
+glm4_moe_lite: f16, the same, heads of values wider than those of keys, the kinds of blocks listed.
 granitemoe: bf16, factors as granite, 6 experts of which the files have every matrix stacked. granitemoeshared: f32, the same, and one for
 every token.
 """
@@ -19,8 +24,8 @@ from pathlib import Path
 
 import torch
 from transformers import (
-    AutoConfig, AutoModelForCausalLM, Dots1Config, Glm4MoeConfig, GraniteMoeConfig, GraniteMoeSharedConfig, MixtralConfig,
-    OlmoeConfig, PreTrainedModel, Qwen2MoeConfig, Qwen3MoeConfig,
+    AutoConfig, AutoModelForCausalLM, DeepseekV2Config, DeepseekV3Config, Dots1Config, Glm4MoeConfig, Glm4MoeLiteConfig,
+    GraniteMoeConfig, GraniteMoeSharedConfig, MixtralConfig, OlmoeConfig, PreTrainedModel, Qwen2MoeConfig, Qwen3MoeConfig,
 )
 
 import tiny_checkpoint
@@ -122,6 +127,45 @@ def write() -> None:
     shared = FIXTURES / "granitemoeshared"
     write_checkpoint(shared, GraniteMoeSharedConfig(**sizes, shared_intermediate_size=28), torch.float32, seed=128)
     write_golden(shared)
+    write_latent()
+
+
+def write_latent() -> None:
+    """Latent attention."""
+    sizes = SIZES | dict(
+        num_key_value_heads=4, intermediate_size=44, moe_intermediate_size=20, num_experts_per_tok=2, n_routed_experts=8,
+        kv_lora_rank=16, qk_nope_head_dim=10, qk_rope_head_dim=6, v_head_dim=12,
+    )
+    second = FIXTURES / "deepseek_v2"
+    config = DeepseekV2Config(
+        **sizes, q_lora_rank=None, n_shared_experts=2, n_group=4, topk_group=2, topk_method="group_limited_greedy",
+        first_k_dense_replace=1, rope_parameters=ROTARY,
+    )
+    write_checkpoint(second, config, torch.bfloat16, seed=133)
+    write_golden(second)
+    write_variant(second / "greedy", second, topk_method="greedy", routed_scaling_factor=1.7)
+    assert_differs(second / "greedy", second)
+
+    third = FIXTURES / "deepseek_v3"
+    yarn = {
+        "rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 32.0,
+        "beta_slow": 1.0, "mscale": 0.7, "mscale_all_dim": 0.9,
+    }
+    config = DeepseekV3Config(
+        **sizes, q_lora_rank=14, n_shared_experts=1, n_group=2, topk_group=1, routed_scaling_factor=1.6,
+        first_k_dense_replace=1, attention_bias=True, rope_parameters=yarn,
+    )
+    write_checkpoint(third, config, torch.float32, seed=134)
+    write_golden(third)
+    write_variant(third / "halves", third, rope_interleave=False)
+    assert_differs(third / "halves", third)
+
+    lite = FIXTURES / "glm4_moe_lite"
+    wide = sizes | dict(v_head_dim=20)
+    kinds = ["sparse", "sparse", "dense"]
+    config = Glm4MoeLiteConfig(**wide, q_lora_rank=14, mlp_layer_types=kinds, rope_parameters=ROTARY)
+    write_checkpoint(lite, config, torch.float16, seed=135)
+    write_golden(lite)
 
 
 def as_in_file(gradients: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -161,7 +205,7 @@ def write_gradients() -> None:
     from window import save_block
 
     save_block("mixtral", "mixtral", "mixtral", 129, load, as_in_mixtral)
-    for seed, family in enumerate(("qwen2_moe", "glm4_moe", "granitemoeshared"), start=130):
+    for seed, family in enumerate(("qwen2_moe", "glm4_moe", "granitemoeshared", "deepseek_v2", "deepseek_v3"), start=136):
         save_block(family, family, family, seed, load, as_in_file)
 
 

@@ -289,7 +289,7 @@ fn gradients_of_other_blocks() {
 
 #[test]
 fn gradients_of_experts() {
-    for family in ["mixtral", "qwen2_moe", "glm4_moe", "granitemoeshared"] {
+    for family in ["mixtral", "qwen2_moe", "glm4_moe", "granitemoeshared", "deepseek_v2", "deepseek_v3"] {
         check_window(family, 0..2, &format!("{family}_block"));
     }
 }

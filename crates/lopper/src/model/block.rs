@@ -249,6 +249,14 @@ impl Pass<'_, '_> {
                 Slot::new(self.tape.normed_linear(&first.normed, &self.tensors[spec.weight], bias)?, rows)
             }
             Operation::Columns(columns) => Slot::new(self.tape.columns(first.value()?, columns)?, rows),
+            Operation::Join(parts) => {
+                let slots = (0..one.reads.len()).map(slot).collect::<Result<Vec<_>>>()?;
+                let turned = slots.iter().any(|slot| matches!(slot.rows, Rows::Whole));
+                let of = |slot: &&Slot| if turned { self.whole(slot) } else { slot.value().cloned() };
+                let values = slots.iter().map(of).collect::<Result<Vec<_>>>()?;
+                let y = self.tape.join(&values.iter().collect::<Vec<_>>(), parts)?;
+                Slot::new(y, if turned { &Rows::Whole } else { rows })
+            }
             &Operation::Rotary { head_dim, table } => {
                 let (x, offsets) = (self.whole(first)?, self.context.sequences.offsets());
                 Slot::new(self.tape.rotary(&x, head_dim, offsets, &self.context.rotary[table])?, &Rows::Whole)

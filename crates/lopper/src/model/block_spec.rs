@@ -104,6 +104,8 @@ pub struct Branch {
     pub linears: Vec<usize>,
     /// Its other tensors: of norms, that of its stage included, and of routers.
     pub others: Vec<usize>,
+    /// Numbers per token that a runtime keeps of it, where those are not the keys and values of its attention.
+    pub cached: Option<usize>,
 }
 
 /// A linear layer of a model.

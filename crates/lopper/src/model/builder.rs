@@ -7,7 +7,7 @@ use lopper_kernels::Activation;
 use super::block_spec::{BlockSpec, Branch, Kind, LinearSpec, Stage, TensorSpec};
 use super::form::Form;
 use super::program::{NormKind, Operation, Program};
-use crate::autograd::{AttentionLayout, Routing};
+use crate::autograd::{AttentionLayout, Part, Routing};
 
 /// A norm as a family describes it.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +50,8 @@ pub struct BranchBuilder<'a> {
     program: Program,
     linears: Vec<usize>,
     others: Vec<usize>,
+    /// Numbers per token that a runtime keeps of it, where those are not its keys and values.
+    pub cached: Option<usize>,
 }
 
 impl BlockBuilder {
@@ -68,6 +70,7 @@ impl BlockBuilder {
             program,
             linears: Vec::new(),
             others: Vec::new(),
+            cached: None,
         }
     }
 
@@ -215,6 +218,13 @@ impl BranchBuilder<'_> {
         })
     }
 
+    /// Columns of some values, one after the other, with zeros between.
+    pub fn join(&mut self, values: &[usize], parts: impl IntoIterator<Item = Part>) -> usize {
+        let parts: Vec<Part> = parts.into_iter().collect();
+        let width = parts.iter().map(Part::width).sum();
+        self.program.push(Operation::Join(parts.into()), values.to_vec(), width)
+    }
+
     /// Width of a value.
     pub fn width(&self, x: usize) -> usize {
         self.program.width(x)
@@ -303,6 +313,7 @@ impl BranchBuilder<'_> {
 
     /// The branch. The last value is its output.
     pub fn finish(self) -> Branch {
-        Branch { name: self.name, program: self.program, linears: self.linears, others: self.others }
+        let Self { name, program, linears, others, cached, .. } = self;
+        Branch { name, program, linears, others, cached }
     }
 }

@@ -48,6 +48,7 @@ impl BlockSpec {
             Operation::Attention(layout) => 2.0 * (layout.heads * layout.head_dim * length) as f64,
             Operation::Norm { .. }
             | Operation::Columns(_)
+            | Operation::Join(_)
             | Operation::Rotary { .. }
             | Operation::Activate(_)
             | Operation::Gated(_)
@@ -84,6 +85,7 @@ impl Program {
         for (place, one) in self.instructions.iter().enumerate() {
             match one.operation {
                 Operation::Columns(_)
+                | Operation::Join(_)
                 | Operation::Rotary { .. }
                 | Operation::Scale(_)
                 | Operation::Add

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lopper_kernels::Activation;
 
-use crate::autograd::{AttentionLayout, Routing};
+use crate::autograd::{AttentionLayout, Part, Routing};
 
 /// How a norm measures a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,10 @@ pub enum Operation {
     Linear(usize),
     /// Some columns, one range after the other: a part of a fused projection.
     Columns(Arc<[Range<usize>]>),
-    /// Rotary positions by one of the decoder's tables. Only attention can read what it gives, or a norm that only attention reads.
+    /// Columns of several values, one after the other, with zeros between. Where one of them has rotary positions, only attention can read
+    /// what it gives.
+    Join(Arc<[Part]>),
+    /// Rotary positions by one of the decoder's tables. Only attention can read what it gives, or a norm or a join that only attention reads.
     Rotary {
         /// Width of one head.
         head_dim: usize,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::block_spec::{BlockSpec, LinearSpec};
+use super::block_spec::{BlockSpec, Branch, LinearSpec};
 use super::program::Operation;
 use super::spec::DecoderSpec;
 use super::units::UnitKind;
@@ -30,9 +30,10 @@ pub struct Serving {
 impl DecoderSpec {
     /// What a runtime that serves the model meets.
     pub fn serving(&self) -> Serving {
-        let cached = self.blocks.iter().flat_map(|block| block.layouts()).map(|layout| {
-            let [_, keys, values] = layout.widths();
-            keys + values
+        let branches = self.blocks.iter().flat_map(|block| &block.stages).flat_map(|stage| &stage.branches);
+        let cached = branches.map(|branch| {
+            let kept = layouts(branch).map(|layout| layout.widths()[1..].iter().sum::<usize>());
+            branch.cached.unwrap_or_else(|| kept.sum())
         });
         let linears = || self.blocks.iter().flat_map(|block| &block.linears);
         let weights: usize = linears().map(LinearSpec::weights).sum();
@@ -67,11 +68,16 @@ impl BlockSpec {
 
     /// How heads lie in each attention, in order.
     pub(super) fn layouts(&self) -> impl Iterator<Item = &AttentionLayout> {
-        self.operations().filter_map(|operation| match operation {
-            Operation::Attention(layout) => Some(layout),
-            _ => None,
-        })
+        self.stages.iter().flat_map(|stage| &stage.branches).flat_map(layouts)
     }
+}
+
+/// How heads lie in each attention of a branch.
+fn layouts(branch: &Branch) -> impl Iterator<Item = &AttentionLayout> {
+    branch.program.instructions().iter().filter_map(|instruction| match &instruction.operation {
+        Operation::Attention(layout) => Some(layout),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

@@ -172,6 +172,7 @@ impl Trace<'_> {
                 self.follow(read[2], shared)
             }
             Operation::Attention(_)
+            | Operation::Join(_)
             | Operation::Add
             | Operation::Score { .. }
             | Operation::Route { .. }

@@ -9,6 +9,7 @@ mod columns;
 mod combine;
 mod distillation;
 mod gate_rows;
+mod join;
 mod layer_norm;
 mod linear;
 mod loss;
@@ -22,6 +23,7 @@ mod select_rows;
 
 pub use adapter::AdapterForm;
 pub use attention::AttentionLayout;
+pub use join::Part;
 pub use normed_linear::Normed;
 pub use rotary::RotaryTable;
 pub use route::{Groups, Routes, Routing, Scoring};

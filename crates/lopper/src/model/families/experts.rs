@@ -1,5 +1,7 @@
 //! Experts in the place of a feed-forward layer: a router sends every token to a few of them.
 
+use serde_json::Value;
+
 use super::config::Config;
 use crate::autograd::{Groups, Routing, Scoring};
 use crate::checkpoint::part_of;
@@ -69,6 +71,15 @@ pub struct Experts {
     pub blocks: Vec<bool>,
 }
 
+/// What a family has where config.json says nothing of experts that are scored each by itself.
+pub struct Apart {
+    pub normalised: bool,
+    /// How many groups there are, and how many are chosen from.
+    pub groups: [usize; 2],
+    /// Of the weights.
+    pub factor: f64,
+}
+
 impl Experts {
     /// Experts of this width of which the scores are shares of all, in every block: how many, and how many for a token, unless the file
     /// says otherwise.
@@ -90,14 +101,16 @@ impl Experts {
     }
 
     /// Experts that are scored each by itself, in groups, in all blocks but the first few: as DeepSeek-V3 has them.
-    pub fn apart(config: &Config, normalised: bool) -> Result<Self> {
-        let defaults = [config.size_of(&COUNTS)?, config.size("num_experts_per_tok")?];
-        let mut experts = Self::shares(config, defaults, config.size("moe_intermediate_size")?)?;
-        let groups = Groups { count: config.size_or("n_group", 1)?, kept: config.size_or("topk_group", 1)?, best: 2 };
+    pub fn apart(config: &Config, defaults: &Apart) -> Result<Self> {
+        let &Apart { normalised, groups: [count, kept], factor } = defaults;
+        let numbers = [config.size_of(&COUNTS)?, config.size("num_experts_per_tok")?];
+        let mut experts = Self::shares(config, numbers, config.size("moe_intermediate_size")?)?;
+        let (count, kept) = (config.size_or("n_group", count)?, config.size_or("topk_group", kept)?);
+        let groups = Groups { count, kept, best: 2 };
         let routing = &mut experts.routing;
         routing.scoring = Scoring::Sigmoid;
         routing.normalised = config.flag_or("norm_topk_prob", normalised)?;
-        routing.factor = config.positive_or("routed_scaling_factor", 1.0)? as f32;
+        routing.factor = config.positive_or("routed_scaling_factor", factor)? as f32;
         routing.groups = Some(groups).filter(|groups| groups.count > 1);
         experts.correction = Some("mlp.gate.e_score_correction_bias");
         let width = config.size_or("n_shared_experts", 1)? * experts.width;
@@ -123,7 +136,23 @@ impl Experts {
         Ok(())
     }
 
-    fn check(&self, config: &Config) -> Result<()> {
+    /// Blocks that `mlp_layer_types` calls sparse have experts; without that list all but the first.
+    pub fn read_kinds(&mut self, config: &Config) -> Result<()> {
+        let key = "mlp_layer_types";
+        let kinds = config.get(key);
+        for (block, has) in self.blocks.iter_mut().enumerate() {
+            *has = match kinds.map(|kinds| kinds.get(block).and_then(Value::as_str)) {
+                None => block > 0,
+                Some(Some("sparse")) => true,
+                Some(Some("dense")) => false,
+                Some(_) => return Err(config.wrong(format!("{key:?} says neither \"sparse\" nor \"dense\" of block {block}"))),
+            };
+        }
+        Ok(())
+    }
+
+    /// That there are so many to choose from.
+    pub fn check(&self, config: &Config) -> Result<()> {
         let Routing { experts, top_k, groups, .. } = self.routing;
         if experts > MOST_EXPERTS {
             return Err(config.wrong(format!("{experts} experts are more than {MOST_EXPERTS}")));

@@ -97,6 +97,9 @@ impl LlamaForm {
     }
 
     fn attention(&self, block: &mut BlockBuilder, Attention { window, rotary }: Attention) -> Branch {
+        if let Some(latent) = self.latent {
+            return self.latent_attention(block, latent, rotary.unwrap_or(0));
+        }
         let &Self { heads, kv_heads, head_dim, hidden, soft_cap, .. } = self;
         let mut layout = AttentionLayout { kv_heads, window, soft_cap, ..AttentionLayout::new(heads, head_dim) };
         layout.scale = self.scale.unwrap_or(layout.scale);
@@ -215,12 +218,12 @@ impl LlamaForm {
         branch.linear_named(activated, "down", (format!("{before}.{down}.weight{after}"), None), self.hidden)
     }
 
-    fn normed(&self, branch: &mut BranchBuilder, x: usize, name: Option<&str>) -> usize {
+    pub fn normed(&self, branch: &mut BranchBuilder, x: usize, name: Option<&str>) -> usize {
         name.map_or(x, |name| branch.norm(x, self.norm, name))
     }
 
     /// What a branch adds to the residual stream.
-    fn leave(&self, mut branch: BranchBuilder, y: usize, norm: Option<&str>) -> Branch {
+    pub fn leave(&self, mut branch: BranchBuilder, y: usize, norm: Option<&str>) -> Branch {
         let y = self.normed(&mut branch, y, norm);
         branch.scale(y, self.residual_scale);
         branch.finish()

@@ -8,6 +8,7 @@ use lopper_kernels::{Activation, RotaryPairs};
 
 use super::config::Config;
 use super::experts::Experts;
+use super::latent_attention::Latent;
 use super::llama_block::{Attention, Mlp, Names, Norms, QueryNorms};
 use super::rotary_config::RotaryDefaults;
 use crate::error::Result;
@@ -99,6 +100,8 @@ pub struct LlamaForm {
     pub input_bias: bool,
     /// Whether the output of the attention has one.
     pub output_bias: bool,
+    /// Keys and values made of a narrow value.
+    pub latent: Option<Latent>,
     /// Experts in the place of the feed-forward layer of some blocks.
     pub experts: Option<Experts>,
     /// How the feed-forward layer begins.
@@ -172,6 +175,7 @@ impl LlamaForm {
             fused_inputs: false,
             input_bias: false,
             output_bias: false,
+            latent: None,
             experts: None,
             mlp: Mlp::Gated,
             mlp_bias: false,

@@ -4,6 +4,7 @@ mod arcee;
 mod bloom;
 mod cohere;
 mod config;
+mod deepseek;
 mod dots1;
 mod ernie4_5;
 mod exaone4;
@@ -18,6 +19,7 @@ mod gptj;
 mod granite;
 mod helium;
 mod hunyuan;
+mod latent_attention;
 mod llama;
 mod llama_block;
 mod llama_form;
@@ -73,6 +75,9 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "qwen3_moe", examples: "Qwen 3 30B-A3B, 235B-A22B, Coder", spec: qwen_moe::third },
     Family { name: "olmoe", examples: "OLMoE 1B-7B", spec: olmoe::spec },
     Family { name: "glm4_moe", examples: "GLM 4.5 and 4.6", spec: glm4_moe::spec },
+    Family { name: "glm4_moe_lite", examples: "GLM 4.7 Flash", spec: deepseek::glm },
+    Family { name: "deepseek_v2", examples: "DeepSeek-V2 and V2-Lite, Coder V2", spec: deepseek::second },
+    Family { name: "deepseek_v3", examples: "Moonlight; DeepSeek-V3 and R1 in bf16", spec: deepseek::third },
     Family { name: "dots1", examples: "dots.llm1", spec: dots1::spec },
     Family { name: "gemma", examples: "Gemma 1, CodeGemma", spec: gemma::first },
     Family { name: "gemma2", examples: "Gemma 2", spec: gemma::second },
