@@ -152,7 +152,7 @@ def write_latent() -> None:
         "beta_slow": 1.0, "mscale": 0.7, "mscale_all_dim": 0.9,
     }
     config = DeepseekV3Config(
-        **sizes, q_lora_rank=14, n_shared_experts=1, n_group=2, topk_group=1, routed_scaling_factor=1.6,
+        **sizes, q_lora_rank=12, n_shared_experts=1, n_group=2, topk_group=1, routed_scaling_factor=1.6,
         first_k_dense_replace=1, attention_bias=True, rope_parameters=yarn,
     )
     write_checkpoint(third, config, torch.float32, seed=134)
@@ -163,7 +163,7 @@ def write_latent() -> None:
     lite = FIXTURES / "glm4_moe_lite"
     wide = sizes | dict(v_head_dim=20)
     kinds = ["sparse", "sparse", "dense"]
-    config = Glm4MoeLiteConfig(**wide, q_lora_rank=14, mlp_layer_types=kinds, rope_parameters=ROTARY)
+    config = Glm4MoeLiteConfig(**wide, q_lora_rank=12, mlp_layer_types=kinds, rope_parameters=ROTARY)
     write_checkpoint(lite, config, torch.float16, seed=135)
     write_golden(lite)
 

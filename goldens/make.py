@@ -22,6 +22,7 @@ import layer_problem
 import llama
 import llama_like
 import losses
+import mamba
 import mistral
 import opt
 import optimizers
@@ -35,7 +36,7 @@ import text_part
 import window
 
 GOLDENS = (
-    llama, mistral, qwen2, qwen3, gemma, llama_like, experts, side_by_side, text_part, opt, gpt_neox, bloom, gpt2, gptj, window, adamw, optimizers, layer_problem,
+    llama, mistral, qwen2, qwen3, gemma, llama_like, experts, mamba, side_by_side, text_part, opt, gpt_neox, bloom, gpt2, gptj, window, adamw, optimizers, layer_problem,
     criteria, sparsegpt, compensation, rotary, elementwise, activations, losses, chat, config_keys,
 )
 

@@ -16,3 +16,4 @@ mod loss;
 mod norm;
 mod pruning;
 mod rotary;
+mod scan;

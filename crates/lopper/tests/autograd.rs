@@ -295,6 +295,13 @@ fn gradients_of_experts() {
 }
 
 #[test]
+fn gradients_of_a_recurrence() {
+    for family in ["mamba", "falcon_mamba"] {
+        check_window(family, 0..1, &format!("{family}_block"));
+    }
+}
+
+#[test]
 fn gradients_of_a_norm_that_two_branches_read() {
     check_window("gptj", 0..1, "gptj_block");
     check_window("cohere", 0..1, "cohere_block");

@@ -15,14 +15,16 @@ use crate::golden::assert_close;
 use crate::tiny::Tiny;
 
 /// Families whose feed-forward layers stay, and why: config.json has no key for their width, or they are experts.
-const NEURONS_STAY: [(&[&str], &str); 2] = [
+const NEURONS_STAY: [(&[&str], &str); 3] = [
+    (&["mamba", "falcon_mamba"], "0 feed-forward layers"),
     (&["bloom"], "so many neurons"),
     (&["mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "glm4_moe", "dots1", "granitemoe", "granitemoeshared", "deepseek_v2", "deepseek_v3", "glm4_moe_lite"], "has experts"),
 ];
 
 /// Families whose heads stay, and why: their readers know no other number, their tiny checkpoint has one head of keys and values, a norm
 /// takes all heads together, or heads have biases by their place.
-const HEADS_STAY: [(&[&str], &str); 4] = [
+const HEADS_STAY: [(&[&str], &str); 5] = [
+    (&["mamba", "falcon_mamba"], "0 attention layers"),
     (
         &["opt", "gpt_neox", "gpt2", "gptj", "stablelm", "helium", "qwen2_vl", "qwen2_5_vl", "falcon/grouped"],
         "so many key/value heads",

@@ -6,7 +6,7 @@ use super::Sizes;
 use crate::calibration::Needs;
 use crate::method::SHARES;
 use crate::model::{BlockSpec, Branch, BranchId, LinearId, LinearSpec, StageId};
-use crate::plan::RetrainingObjective;
+use crate::plan::{ExpertTokens, RetrainingObjective};
 use crate::schedule::{Run, State, Step, Trained};
 
 /// Floating-point operations of a stage.
@@ -136,9 +136,13 @@ impl Sizes<'_> {
             let block = &self.spec.blocks[branch.at.block];
             squares(block, block.branch(*branch), self.schedule.needs)
         });
+        let every = branches.iter().filter(|_| self.plan.calibration.expert_tokens == ExpertTokens::All).map(|branch| {
+            let block = &self.spec.blocks[branch.at.block];
+            every_token(block, block.branch(*branch), self.schedule.needs)
+        });
         let tokens = if writes.is_some() || self.run.judges { all } else { train };
         let counted = if self.run.judges { all } else { train };
-        tokens * branches.iter().map(forward).sum::<f64>() + counted * squares.sum::<f64>()
+        counted * every.sum::<f64>() + tokens * branches.iter().map(forward).sum::<f64>() + counted * squares.sum::<f64>()
     }
 
     /// Forward, and two products of the same size backward; segments but the last go forward twice; the held-out sequences before,
@@ -214,6 +218,13 @@ fn whole(block: &BlockSpec, length: usize) -> f64 {
 
 /// Operations per token of the Gram matrices of a branch's inputs.
 fn squares(block: &BlockSpec, branch: &Branch, needs: Needs) -> f64 {
-    let squares: usize = block.inputs_of(branch).into_iter().map(|n| n * n).sum();
-    if needs >= Needs::Gram { squares as f64 } else { 0.0 }
+    let square = |linear: &LinearSpec| (linear.shape[1] * linear.shape[1]) as f64 * linear.share;
+    if needs >= Needs::Gram { block.first_readers(branch).map(square).sum() } else { 0.0 }
+}
+
+/// The same where experts see every token, once more, and what it takes to show them those.
+fn every_token(block: &BlockSpec, branch: &Branch, needs: Needs) -> f64 {
+    let of_experts = block.first_readers(branch).filter(|linear| linear.is_of_expert());
+    let squares = of_experts.map(|linear| (linear.shape[1] * linear.shape[1]) as f64);
+    block.flops_of_experts(branch) + if needs >= Needs::Gram { squares.sum() } else { 0.0 }
 }

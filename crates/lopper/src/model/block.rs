@@ -267,6 +267,22 @@ impl Pass<'_, '_> {
                 let y = self.tape.attention([&q, &k, &v], layout, self.context.sequences.offsets())?;
                 Slot::new(self.context.sequences.rows(self.tape, y)?, &Rows::Batch)
             }
+            &Operation::Convolution { weight, bias } => {
+                let (x, weight) = (self.whole(first)?, &self.tensors[weight]);
+                let bias = bias.map_or_else(
+                    || Tensor::zeros([weight.tensor().shape()[0]]).into(),
+                    |bias| self.tensors[bias].clone(),
+                );
+                let y = self.tape.convolution(&x, weight, &bias, self.context.sequences.offsets())?;
+                Slot::new(self.context.sequences.rows(self.tape, y)?, &Rows::Batch)
+            }
+            &Operation::Scan { decay, skip } => {
+                let [x, step, b, c] = [0, 1, 2, 3].map(|which| self.whole(slot(which)?));
+                let (x, step, b, c) = (x?, step?, b?, c?);
+                let inputs = [&x, &step, &b, &c, &self.tensors[decay], &self.tensors[skip]];
+                let y = self.tape.scan(inputs, self.context.sequences.offsets())?;
+                Slot::new(self.context.sequences.rows(self.tape, y)?, &Rows::Batch)
+            }
             &Operation::Activate(kind) => Slot::new(self.tape.activate(kind, first.value()?)?, rows),
             &Operation::Scale(factor) => Slot::new(self.tape.scale(first.value()?, factor)?, rows),
             &Operation::Clamp(bound) => Slot::new(self.tape.clamp(first.value()?, bound)?, rows),

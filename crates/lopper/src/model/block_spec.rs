@@ -41,6 +41,15 @@ pub enum Kind {
     Norm,
     /// What a router goes by.
     Router,
+    /// A filter over neighbouring tokens, or what it adds.
+    Convolution,
+    /// How the state of a recurrence decays, or what passes it by.
+    State,
+}
+
+impl Kind {
+    /// Those that train only where they are asked for.
+    pub const SPECIAL: [Self; 3] = [Self::Router, Self::Convolution, Self::State];
 }
 
 impl TensorSpec {
@@ -102,7 +111,7 @@ pub struct Branch {
     pub program: Program,
     /// Its linear layers.
     pub linears: Vec<usize>,
-    /// Its other tensors: of norms, that of its stage included, and of routers.
+    /// Its other tensors: of norms, that of its stage included, of routers, filters and recurrences.
     pub others: Vec<usize>,
     /// Numbers per token that a runtime keeps of it, where those are not the keys and values of its attention.
     pub cached: Option<usize>,

@@ -270,26 +270,43 @@ impl BranchBuilder<'_> {
     /// What a router goes by: products of a value with the rows of `name`.weight, and `name`.bias if it has one.
     pub fn score(&mut self, x: usize, name: &str, scores: usize, bias: bool) -> usize {
         let width = self.program.width(x);
-        let weight = self.router(format!("{name}.weight"), vec![scores, width]);
-        let bias = bias.then(|| self.router(format!("{name}.bias"), vec![scores]));
+        let weight = self.special(format!("{name}.weight"), vec![scores, width], Kind::Router);
+        let bias = bias.then(|| self.special(format!("{name}.bias"), vec![scores], Kind::Router));
         self.program.push(Operation::Score { weight, bias }, vec![x], scores)
     }
 
     /// Routes by these scores. `correction` is the name of what is added to them where experts are chosen.
     pub fn route(&mut self, scores: usize, routing: Routing, correction: Option<&str>) -> usize {
-        let correction = correction.map(|name| self.untrained(name.into(), vec![routing.experts]));
+        // no gradient reaches it
+        let correction = correction.map(|name| self.tensor(name.into(), vec![routing.experts], Kind::Router));
         self.program.push(Operation::Route { routing, correction }, vec![scores], routing.top_k)
     }
 
-    fn router(&mut self, name: String, shape: Vec<usize>) -> usize {
-        let place = self.untrained(name, shape);
+    /// Causal convolution of every channel of a value, by `name`.weight and, if it has one, `name`.bias.
+    pub fn convolution(&mut self, x: usize, name: &str, taps: usize, bias: bool) -> usize {
+        let width = self.program.width(x);
+        let weight = self.special(format!("{name}.weight"), vec![width, 1, taps], Kind::Convolution);
+        let bias = bias.then(|| self.special(format!("{name}.bias"), vec![width], Kind::Convolution));
+        self.program.push(Operation::Convolution { weight, bias }, vec![x], width)
+    }
+
+    /// The selective scan of x, steps, B and C; tensors `decay` and `skip`.
+    pub fn scan(&mut self, inputs: [usize; 4], [decay, skip]: [&str; 2]) -> usize {
+        let [width, states] = [inputs[0], inputs[2]].map(|value| self.program.width(value));
+        let decay = self.special(decay.into(), vec![width, states], Kind::State);
+        let skip = self.special(skip.into(), vec![width], Kind::State);
+        self.program.push(Operation::Scan { decay, skip }, inputs.to_vec(), width)
+    }
+
+    /// A tensor that trains with the branch where it is asked for.
+    fn special(&mut self, name: String, shape: Vec<usize>, kind: Kind) -> usize {
+        let place = self.tensor(name, shape, kind);
         self.others.push(place);
         place
     }
 
-    /// A tensor of a router that no gradient reaches.
-    fn untrained(&mut self, name: String, shape: Vec<usize>) -> usize {
-        self.spec.tensors.push(TensorSpec { name, shape, kind: Kind::Router, form: Form::Plain });
+    fn tensor(&mut self, name: String, shape: Vec<usize>, kind: Kind) -> usize {
+        self.spec.tensors.push(TensorSpec { name, shape, kind, form: Form::Plain });
         self.spec.tensors.len() - 1
     }
 

@@ -24,7 +24,8 @@ impl BlockSpec {
         self.first_readers(branch).map(|linear| (linear.shape[1] as f64 * linear.share).ceil() as usize).sum()
     }
 
-    fn first_readers<'a>(&'a self, branch: &'a Branch) -> impl Iterator<Item = &'a LinearSpec> {
+    /// The linear layers of a branch that are the first to read their inputs.
+    pub fn first_readers<'a>(&'a self, branch: &'a Branch) -> impl Iterator<Item = &'a LinearSpec> {
         let first = branch.linears.iter().filter(|&&linear| self.linears[linear].first_reader == linear);
         first.map(|&linear| &self.linears[linear])
     }
@@ -40,10 +41,30 @@ impl BlockSpec {
         self.flops_of(&branch.program, &branch.program.needed(|_| true), length)
     }
 
+    fn numbers_in(&self, tensor: usize) -> f64 {
+        self.tensors[tensor].shape.iter().product::<usize>() as f64
+    }
+
+    /// The same of those of experts, where each is shown every token.
+    pub fn flops_of_experts(&self, branch: &Branch) -> f64 {
+        let needed = branch.program.needed(|linear| self.linears[linear].is_of_expert());
+        let all = branch.program.instructions().iter().zip(&needed[1..]).filter(|(_, needed)| **needed);
+        let of = |operation: &Operation| match operation {
+            Operation::Linear(linear) if self.linears[*linear].is_of_expert() => {
+                2.0 * self.linears[*linear].weights() as f64
+            }
+            _ => 0.0,
+        };
+        all.map(|(one, _)| of(&one.operation)).sum()
+    }
+
     fn flops_of(&self, program: &Program, needed: &[bool], length: usize) -> f64 {
         let of = |operation: &Operation| match operation {
             &Operation::Linear(linear) => 2.0 * self.linears[linear].weights() as f64,
-            &Operation::Score { weight, .. } => 2.0 * self.tensors[weight].shape.iter().product::<usize>() as f64,
+            // e^(ΔA) counts as four, and of every state there is one
+            &Operation::Scan { decay, .. } => 10.0 * self.numbers_in(decay),
+            &Operation::Convolution { weight, .. } => 2.0 * self.numbers_in(weight),
+            &Operation::Score { weight, .. } => 2.0 * self.numbers_in(weight),
             // scores and their product with the values, over the half of the square that is causal
             Operation::Attention(layout) => 2.0 * (layout.heads * layout.head_dim * length) as f64,
             Operation::Norm { .. }
@@ -99,6 +120,8 @@ impl Program {
                 | Operation::Activate(_)
                 | Operation::Gated(_)
                 | Operation::Clamp(_)
+                | Operation::Convolution { .. }
+                | Operation::Scan { .. }
                 | Operation::Score { .. }
                 | Operation::Route { .. }
                 | Operation::Combine

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::block_spec::BlockSpec;
+use super::block_spec::{BlockSpec, LinearSpec};
 use super::families::describe;
 use super::program::Operation;
 use super::rotary::RotarySpec;
@@ -27,6 +27,11 @@ const DEPTHS: [&str; 3] = ["num_hidden_layers", "n_layer", "num_layers"];
 /// Lists with an entry for each block.
 const KINDS: &str = "layer_types";
 const TURNED: &str = "no_rope_layers";
+const LAYERS: &str = "mlp_layer_types";
+/// Which blocks have a feed-forward layer instead of experts: a list, every so many, how many at the beginning.
+const WITHOUT_EXPERTS: &str = "mlp_only_layers";
+const STEP: &str = "decoder_sparse_step";
+const FIRST: &str = "first_k_dense_replace";
 /// Where models of more than text describe their text.
 const TEXT: &str = "text_config";
 
@@ -151,7 +156,7 @@ fn layouts(spec: &DecoderSpec) -> impl Iterator<Item = &AttentionLayout> {
 }
 
 /// A config.json of the model without the blocks of these numbers. Where the kind of a block follows from its place, it says the kind
-/// of each instead, as `layer_types` and `no_rope_layers`.
+/// of each instead, as `layer_types`, `no_rope_layers` and `mlp_only_layers`.
 ///
 /// # Errors
 /// If it describes no model of this program, or no config.json describes what stays.
@@ -169,8 +174,8 @@ pub fn shortened(path: &Path, config: &Value, gone: &[usize]) -> Result<Value> {
     let whole = describe(path, config)?;
     let (family, count) = (whole.family, whole.blocks.len());
     let stay = whole.without(gone).blocks;
-    for mut edited in edits(config, &DEPTHS, stay.len()) {
-        for key in [KINDS, TURNED] {
+    for mut edited in edits(config, &DEPTHS, stay.len()).flat_map(|edited| by_experts(edited, &stay)) {
+        for key in [KINDS, TURNED, LAYERS] {
             let list = text(&mut edited).get_mut(key).and_then(Value::as_array_mut);
             if let Some(list) = list.filter(|list| list.len() == count) {
                 let mut numbers = 0..count;
@@ -194,6 +199,22 @@ pub fn shortened(path: &Path, config: &Value, gone: &[usize]) -> Result<Value> {
         ),
         hint: Some("take out others, as many as the pattern of the kinds of blocks is long".into()),
     })
+}
+
+/// The same, and where blocks have experts also with those that have not named one by one, or counted.
+fn by_experts(edited: Value, blocks: &[Arc<BlockSpec>]) -> Vec<Value> {
+    let has = |block: &Arc<BlockSpec>| block.linears.iter().any(LinearSpec::is_of_expert);
+    let without: Vec<usize> = (0..blocks.len()).filter(|&block| !has(&blocks[block])).collect();
+    if without.len() == blocks.len() {
+        return vec![edited];
+    }
+    let [mut named, mut counted] = [edited.clone(), edited.clone()];
+    text(&mut named)[WITHOUT_EXPERTS] = json!(without);
+    if let Some(step) = text(&mut named).get_mut(STEP) {
+        *step = json!(1);
+    }
+    text(&mut counted)[FIRST] = json!(blocks.iter().take_while(|block| !has(block)).count());
+    vec![edited, named, counted]
 }
 
 /// The part of a config.json that describes a model of text.

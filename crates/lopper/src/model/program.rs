@@ -56,6 +56,20 @@ pub enum Operation {
     Scale(f32),
     /// Every entry within ± a bound.
     Clamp(f32),
+    /// Causal convolution of every channel.
+    Convolution {
+        /// Place of the filter [channels, 1, taps].
+        weight: usize,
+        /// Place of what is added.
+        bias: Option<usize>,
+    },
+    /// The selective scan of x, steps before their softplus, B and C.
+    Scan {
+        /// Place of the logarithm of −A [channels, states].
+        decay: usize,
+        /// Place of D `[channels]`.
+        skip: usize,
+    },
     /// The sum of two values.
     Add,
     /// Products with the rows of a tensor that is no linear layer to prune: what a router goes by. Always in f32.

@@ -173,6 +173,8 @@ impl Trace<'_> {
             }
             Operation::Attention(_)
             | Operation::Join(_)
+            | Operation::Convolution { .. }
+            | Operation::Scan { .. }
             | Operation::Add
             | Operation::Score { .. }
             | Operation::Route { .. }

@@ -223,8 +223,10 @@ impl Plan {
             (self.pruning.column_block > 0, "pruning.column_block is 0"),
             (self.compute.threads != Some(0), "compute.threads is 0"),
         ];
-        let has = |kind: Kind| spec.blocks.iter().any(|block| block.has(kind));
-        let (biases, norms, routers) = (spec.has_bias(), has(Kind::Norm), has(Kind::Router));
+        let has = |kind: Kind| match kind {
+            Kind::Bias => spec.has_bias(),
+            _ => spec.blocks.iter().any(|block| block.has(kind)),
+        };
         let last = spec.head.finish.as_ref().is_some_and(|finish| finish.has(Kind::Norm));
         let (reconstruction, retraining) = (&self.reconstruction, &self.retraining);
         let alone = reconstruction.granularity == Granularity::Matrix;
@@ -235,12 +237,12 @@ impl Plan {
             "reconstruction.rank exceeds the width of the model: an adapter of such a rank is no smaller than the matrix",
         ));
         ranges.push((
-            reconstruction.granularity == Granularity::None || reconstruction.parameters.any(biases, norms && !alone, routers && !alone),
-            "of what reconstruction.parameters names a window has nothing: biases, weights of norms and routers are not there in every family, norms and routers not in a single matrix",
+            reconstruction.granularity == Granularity::None || reconstruction.parameters.any(|kind| has(kind) && (kind == Kind::Bias || !alone)),
+            "of what reconstruction.parameters names a window has nothing: biases, weights of norms, routers, filters and states are not there in every family, and but for biases not in a single matrix",
         ));
         ranges.push((
-            retraining.objective == RetrainingObjective::None || retraining.parameters.any(biases, norms || last, routers),
-            "of what retraining.parameters names this model has nothing: biases, weights of norms and routers are not there in every family",
+            retraining.objective == RetrainingObjective::None || retraining.parameters.any(|kind| has(kind) || kind == Kind::Norm && last),
+            "of what retraining.parameters names this model has nothing: biases, weights of norms, routers, filters and states are not there in every family",
         ));
         ranges.extend(self.reconstruction.ranges());
         ranges.extend(self.retraining.ranges());

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::Kind;
+
 /// A low-rank adapter `P = B·A` of every pruned matrix, merged into it when training ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdapterKind {
@@ -29,6 +31,7 @@ const ADAPTERS: [(&str, AdapterKind); 4] = [
 
 /// What trains. In plans names joined by `+`: `full` (`weights+bias+norm`), `bias+norm`, `masklora+norm`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each says whether one kind of tensor trains")]
 #[serde(try_from = "String", into = "String")]
 pub struct Parameters {
     /// The kept weights of pruned matrices.
@@ -39,21 +42,34 @@ pub struct Parameters {
     pub norms: bool,
     /// What routers of pruned experts go by.
     pub routers: bool,
+    /// Filters over neighbouring tokens in pruned branches.
+    pub filters: bool,
+    /// How states of recurrences decay, in pruned branches.
+    pub states: bool,
     /// An adapter beside each pruned matrix.
     pub adapter: Option<AdapterKind>,
 }
 
 impl Parameters {
     /// Kept weights, biases and norms.
-    pub const FULL: Self = Self { weights: true, biases: true, norms: true, routers: false, adapter: None };
+    pub const FULL: Self = Self { weights: true, biases: true, norms: true, routers: false, filters: false, states: false, adapter: None };
 
-    /// Whether anything trains where there are weights, and biases, norms and routers as said.
-    pub fn any(self, biases: bool, norms: bool, routers: bool) -> bool {
-        self.weights
-            || self.adapter.is_some()
-            || self.biases && biases
-            || self.norms && norms
-            || self.routers && routers
+    /// Whether tensors of this kind train.
+    pub fn train(self, kind: Kind) -> bool {
+        match kind {
+            Kind::Weight => self.weights,
+            Kind::Bias => self.biases,
+            Kind::Norm => self.norms,
+            Kind::Router => self.routers,
+            Kind::Convolution => self.filters,
+            Kind::State => self.states,
+        }
+    }
+
+    /// Whether anything trains where there are weights, and tensors of other kinds as said.
+    pub fn any(self, has: impl Fn(Kind) -> bool) -> bool {
+        let others = [Kind::Bias, Kind::Norm].into_iter().chain(Kind::SPECIAL);
+        self.weights || self.adapter.is_some() || others.into_iter().any(|kind| self.train(kind) && has(kind))
     }
 }
 
@@ -65,17 +81,19 @@ impl FromStr for Parameters {
         for name in text.split('+').map(str::trim) {
             match name {
                 "full" => {
-                    let Self { adapter, routers, .. } = parameters;
-                    parameters = Self { adapter, routers, ..Self::FULL };
+                    let Self { adapter, routers, filters, states, .. } = parameters;
+                    parameters = Self { adapter, routers, filters, states, ..Self::FULL };
                 }
                 "weights" => parameters.weights = true,
                 "bias" => parameters.biases = true,
                 "norm" => parameters.norms = true,
                 "router" => parameters.routers = true,
+                "conv" => parameters.filters = true,
+                "state" => parameters.states = true,
                 _ => {
                     let known = ADAPTERS.iter().find(|(known, _)| *known == name);
                     let (_, kind) = known.ok_or_else(|| {
-                        format!("{name:?} does not train: known are full, weights, bias, norm, router, lora, masklora, scalelora and spp, joined by +")
+                        format!("{name:?} does not train: known are full, weights, bias, norm, router, conv, state, lora, masklora, scalelora and spp, joined by +")
                     })?;
                     if parameters.adapter.replace(*kind).is_some_and(|earlier| earlier != *kind) {
                         return Err(format!("{text:?} has two adapters: a matrix can have one"));
@@ -89,7 +107,7 @@ impl FromStr for Parameters {
 
 impl Display for Parameters {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        let &Self { weights, biases, norms, routers, adapter } = self;
+        let &Self { weights, biases, norms, routers, filters, states, adapter } = self;
         let full = weights && biases && norms;
         let named = [
             (full, "full"),
@@ -97,6 +115,8 @@ impl Display for Parameters {
             (biases && !full, "bias"),
             (norms && !full, "norm"),
             (routers, "router"),
+            (filters, "conv"),
+            (states, "state"),
         ];
         let named = named.into_iter().filter_map(|(trains, name)| trains.then_some(name));
         let adapters = ADAPTERS.iter().filter(|(_, kind)| adapter == Some(*kind)).map(|(name, _)| *name);
@@ -120,11 +140,11 @@ impl From<Parameters> for String {
 
 #[cfg(test)]
 mod tests {
-    use super::{AdapterKind, Parameters};
+    use super::{AdapterKind, Kind, Parameters};
 
     #[test]
     fn names_are_read_and_written() {
-        for name in ["full", "weights", "bias", "norm", "bias+norm", "lora", "norm+masklora", "full+spp", "full+router", "scalelora"] {
+        for name in ["full", "weights", "bias", "norm", "bias+norm", "lora", "norm+masklora", "full+spp", "full+router", "full+conv+state", "scalelora"] {
             let parsed: Parameters = name.parse().expect(name);
             assert_eq!(parsed.to_string(), name);
         }
@@ -135,9 +155,16 @@ mod tests {
 
     #[test]
     fn something_trains_where_it_is_there() {
-        let [norm, bias, spp, router] = ["norm", "bias", "spp", "router"].map(|name| name.parse::<Parameters>().expect(name));
-        assert!(norm.any(false, true, false) && bias.any(true, false, false) && spp.any(false, false, false));
-        assert!(!norm.any(true, false, true) && !bias.any(false, true, false) && !router.any(true, true, false));
+        let any = |name: &str, has: &[Kind]| {
+            let parameters: Parameters = name.parse().expect(name);
+            parameters.any(|kind| has.contains(&kind))
+        };
+        let all = [Kind::Bias, Kind::Norm, Kind::Router, Kind::Convolution, Kind::State];
+        for (place, name) in ["bias", "norm", "router", "conv", "state"].into_iter().enumerate() {
+            let others: Vec<Kind> = all.into_iter().filter(|&kind| kind != all[place]).collect();
+            assert!(any(name, &all) && !any(name, &others), "{name}");
+        }
+        assert!(any("spp", &[]) && any("weights", &[]));
     }
 
     #[test]

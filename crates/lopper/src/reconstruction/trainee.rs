@@ -55,12 +55,7 @@ impl Trainee {
     fn add(&mut self, segment: usize, block: &mut Block, place: &Place) -> Result<()> {
         let parameters = self.settings.parameters;
         let &Place { tensor, kind, mask } = place;
-        let trains = match kind {
-            Kind::Weight => parameters.weights,
-            Kind::Bias => parameters.biases,
-            Kind::Norm => parameters.norms,
-            Kind::Router => parameters.routers,
-        };
+        let trains = parameters.train(kind);
         let adapter = parameters.adapter.filter(|_| kind == Kind::Weight).zip(mask);
         if !trains && adapter.is_none() {
             return Ok(());

@@ -7,6 +7,7 @@ mod attention;
 mod bound;
 mod columns;
 mod combine;
+mod convolution;
 mod distillation;
 mod gate_rows;
 mod join;
@@ -19,6 +20,7 @@ mod rotary;
 mod route;
 mod row_loss;
 
+mod scan;
 mod select_rows;
 
 pub use adapter::AdapterForm;

@@ -23,6 +23,7 @@ mod latent_attention;
 mod llama;
 mod llama_block;
 mod llama_form;
+mod mamba;
 mod ministral3;
 mod mistral;
 mod mixtral;
@@ -119,6 +120,8 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "bloom", examples: "BLOOM, BLOOMZ", spec: bloom::spec },
     Family { name: "gpt2", examples: "GPT-2, DistilGPT-2", spec: gpt2::first },
     Family { name: "gpt_bigcode", examples: "StarCoder 1, SantaCoder", spec: gpt2::big_code },
+    Family { name: "mamba", examples: "Mamba 130M to 2.8B", spec: mamba::first },
+    Family { name: "falcon_mamba", examples: "Falcon Mamba 7B", spec: mamba::falcon },
     Family { name: "gptj", examples: "GPT-J 6B", spec: gptj::spec },
 ];
 
