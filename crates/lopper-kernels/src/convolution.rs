@@ -46,7 +46,9 @@ pub fn convolution(shape: &ConvolutionShape, x: &[f32], weight: &[f32], bias: Op
             None => y.fill(0.0),
         }
         for tap in 0..taps {
-            let Some(from) = (token + tap + 1).checked_sub(taps).filter(|from| *from >= spans[token].0) else { continue };
+            let Some(from) = (token + tap + 1).checked_sub(taps).filter(|from| *from >= spans[token].0) else {
+                continue;
+            };
             let (x, weight) = (&x[from * width..][..width], &weight[tap * width..][..width]);
             y.iter_mut().zip(x).zip(weight).for_each(|((y, x), w)| *y += x * w);
         }

@@ -83,7 +83,10 @@ impl ScanShape<'_> {
         let (tokens, of_channels) = (self.tokens(), self.tokens() * self.width);
         assert!(inputs.x.len() == of_channels && inputs.step.len() == of_channels, "a row for every token");
         assert!([inputs.into, inputs.out_of].iter().all(|way| way.len() == tokens * self.states), "B and C of states");
-        assert!(inputs.decay.len() == self.width * self.states && inputs.skip.len() == self.width, "A and D of channels");
+        assert!(
+            inputs.decay.len() == self.width * self.states && inputs.skip.len() == self.width,
+            "A and D of channels"
+        );
     }
 }
 

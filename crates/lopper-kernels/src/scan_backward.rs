@@ -8,6 +8,18 @@ use crate::math::{exp, mul_add, sum};
 use crate::scan::{CHUNK, Chunk, GROUP, Lane, ScanInputs, ScanShape, lane, rates, softplus, ungroup};
 use rayon::prelude::*;
 
+/// Rows per parallel task.
+const ROWS: usize = 64;
+
+/// Σ aᵢⱼ·bᵢⱼ of every column.
+fn column_products(a: &[f32], b: &[f32], width: usize) -> Vec<f32> {
+    let mut sums = vec![0.0; width];
+    for (a, b) in a.chunks(width).zip(b.chunks(width)) {
+        sums.iter_mut().zip(a).zip(b).for_each(|((sum, a), b)| *sum += a * b);
+    }
+    sums
+}
+
 /// Where gradients of a scan go: of the shapes of its inputs, added to what is there.
 #[derive(Debug)]
 pub struct ScanGradients<'a> {
@@ -124,10 +136,10 @@ pub fn selective_scan_backward(
             out.iter_mut().zip(&back.rates).for_each(|(out, rate)| *out += rate[channel]);
         }
     });
-    gradients.skip.par_iter_mut().enumerate().for_each(|(channel, out)| {
-        let of_channel = |rows: &[f32]| rows.iter().skip(channel).step_by(shape.width).copied().collect::<Vec<f32>>();
-        *out += of_channel(dy).iter().zip(of_channel(inputs.x)).map(|(dy, x)| dy * x).sum::<f32>();
-    });
+    // sums of so many rows, added in order: the same for any number of threads
+    let rows = dy.par_chunks(ROWS * shape.width).zip(inputs.x.par_chunks(ROWS * shape.width));
+    let sums: Vec<Vec<f32>> = rows.map(|(dy, x)| column_products(dy, x, shape.width)).collect();
+    sums.iter().for_each(|sums| gradients.skip.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum));
 }
 
 /// Gradients of one group.

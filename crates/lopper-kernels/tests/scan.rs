@@ -9,7 +9,8 @@ use lopper_kernels::{
 use reference::{assert_close, assert_threads_agree, assert_tiers_agree, inner, random, slope, to_f64};
 
 /// Channels, states, and lengths of sequences: less than a group, more than one, more than a chunk.
-const SHAPES: [(usize, usize, &[usize]); 4] = [(1, 1, &[1]), (5, 3, &[7, 1, 4]), (16, 16, &[65]), (35, 4, &[130, 3, 64])];
+const SHAPES: [(usize, usize, &[usize]); 4] =
+    [(1, 1, &[1]), (5, 3, &[7, 1, 4]), (16, 16, &[65]), (35, 4, &[130, 3, 64])];
 
 /// x, s, B, C, a and D, one after the other.
 type All<T> = [Vec<T>; 6];

@@ -1,10 +1,11 @@
 //! A train step and a forward pass of one decoder block, with the ratio to PyTorch measured in the same run.
 //!
-//! `LOPPER_PYTHON=~/goldens/bin/python cargo bench -p lopper --bench train_step [-- [f32] BLOCK …]`
+//! `LOPPER_PYTHON=~/goldens/bin/python cargo bench -p lopper --bench train_step [-- [f32] [quick] BLOCK …]`
 //!
 //! The block is that of SmolLM2-135M, unless others are named: OPT-125M, Pythia-160M, BLOOM-560M, Gemma-3-270M (of the latter one
 //! that does not slide), OLMoE-1B-7B (without norms of queries and keys) and Qwen1.5-MoE-A2.7B (without biases and
-//! the expert that every token goes to). `f32` leaves bf16 out, which takes PyTorch minutes on a processor without instructions for it. Without
+//! the expert that every token goes to). `f32` leaves bf16 out, which takes PyTorch minutes on a processor without instructions for it; `quick`
+//! is one round of the longer length, three times each. Without
 //! `LOPPER_PYTHON` (a Python that has torch) only our own times are printed. Rounds of both take turns, so that a machine that slows down slows both.
 
 use std::collections::BTreeMap;
@@ -61,6 +62,23 @@ fn blocks() -> [(&'static str, serde_json::Value); 7] {
     ]
 }
 
+/// How much is timed.
+#[derive(Clone, Copy)]
+struct How {
+    only_f32: bool,
+    quick: bool,
+}
+
+impl How {
+    fn lengths(self) -> &'static [usize] {
+        if self.quick { &LENGTHS[1..] } else { &LENGTHS }
+    }
+
+    fn repeats(self) -> usize {
+        if self.quick { 3 } else { REPEATS }
+    }
+}
+
 /// What was timed: `forward` or `train`, precision, sequence length.
 type Setting = (String, String, usize);
 type Times = BTreeMap<Setting, Vec<f64>>;
@@ -69,8 +87,12 @@ fn main() -> Result<()> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     // cargo adds an option of its own
     let mut asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let only_f32 = asked.iter().any(|argument| argument == "f32");
-    asked.retain(|argument| argument != "f32");
+    let mut option = |name: &str| {
+        let given = asked.iter().any(|argument| argument == name);
+        asked.retain(|argument| argument != name);
+        given
+    };
+    let how = How { only_f32: option("f32"), quick: option("quick") };
     let known = blocks();
     if let Some(unknown) = asked.iter().find(|name| !known.iter().any(|(known, _)| name.eq_ignore_ascii_case(known))) {
         eprintln!("no block {unknown}; known: {}", known.map(|(name, _)| name).join(", "));
@@ -83,10 +105,10 @@ fn main() -> Result<()> {
             continue;
         }
         let (mut ours, mut peer) = (Times::new(), Times::new());
-        for _ in 0..ROUNDS {
-            measure(config, only_f32, &mut ours)?;
+        for _ in 0..if how.quick { 1 } else { ROUNDS } {
+            measure(config, how, &mut ours)?;
             if let Some(python) = std::env::var_os("LOPPER_PYTHON") {
-                measure_peer(Path::new(&python), &name.to_lowercase(), threads, only_f32, &mut peer);
+                measure_peer(Path::new(&python), &name.to_lowercase(), threads, how, &mut peer);
             }
         }
         print(name, threads, &ours, &peer);
@@ -95,7 +117,7 @@ fn main() -> Result<()> {
 }
 
 fn print(name: &str, threads: usize, ours: &Times, peer: &Times) {
-    println!("block of {name}, batch {BATCH}, {threads} threads, best of {ROUNDS} medians in ms");
+    println!("block of {name}, batch {BATCH}, {threads} threads, best of all medians in ms");
     println!("{:8} {:5} {:>6} {:>9}   PyTorch (ratio of ours to it)", "what", "dtype", "tokens", "ours");
     for ((what, dtype, length), times) in ours {
         let best = minimum(times);
@@ -112,13 +134,13 @@ fn minimum(times: &[f64]) -> f64 {
 }
 
 /// Our medians of one round.
-fn measure(config: &serde_json::Value, only_f32: bool, times: &mut Times) -> Result<()> {
+fn measure(config: &serde_json::Value, how: How, times: &mut Times) -> Result<()> {
     let precisions = [("f32", Precision::F32), ("bf16", Precision::Bf16)];
-    for length in LENGTHS {
-        for (name, precision) in precisions.into_iter().take(if only_f32 { 1 } else { 2 }) {
+    for &length in how.lengths() {
+        for (name, precision) in precisions.into_iter().take(if how.only_f32 { 1 } else { 2 }) {
             let mut case = Case::new(config.clone(), length, precision)?;
             for (what, train) in [("forward", false), ("train", true)] {
-                let median = median(|| if train { case.train() } else { case.forward() })?;
+                let median = median(how.repeats(), || if train { case.train() } else { case.forward() })?;
                 times.entry((what.into(), name.into(), length)).or_default().push(median);
             }
         }
@@ -126,24 +148,31 @@ fn measure(config: &serde_json::Value, only_f32: bool, times: &mut Times) -> Res
     Ok(())
 }
 
-fn median(mut step: impl FnMut() -> Result<()>) -> Result<f64> {
+fn median(repeats: usize, mut step: impl FnMut() -> Result<()>) -> Result<f64> {
     step()?;
     let mut all = Vec::new();
-    for _ in 0..REPEATS {
+    for _ in 0..repeats {
         let start = Instant::now();
         step()?;
         all.push(start.elapsed().as_secs_f64() * 1e3);
     }
     all.sort_by(f64::total_cmp);
-    Ok(all[REPEATS / 2])
+    Ok(all[repeats / 2])
 }
 
 /// One round of the PyTorch program.
-fn measure_peer(python: &Path, block: &str, threads: usize, only_f32: bool, times: &mut Times) {
+fn measure_peer(python: &Path, block: &str, threads: usize, how: How, times: &mut Times) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens/peer/train_step.py");
     let arguments = ["--block", block, "--threads", &threads.to_string()];
-    let kernels: &[&str] = if only_f32 { &["--kernels", "f32", "f32 onednn"] } else { &[] };
-    let output = Command::new(python).arg(script).args(arguments).args(kernels).output().expect("LOPPER_PYTHON runs");
+    let kernels: &[&str] = if how.only_f32 { &["--kernels", "f32", "f32 onednn"] } else { &[] };
+    let quick: &[&str] = if how.quick { &["--repeats", "3", "--warm-up", "1", "--lengths", "1024"] } else { &[] };
+    let output = Command::new(python)
+        .arg(script)
+        .args(arguments)
+        .args(kernels)
+        .args(quick)
+        .output()
+        .expect("LOPPER_PYTHON runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let Ok(row) = serde_json::from_str::<serde_json::Value>(line) else { continue };

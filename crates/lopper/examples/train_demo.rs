@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release -p lopper --example train_demo -- OUT [KIND [STEPS]]`
 //!
-//! KIND is `llama`, the demo model itself, unless it is named: `opt`, `bloom`, `gpt_neox`, `gemma3_text`, `qwen3` and `mixtral` have as
-//! many blocks of the same width in the form of their families. OUT is a directory; what it holds of the same names is replaced.
+//! KIND is `llama`, the demo model itself, unless it is named: `opt`, `bloom`, `gpt_neox`, `gemma3_text`, `qwen3`, `mixtral` and
+//! `mamba` have as many blocks of the same width in the form of their families, the last twice as many. OUT is a directory; what it holds of the same names is replaced.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -80,8 +80,11 @@ fn config(kind: &str) -> Result<Json> {
             "architectures": ["MixtralForCausalLM"], "intermediate_size": 176, "num_key_value_heads": 2, "num_local_experts": 8,
             "num_experts_per_tok": 2, "rms_norm_eps": 1e-5,
         }),
+        "mamba" => json!({
+            "architectures": ["MambaForCausalLM"], "num_hidden_layers": 8, "state_size": 16, "time_step_rank": 8, "conv_kernel": 4,
+        }),
         other => {
-            let known = "llama, opt, bloom, gpt_neox, gemma3_text, qwen3, mixtral";
+            let known = "llama, opt, bloom, gpt_neox, gemma3_text, qwen3, mixtral, mamba";
             return Err(wrong(format!("no kind {other}; known: {known}")));
         }
     };
@@ -138,8 +141,23 @@ impl Initialiser {
             constant(&tensor.shape, if is_bias { 0.0 } else { 1.0 })
         };
         let mut tensors: Vec<Tensor> = spec.tensors.iter().map(first).collect();
-        for (place, router) in spec.tensors.iter().enumerate().filter(|(_, tensor)| tensor.kind == Kind::Router) {
-            tensors[place] = self.normal(&router.shape, 0.6 / (router.shape[1] as f32).sqrt());
+        for (place, tensor) in spec.tensors.iter().enumerate() {
+            let width = tensor.shape.last().copied().unwrap_or(1);
+            match tensor.kind {
+                Kind::Router => tensors[place] = self.normal(&tensor.shape, 0.6 / (width as f32).sqrt()),
+                Kind::Convolution if tensor.shape.len() > 1 => {
+                    tensors[place] = self.normal(&tensor.shape, 1.0 / (width as f32).sqrt());
+                }
+                // states that decay at different rates: A = −1, −2, …
+                Kind::State if tensor.shape.len() > 1 => {
+                    tensors[place] = Tensor::filled(tensor.shape.as_slice(), |numbers| {
+                        numbers.iter_mut().enumerate().for_each(|(i, x)| *x = ((i % width + 1) as f32).ln());
+                    });
+                }
+                // steps of about 0.02 at first
+                Kind::Bias if tensor.name.ends_with("dt_proj.bias") => tensors[place] = constant(&tensor.shape, -4.0),
+                _ => {}
+            }
         }
         for linear in &spec.linears {
             // what adds to the states is the smaller the more of it there is

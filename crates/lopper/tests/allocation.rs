@@ -2,7 +2,6 @@
 
 use crate::demo;
 
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

@@ -153,6 +153,20 @@ fn unknown_families_and_missing_tensors_are_named() {
 }
 
 #[test]
+fn stacked_experts_are_as_many_as_config_json_says() {
+    let (directory, decoder) = tiny("granitemoe");
+    let part = "model.layers.1.block_sparse_moe.output_linear.weight[5]";
+    assert_eq!(decoder.checkpoint().info(part).expect("a part").shape, [40, 20]);
+    let config = directory.path().join("config.json");
+    let text = std::fs::read_to_string(&config).expect("config");
+    let fewer = text.replace("\"num_local_experts\": 6", "\"num_local_experts\": 5");
+    assert_ne!(text, fewer);
+    std::fs::write(&config, fewer).expect("written");
+    let error = Decoder::open(Checkpoint::open(directory.path()).expect("opens")).err().expect("refused").to_string();
+    assert!(error.contains("shape [6, 40, 40]") && error.contains("5 experts"), "{error}");
+}
+
+#[test]
 fn a_refusal_says_what_differs_and_what_may_do() {
     let error = |config: Value| describe(Path::new("config.json"), &config).expect_err("unknown");
     let cases = [

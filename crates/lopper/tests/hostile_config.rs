@@ -57,6 +57,22 @@ fn what_the_others_change_is_accepted_as_it_is() {
 }
 
 #[test]
+fn experts_that_cannot_be_chosen_are_refused() {
+    refused("mixtral", &json!({"num_local_experts": 1 << 20}), "more than 4096");
+    refused("mixtral", &json!({"num_local_experts": 4096, "num_hidden_layers": 999}), "in 999 blocks are more than");
+    refused("mixtral", &json!({"num_local_experts": 1}), "more than the 1 experts");
+    refused("deepseek_v3", &json!({"qk_rope_head_dim": 4_294_967_294u64}), "above 65536");
+    refused("deepseek_v2", &json!({"mlp_bias": true}), "\"mlp_bias\"");
+    refused("qwen3_moe", &json!({"num_experts": 8, "num_local_experts": 9}), "says otherwise");
+    refused("deepseek_v3", &json!({"n_group": 3}), "16 experts are not 3 groups of 2 or more");
+    refused("deepseek_v3", &json!({"topk_group": 9}), "cannot be chosen from so many of 8 groups");
+    refused("deepseek_v2", &json!({"topk_method": "noaux_tc"}), "\"noaux_tc\"");
+    refused("glm4_moe_lite", &json!({"mlp_layer_types": ["dense", "sparse"]}), "of block 2");
+    refused("mamba", &json!({"hidden_act": "gelu"}), "\"hidden_act\"");
+    refused("mamba", &json!({"expand": 1u64 << 31, "hidden_size": 64}), "channels");
+}
+
+#[test]
 fn a_size_that_is_none_is_refused() {
     let sizes = ["vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers"];
     let optional = ["num_key_value_heads", "head_dim", "max_position_embeddings"];

@@ -18,7 +18,22 @@ use crate::tiny::Tiny;
 const NEURONS_STAY: [(&[&str], &str); 3] = [
     (&["mamba", "falcon_mamba"], "0 feed-forward layers"),
     (&["bloom"], "so many neurons"),
-    (&["mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "glm4_moe", "dots1", "granitemoe", "granitemoeshared", "deepseek_v2", "deepseek_v3", "glm4_moe_lite"], "has experts"),
+    (
+        &[
+            "mixtral",
+            "qwen2_moe",
+            "qwen3_moe",
+            "olmoe",
+            "glm4_moe",
+            "dots1",
+            "granitemoe",
+            "granitemoeshared",
+            "deepseek_v2",
+            "deepseek_v3",
+            "glm4_moe_lite",
+        ],
+        "has experts",
+    ),
 ];
 
 /// Families whose heads stay, and why: their readers know no other number, their tiny checkpoint has one head of keys and values, a norm
@@ -30,7 +45,10 @@ const HEADS_STAY: [(&[&str], &str); 5] = [
         "so many key/value heads",
     ),
     (&["phi3", "ernie4_5", "falcon", "gpt_bigcode"], "has 1 key/value heads"),
-    (&["olmo2", "olmo3", "olmoe", "deepseek_v2", "deepseek_v3", "glm4_moe_lite"], "whose key/value heads can be told apart"),
+    (
+        &["olmo2", "olmo3", "olmoe", "deepseek_v2", "deepseek_v3", "glm4_moe_lite"],
+        "whose key/value heads can be told apart",
+    ),
     (&["bloom"], "whose key/value heads can be told apart"),
 ];
 

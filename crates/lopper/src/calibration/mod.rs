@@ -1,5 +1,6 @@
 //! Calibration: which tokens, their hidden states on the way through the model, and what linear layers see of them.
 
+mod collector;
 mod hidden_states;
 mod kept_states;
 mod parked;
@@ -7,9 +8,10 @@ mod sampling;
 mod statistics;
 mod storage;
 
+pub use collector::{BlockStatistics, Collector, SeenInputs};
 pub use hidden_states::{HiddenDtype, HiddenStates, batches};
 pub use sampling::{Sampling, draw_windows, shuffle};
-pub use statistics::{BlockStatistics, Collector, InputStatistics, Needs, SeenInputs};
+pub use statistics::{InputStatistics, Needs};
 pub use storage::{Scratch, Storage};
 
 pub(crate) use hidden_states::AT_ONCE;

@@ -1,13 +1,9 @@
-//! What linear layers see of the calibration data: column norms or a Gram matrix, streamed; and what is derived from it once.
-
-use std::collections::BTreeMap;
-use std::sync::Arc;
+//! What a linear layer sees of the calibration data: column norms or a Gram matrix, streamed; and what is derived from it once.
 
 use lopper_kernels::{column_squares, column_sums};
 
 use crate::error::Result;
 use crate::linalg::{Gram, InverseHessian};
-use crate::model::Tap;
 use crate::tensor::{Tensor, misfit};
 
 /// What a method wants to know of a layer's inputs.
@@ -165,105 +161,6 @@ impl InputStatistics {
         if let Some(held_out) = &mut self.held_out {
             held_out.shrink();
         }
-    }
-}
-
-/// Statistics of the inputs of some linear layers of a block, by the first layer that reads an input.
-pub type BlockStatistics = BTreeMap<usize, InputStatistics>;
-
-/// Collects the statistics of the inputs that it is given.
-pub struct Collector {
-    needs: Needs,
-    judges: bool,
-    collected: BlockStatistics,
-}
-
-impl Collector {
-    /// Of no input yet. Gram matrices are also made of the rows held out if it `judges`.
-    pub fn new(needs: Needs, judges: bool) -> Self {
-        Self { needs, judges, collected: BTreeMap::new() }
-    }
-
-    /// Adds what each layer saw of the first `tokens` tokens; the others are held out.
-    pub fn add(&mut self, seen: &SeenInputs, tokens: usize) {
-        if self.needs == Needs::Nothing {
-            return;
-        }
-        for Seen { first, input, tokens: of } in &seen.0 {
-            let width = input.width();
-            let statistics = self.collected.entry(*first).or_insert_with(|| InputStatistics::new(width, self.needs));
-            let rows = of.as_ref().map_or(tokens, |of| of.partition_point(|&token| (token as usize) < tokens));
-            let (counted, held_out) = input.host().split_at(input.len().min(rows * width));
-            statistics.add(counted);
-            if self.judges && self.needs >= Needs::Gram && !held_out.is_empty() {
-                statistics.hold_out(held_out);
-            }
-        }
-    }
-
-    /// The layers that saw fewer tokens than `wanted`.
-    pub fn short_of(&self, wanted: usize) -> Vec<usize> {
-        self.collected.iter().filter(|(_, own)| own.tokens < wanted).map(|(&first, _)| first).collect()
-    }
-
-    /// How many tokens each layer saw.
-    pub fn tokens(&self) -> BTreeMap<usize, usize> {
-        self.collected.iter().map(|(&first, own)| (first, own.tokens)).collect()
-    }
-
-    /// Completes what was seen with what another saw of the same layers, as [`InputStatistics::complete`].
-    pub fn complete(&mut self, all: &Self, wanted: usize) {
-        for (first, all) in &all.collected {
-            if let Some(own) = self.collected.get_mut(first) {
-                own.complete(all, wanted);
-            }
-        }
-    }
-
-    /// Takes what another saw in the place of what was seen of the same layers.
-    pub fn replace(&mut self, all: Self) {
-        self.collected.extend(all.collected);
-    }
-
-    /// The statistics. `damping` is γ as a share of the mean diagonal.
-    pub fn finish(mut self, damping: f64) -> BlockStatistics {
-        self.collected.values_mut().for_each(|statistics| statistics.finish(damping));
-        self.collected
-    }
-}
-
-/// The inputs that linear layers read in a forward pass, by the first layer that reads each, so that they can be counted in the order
-/// of the batches.
-#[derive(Default)]
-pub struct SeenInputs(Vec<Seen>);
-
-/// What a layer read.
-struct Seen {
-    first: usize,
-    input: Tensor,
-    /// The tokens that its rows are, in order, where it did not read all of them.
-    tokens: Option<Arc<[u32]>>,
-}
-
-impl SeenInputs {
-    /// Takes the input of one layer out, with a row for each of `tokens` tokens: zeros for those that it did not read.
-    pub fn take(self, first: usize, tokens: usize) -> Option<Tensor> {
-        let Seen { input, tokens: of, .. } = self.0.into_iter().find(|seen| seen.first == first)?;
-        let Some(of) = of else { return Some(input) };
-        let width = input.width();
-        let mut whole = Tensor::zeros([tokens, width]);
-        let rows = whole.host_mut();
-        for (row, &token) in input.host().chunks(width).zip(&*of) {
-            rows[token as usize * width..][..width].copy_from_slice(row);
-        }
-        Some(whole)
-    }
-}
-
-impl Tap for SeenInputs {
-    fn linear_input(&mut self, first: usize, input: &Tensor, tokens: Option<&Arc<[u32]>>) -> Result<()> {
-        self.0.push(Seen { first, input: input.clone(), tokens: tokens.cloned() });
-        Ok(())
     }
 }
 

@@ -48,7 +48,8 @@ pub fn part_of(name: &str, part: usize) -> String {
 
 /// The tensor that a part is of, by its name, if it is one.
 pub fn whole_of(name: &str) -> Option<&str> {
-    Some(name.strip_suffix(']')?.rsplit_once('[')?.0)
+    let (whole, part) = name.strip_suffix(']')?.rsplit_once('[')?;
+    (!part.is_empty() && part.bytes().all(|digit| digit.is_ascii_digit())).then_some(whole)
 }
 
 impl TensorInfo {

@@ -9,7 +9,7 @@ use crate::checkpoint::PIECE;
 use crate::evaluation::{BATCH_ROWS, HEAD_BATCHES, group_bytes};
 use crate::method::SLAB;
 use crate::model::{BranchId, HEAD_ROWS, HEAD_TOKENS, LinearSpec};
-use crate::plan::RetrainingObjective;
+use crate::plan::{ExpertTokens, RetrainingObjective};
 use crate::schedule::{Step, batch};
 
 /// Bytes of an f32.
@@ -222,6 +222,9 @@ impl Sizes<'_> {
         let numbers = seen + branches.iter().map(|(forward, ..)| *forward).max().unwrap_or(0);
         let sums: u64 = branches.iter().flat_map(|(.., inputs)| inputs).map(|&n| (n * n) as u64 * F32).sum();
         let sums = sums * if self.run.judges { 2 } else { 1 };
+        // those of every token are there beside those of the tokens that were sent
+        let again = self.plan.calibration.expert_tokens == ExpertTokens::All;
+        let sums = sums * if again { 2 } else { 1 };
         let activations = numbers as u64 * self.batch_tokens() * F32;
         vec![
             Item { name: "activations of one batch", bytes: activations.max(self.inverting(self.schedule.needs)) },

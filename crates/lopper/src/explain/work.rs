@@ -89,7 +89,7 @@ impl Sizes<'_> {
             Step::Move { stage, .. } => (4, all * self.stage(*stage)),
             Step::Pass { number, .. } => (4, all * whole(&self.spec.gone[number], self.seqlen)),
             Step::StandIn { linear, .. } => (0, self.stand_in(*linear)),
-            Step::Capture { linear, .. } => (4, all * self.to_last_input(*linear)),
+            Step::Capture { linear, .. } => (4, all * self.to_input(*linear)),
             Step::Apply { linear, .. } => (4, all * 2.0 * self.spec.linear(*linear).weights() as f64),
             _ => (4, 0.0),
         }
@@ -110,12 +110,12 @@ impl Sizes<'_> {
         block.stages[at.stage].branches.iter().map(|branch| block.flops(branch, self.seqlen)).sum()
     }
 
-    /// Per token, of the branch of a linear layer as far as taps see anything of it.
-    fn to_last_input(&self, linear: LinearId) -> f64 {
+    /// Per token, of what the input of a linear layer needs.
+    fn to_input(&self, linear: LinearId) -> f64 {
         let block = &self.spec.blocks[linear.block];
         let branches = block.stages.iter().flat_map(|stage| &stage.branches);
         let own = branches.filter(|branch| branch.linears.contains(&linear.index));
-        own.map(|branch| block.flops_of_inputs(branch, self.seqlen)).sum()
+        own.map(|branch| block.flops_of_input(branch, linear.index, self.seqlen)).sum()
     }
 
     /// The forward pass, and the triangles of the Gram matrices.
@@ -136,13 +136,16 @@ impl Sizes<'_> {
             let block = &self.spec.blocks[branch.at.block];
             squares(block, block.branch(*branch), self.schedule.needs)
         });
-        let every = branches.iter().filter(|_| self.plan.calibration.expert_tokens == ExpertTokens::All).map(|branch| {
-            let block = &self.spec.blocks[branch.at.block];
-            every_token(block, block.branch(*branch), self.schedule.needs)
-        });
+        let every =
+            branches.iter().filter(|_| self.plan.calibration.expert_tokens == ExpertTokens::All).map(|branch| {
+                let block = &self.spec.blocks[branch.at.block];
+                every_token(block, block.branch(*branch), self.schedule.needs)
+            });
         let tokens = if writes.is_some() || self.run.judges { all } else { train };
         let counted = if self.run.judges { all } else { train };
-        counted * every.sum::<f64>() + tokens * branches.iter().map(forward).sum::<f64>() + counted * squares.sum::<f64>()
+        counted * every.sum::<f64>()
+            + tokens * branches.iter().map(forward).sum::<f64>()
+            + counted * squares.sum::<f64>()
     }
 
     /// Forward, and two products of the same size backward; segments but the last go forward twice; the held-out sequences before,
@@ -218,13 +221,19 @@ fn whole(block: &BlockSpec, length: usize) -> f64 {
 
 /// Operations per token of the Gram matrices of a branch's inputs.
 fn squares(block: &BlockSpec, branch: &Branch, needs: Needs) -> f64 {
-    let square = |linear: &LinearSpec| (linear.shape[1] * linear.shape[1]) as f64 * linear.share;
-    if needs >= Needs::Gram { block.first_readers(branch).map(square).sum() } else { 0.0 }
+    block.first_readers(branch).map(|linear| square(linear, needs) * linear.share).sum()
+}
+
+/// The same of the input of one layer, for each token that it reads.
+fn square(linear: &LinearSpec, needs: Needs) -> f64 {
+    if needs >= Needs::Gram { (linear.shape[1] * linear.shape[1]) as f64 } else { 0.0 }
 }
 
 /// The same where experts see every token, once more, and what it takes to show them those.
 fn every_token(block: &BlockSpec, branch: &Branch, needs: Needs) -> f64 {
-    let of_experts = block.first_readers(branch).filter(|linear| linear.is_of_expert());
-    let squares = of_experts.map(|linear| (linear.shape[1] * linear.shape[1]) as f64);
-    block.flops_of_experts(branch) + if needs >= Needs::Gram { squares.sum() } else { 0.0 }
+    let (alike, own): (Vec<usize>, Vec<usize>) =
+        branch.linears.iter().partition(|&&linear| block.reads_as_sent(linear));
+    let own = own.iter().map(|&linear| &block.linears[linear]).filter(|linear| linear.of_expert);
+    let once = alike.first().map_or(0.0, |&linear| square(&block.linears[linear], needs));
+    block.flops_of_experts(branch) + once + own.map(|linear| square(linear, needs)).sum::<f64>()
 }

@@ -75,7 +75,9 @@ pub struct LinearSpec {
     pub shape: [usize; 2],
     /// The first linear layer that reads the same input: they share its statistics.
     pub first_reader: usize,
-    /// Tokens that it reads, as a share of all: less than 1 for those of experts, on average over them.
+    /// Whether it is of an expert, and reads only the tokens that go there.
+    pub of_expert: bool,
+    /// Tokens that it reads, as a share of all, on average over the experts.
     pub share: f64,
 }
 
@@ -83,11 +85,6 @@ impl LinearSpec {
     /// How many weights it has.
     pub fn weights(&self) -> usize {
         self.shape[0] * self.shape[1]
-    }
-
-    /// Whether it is of an expert, and reads only the tokens that go there.
-    pub fn is_of_expert(&self) -> bool {
-        self.share < 1.0
     }
 }
 

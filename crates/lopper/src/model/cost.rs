@@ -19,6 +19,16 @@ impl BlockSpec {
         self.first_readers(branch).map(|linear| linear.shape[1]).collect()
     }
 
+    /// Whether a linear layer of an expert reads what was sent there as it is: the same for all experts, where all are sent the same.
+    pub fn reads_as_sent(&self, linear: usize) -> bool {
+        let branches = self.stages.iter().flat_map(|stage| &stage.branches);
+        branches.map(|branch| branch.program.instructions()).any(|all| {
+            let reader = all.iter().find(|one| matches!(one.operation, Operation::Linear(index) if index == linear));
+            let made = reader.and_then(|one| one.reads[0].checked_sub(1)).map(|place| &all[place].operation);
+            matches!(made, Some(Operation::Reaching { .. }))
+        })
+    }
+
     /// Numbers per token of the distinct inputs of the linear layers of a branch.
     pub fn numbers_read(&self, branch: &Branch) -> usize {
         self.first_readers(branch).map(|linear| (linear.shape[1] as f64 * linear.share).ceil() as usize).sum()
@@ -36,21 +46,27 @@ impl BlockSpec {
         self.flops_of(&branch.program, &vec![true; branch.program.widths.len()], length)
     }
 
-    /// The same of what the inputs of its linear layers need.
+    /// Floating-point operations per token of what the inputs of the linear layers of a branch need.
     pub fn flops_of_inputs(&self, branch: &Branch, length: usize) -> f64 {
         self.flops_of(&branch.program, &branch.program.needed(|_| true), length)
     }
 
+    /// Numbers of a tensor.
     fn numbers_in(&self, tensor: usize) -> f64 {
         self.tensors[tensor].shape.iter().product::<usize>() as f64
     }
 
-    /// The same of those of experts, where each is shown every token.
+    /// Floating-point operations per token of what the input of one linear layer of a branch needs.
+    pub fn flops_of_input(&self, branch: &Branch, linear: usize, length: usize) -> f64 {
+        self.flops_of(&branch.program, &branch.program.needed(|one| one == linear), length)
+    }
+
+    /// Floating-point operations per token of what the inputs of the layers of experts need, where each is shown every token.
     pub fn flops_of_experts(&self, branch: &Branch) -> f64 {
-        let needed = branch.program.needed(|linear| self.linears[linear].is_of_expert());
+        let needed = branch.program.needed(|linear| self.linears[linear].of_expert);
         let all = branch.program.instructions().iter().zip(&needed[1..]).filter(|(_, needed)| **needed);
         let of = |operation: &Operation| match operation {
-            Operation::Linear(linear) if self.linears[*linear].is_of_expert() => {
+            Operation::Linear(linear) if self.linears[*linear].of_expert => {
                 2.0 * self.linears[*linear].weights() as f64
             }
             _ => 0.0,
@@ -132,7 +148,12 @@ impl Program {
         }
         let kept: usize = (0..kept.len()).filter(|&value| kept[value]).map(|value| self.numbers(value)).sum();
         let gradients = self.instructions.iter().enumerate().map(|(place, one)| {
-            self.numbers(place + 1) + one.reads.iter().map(|&value| self.numbers(value)).sum::<usize>()
+            let plain = self.numbers(place + 1) + one.reads.iter().map(|&value| self.numbers(value)).sum::<usize>();
+            match one.operation {
+                // gradients of x, steps, ways in and ways out by groups of channels, and the states that are kept
+                Operation::Scan { .. } => plain + 7 * self.numbers(place + 1),
+                _ => plain,
+            }
         });
         kept + 3 * self.output_width() + gradients.max().unwrap_or(0)
     }

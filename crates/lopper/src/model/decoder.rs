@@ -3,12 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::block::{Block, Context, NoTap};
+use super::block::Block;
 use super::block_spec::{BlockSpec, LinearId, TensorSpec};
 use super::edit::{narrowed, shortened};
 use super::families::describe;
 use super::head::{Head, HeadWeights};
 use super::naming::{as_named, explained, is_of_language};
+use super::pass::{Context, NoTap};
 use super::sequences::Sequences;
 use super::spec::DecoderSpec;
 use super::units::UnitKind;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::block_spec::{BlockSpec, LinearSpec};
+use super::block_spec::BlockSpec;
 use super::families::describe;
 use super::program::Operation;
 use super::rotary::RotarySpec;
@@ -203,7 +203,7 @@ pub fn shortened(path: &Path, config: &Value, gone: &[usize]) -> Result<Value> {
 
 /// The same, and where blocks have experts also with those that have not named one by one, or counted.
 fn by_experts(edited: Value, blocks: &[Arc<BlockSpec>]) -> Vec<Value> {
-    let has = |block: &Arc<BlockSpec>| block.linears.iter().any(LinearSpec::is_of_expert);
+    let has = |block: &Arc<BlockSpec>| block.linears.iter().any(|linear| linear.of_expert);
     let without: Vec<usize> = (0..blocks.len()).filter(|&block| !has(&blocks[block])).collect();
     if without.len() == blocks.len() {
         return vec![edited];

@@ -3,8 +3,9 @@
 use lopper_kernels::Precision;
 use rayon::prelude::*;
 
-use super::block::{Block, Context, NoTap};
+use super::block::Block;
 use super::decoder::Decoder;
+use super::pass::{Context, NoTap};
 use super::sequences::Sequences;
 use crate::autograd::{Tape, Value};
 use crate::error::Result;

@@ -2,6 +2,7 @@
 
 mod block;
 mod block_spec;
+mod branch_builder;
 mod builder;
 mod cost;
 mod decoder;
@@ -10,6 +11,7 @@ mod families;
 mod form;
 mod head;
 mod naming;
+mod pass;
 mod program;
 mod rotary;
 mod sequences;
@@ -17,7 +19,7 @@ mod serving;
 mod spec;
 mod units;
 
-pub use block::{Block, Context, NoTap, Tap};
+pub use block::Block;
 pub use block_spec::{BlockSpec, Branch, BranchId, Kind, LinearId, LinearSpec, Stage, StageId, TensorSpec};
 pub use decoder::Decoder;
 pub use edit::{narrowed, shortened};
@@ -25,6 +27,7 @@ pub use families::{FAMILIES, Family, describe};
 pub use form::Form;
 pub(crate) use head::{HEAD_ROWS, HEAD_TOKENS, Running, pieces};
 pub use head::{Head, HeadWeights, NextToken};
+pub use pass::{Context, NoTap, Tap};
 pub use program::{Instruction, NormKind, Operation, Program};
 pub use rotary::{RotaryScaling, RotarySpec};
 pub use sequences::{Sequences, common_prefix};

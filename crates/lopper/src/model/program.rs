@@ -116,18 +116,29 @@ pub struct Program {
     pub(super) widths: Vec<usize>,
     /// Rows of every value, as a share of the tokens.
     pub(super) shares: Vec<f64>,
+    /// Of every value, whether its rows are those that reach an expert.
+    pub(super) of_experts: Vec<bool>,
 }
 
 impl Program {
     /// Of nothing yet, for an input of this width.
     pub(super) fn new(width: usize) -> Self {
-        Self { instructions: Vec::new(), widths: vec![width], shares: vec![1.0] }
+        Self { instructions: Vec::new(), widths: vec![width], shares: vec![1.0], of_experts: vec![false] }
     }
 
     /// Adds an instruction that gives a value of this width; returns the value.
     pub(super) fn push(&mut self, operation: Operation, reads: Vec<usize>, width: usize) -> usize {
         let share = self.shares[reads[0]];
-        self.shares.push(if let Operation::Reaching { share: reaching, .. } = operation { share * reaching } else { share });
+        self.of_experts.push(match operation {
+            Operation::Reaching { .. } => true,
+            Operation::Combine => false,
+            _ => self.of_experts[reads[0]],
+        });
+        self.shares.push(if let Operation::Reaching { share: reaching, .. } = operation {
+            share * reaching
+        } else {
+            share
+        });
         self.instructions.push(Instruction { operation, reads });
         self.widths.push(width);
         self.instructions.len()

@@ -5,7 +5,6 @@ use serde::Serialize;
 use super::block_spec::{BlockSpec, Branch, LinearSpec};
 use super::program::Operation;
 use super::spec::DecoderSpec;
-use super::units::UnitKind;
 use crate::autograd::AttentionLayout;
 
 /// Rows of matrices that k-quants of llama.cpp take are multiples of this; others fall back on a format of more bits.
@@ -49,12 +48,19 @@ impl DecoderSpec {
 
     fn is_shared_by(&self, devices: usize) -> bool {
         let shares = |count: usize| count.is_multiple_of(devices);
-        self.blocks.iter().enumerate().all(|(index, block)| {
+        self.blocks.iter().all(|block| {
             let heads = |layout: &AttentionLayout| {
                 shares(layout.heads) && (shares(layout.kv_heads) || devices.is_multiple_of(layout.kv_heads))
             };
-            let mut neurons = block.branch_ids(index).filter_map(|branch| block.units(UnitKind::Neuron, branch));
-            block.layouts().all(heads) && neurons.all(|units| shares(units.count))
+            block.layouts().all(heads)
+                && block.stages.iter().flat_map(|stage| &stage.branches).all(|branch| {
+                    let program = &branch.program;
+                    let made = program.instructions().iter().enumerate();
+                    let neurons = made.filter(|(_, one)| {
+                        matches!(one.operation, Operation::Gated(_) | Operation::Activate(_) | Operation::Scan { .. })
+                    });
+                    neurons.map(|(place, _)| program.width(place + 1)).all(shares)
+                })
         })
     }
 }

@@ -126,8 +126,10 @@ impl DecoderSpec {
 
     /// The linear layer of a block whose weight has this name.
     pub fn linear_named(&self, block: usize, name: &str) -> Option<LinearId> {
-        let ids = (0..self.blocks.get(block)?.linears.len()).map(|index| LinearId { block, index });
-        ids.into_iter().find(|&id| self.weight_name(id) == name)
+        let name = name.strip_prefix(&self.prefix(block))?;
+        let spec = self.blocks.get(block)?;
+        let index = spec.linears.iter().position(|linear| spec.tensors[linear.weight].name == name)?;
+        Some(LinearId { block, index })
     }
 
     /// Name of a tensor of a block.

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::block_spec::{BlockSpec, BranchId, LinearSpec};
+use super::block_spec::{BlockSpec, BranchId};
 use super::program::{Operation, Program};
 use super::spec::DecoderSpec;
 use crate::error::{Error, Result};
@@ -108,7 +108,7 @@ impl DecoderSpec {
         };
         let mut all: Vec<(BranchId, Units)> = Vec::new();
         for (index, block) in self.blocks.iter().enumerate() {
-            if kind == UnitKind::Neuron && block.linears.iter().any(LinearSpec::is_of_expert) {
+            if kind == UnitKind::Neuron && block.linears.iter().any(|linear| linear.of_expert) {
                 return Err(fault(format!("block {index} has experts: their neurons cannot become fewer yet")));
             }
             let found: Vec<_> =

@@ -21,7 +21,8 @@ use rules::Request;
 pub use allocation::{Allocation, Measured};
 pub use byte_size::ByteSize;
 pub use keys::{
-    CalibrationPlan, ComputeDtype, ComputePlan, EvaluationPlan, ExpertTokens, Inputs, Plan, PruningGranularity, PruningPlan, Ratios,
+    CalibrationPlan, ComputeDtype, ComputePlan, EvaluationPlan, ExpertTokens, Inputs, Plan, PruningGranularity,
+    PruningPlan, Ratios,
 };
 pub use rules::Rule;
 pub use shrink::{Depth, Narrowing, ShrinkPlan};

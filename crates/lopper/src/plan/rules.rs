@@ -10,6 +10,7 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::conflict;
+use crate::checkpoint::whole_of;
 use crate::error::{Error, Result};
 use crate::sparsity::{Extent, Pattern, Scope};
 
@@ -102,10 +103,14 @@ impl Rule {
         let name = &self.matrices;
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
         let parts = name.trim_matches('.');
-        let text = if parts.is_empty() || !name.chars().all(plain) {
+        // a part of a stacked tensor, or all of its parts
+        let of_parts = whole_of(parts).is_some_and(|whole| !whole.is_empty() && whole.chars().all(plain));
+        let text = if of_parts {
+            format!(r"(?:^|\.){}$", regex::escape(parts))
+        } else if parts.is_empty() || !name.chars().all(plain) {
             name.clone()
         } else {
-            format!(r"(?:^|\.){}(?:\.|$)", regex::escape(parts))
+            format!(r"(?:^|\.){}(?:\.|\[|$)", regex::escape(parts))
         };
         let expression = Regex::new(&text).ok().filter(|_| !name.is_empty());
         expression.ok_or_else(|| {
@@ -253,6 +258,13 @@ mod tests {
         {
             assert_eq!(matches(yes), yes != "down", "{yes}");
         }
+        let part = "model.layers.1.mlp.input_linear.weight[3]";
+        let of_part = |matrices: &str| rule(&format!("{matrices}=dense")).expression().expect("valid").is_match(part);
+        for yes in [part, "input_linear", "input_linear.weight", "weight[3]", "model.layers.1.mlp.input_linear.weight"]
+        {
+            assert!(of_part(yes), "{yes}");
+        }
+        assert!(!of_part("weight[1]") && !of_part("weight[13]") && !of_part("input_linear.weight[0]"));
         for no in ["proj", "layers.11", "layer.1", "^layers", "weight$.", "[2-9]"] {
             assert!(!matches(no), "{no}");
         }

@@ -146,25 +146,31 @@ impl Targets {
         Ok(())
     }
 
+    /// What is asked of a matrix; they are in the order of the model.
+    fn of(&self, id: LinearId) -> Option<&Target> {
+        let place = self.matrices.binary_search_by_key(&id, |target| target.id).ok()?;
+        self.matrices.get(place)
+    }
+
     /// Whether anything is asked of this matrix.
     pub fn asks(&self, id: LinearId) -> bool {
-        self.matrices.iter().any(|target| target.id == id && target.request != Request::Dense)
+        self.of(id).is_some_and(|target| target.request != Request::Dense)
     }
 
     /// Whether it is to lose anything.
     pub fn prunes(&self, id: LinearId) -> bool {
         let loses = |request: &Request| request.pattern().is_some_and(|pattern| pattern.sparsity() > 0.0);
-        self.matrices.iter().any(|target| target.id == id && loses(&target.request))
+        self.of(id).is_some_and(|target| loses(&target.request))
     }
 
     /// Whether this matrix competes with others, so that its scores must be known.
     pub fn competes(&self, id: LinearId) -> bool {
-        self.matrices.iter().any(|target| target.id == id && target.competes())
+        self.of(id).is_some_and(Target::competes)
     }
 
     /// Whether the outliers of this matrix count for its block.
     pub fn counts_outliers(&self, id: LinearId) -> bool {
-        self.owl.is_some() && self.matrices.iter().any(|target| target.id == id && target.rule.is_none())
+        self.owl.is_some() && self.of(id).is_some_and(|target| target.rule.is_none())
     }
 
     /// Whether the allocation depends on the calibration.

@@ -13,7 +13,7 @@ use crate::calibration::HiddenStates;
 use crate::checkpoint::Rewrite;
 use crate::error::Result;
 use crate::model::{BranchId, Decoder, LinearId, StageId};
-use crate::plan::Allocation;
+use crate::plan::{Allocation, CalibrationPlan, ExpertTokens};
 use crate::progress::Event;
 use crate::report::Stage;
 use crate::schedule::{Run, State, Step, Trained, Weights};
@@ -44,20 +44,24 @@ pub(super) fn compress(
             compression.step(&step)?;
         }
         compression.store(rewrite)?;
+        if let Some(warning) = few_tokens(&compression.record, &plan.calibration).filter(|_| done == blocks) {
+            compression.job.warn(warning);
+        }
         let kept = schedule.kept().filter(|_| done < blocks);
         let kept: Vec<(State, &HiddenStates)> =
             kept.filter_map(|state| Some((state, compression.states.find(state)?))).collect();
         journal.window(compression.job, &compression.record, done, &kept, rewrite)?;
         compression.job.observer.event(Event::Progress(done as f64 / blocks as f64));
     }
-    if let Some(warning) = few_tokens(&compression.record, plan.calibration.min_expert_tokens) {
-        compression.job.warn(warning);
-    }
     Ok(compression.record)
 }
 
 /// What is to be said of experts that few tokens reached, if there are any.
-fn few_tokens(record: &Record, wanted: usize) -> Option<String> {
+fn few_tokens(record: &Record, plan: &CalibrationPlan) -> Option<String> {
+    let wanted = plan.min_expert_tokens;
+    if plan.expert_tokens == ExpertTokens::All {
+        return None;
+    }
     let of_experts = record.matrices.iter().filter_map(|facts| Some((facts.tokens?, &facts.name)));
     let few: Vec<(usize, &String)> = of_experts.clone().filter(|(tokens, _)| *tokens < wanted).collect();
     let (fewest, name) = few.iter().min()?;

@@ -9,6 +9,7 @@ mod compress;
 mod identity;
 mod job;
 mod journal;
+mod look;
 mod output;
 mod record;
 mod refit;

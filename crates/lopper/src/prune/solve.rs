@@ -1,48 +1,24 @@
 //! Statistics of the inputs of a block's layers, and masks and compensation made of them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::block_state::{BlockState, stored_as};
 use super::job::Job;
+use super::look::Look;
 use super::states::{Passage, States};
-use crate::autograd::{Tape, Value};
-use crate::calibration::{BlockStatistics, Collector, HiddenStates, InputStatistics, SeenInputs};
+use crate::calibration::{BlockStatistics, InputStatistics};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::method::{LayerProblem, SolutionFacts};
-use crate::model::{Block, BranchId, DecoderSpec, LinearId, NoTap, Sequences, Tap, Units};
-use crate::plan::{Allocation, ExpertTokens};
+use crate::model::{Block, BranchId, DecoderSpec, LinearId, Units};
+use crate::plan::Allocation;
 use crate::report::{MatrixFacts, Stage};
 use crate::schedule::{Run, State};
 use crate::sparsity::{Mask, Pattern};
-use crate::tensor::Tensor;
 
 /// The seed of a layer: different for every one.
 pub(super) fn layer_seed(seed: u64, spec: &DecoderSpec, id: LinearId) -> u64 {
     seed ^ (spec.linear_number(id) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-}
-
-/// Sees the inputs of some linear layers.
-struct Of<'a> {
-    linears: &'a [usize],
-    seen: &'a mut SeenInputs,
-    /// Whether experts read every token.
-    every_token: bool,
-}
-
-impl Tap for Of<'_> {
-    fn linear_input(&mut self, first: usize, input: &Tensor, tokens: Option<&Arc<[u32]>>) -> Result<()> {
-        if self.wants(first) { self.seen.linear_input(first, input, tokens) } else { Ok(()) }
-    }
-
-    fn wants(&self, first: usize) -> bool {
-        self.linears.contains(&first)
-    }
-
-    fn every_token(&self) -> bool {
-        self.every_token
-    }
 }
 
 /// Runs branches of a dense block on the states `reads`, and collects what the method of a run needs to know of their inputs on the
@@ -60,76 +36,14 @@ pub(super) fn calibrate(
     linears.retain(|&index| run.solves(LinearId { block: branches[0].at.block, index }));
     let inputs = states.get(reads)?;
     let mut next = writes.map(|_| inputs.clone());
-    let look = Look { passage, run, dense, branches, inputs };
+    let (needs, judges) = (run.schedule.needs, run.judges);
+    let look = Look { passage, plan: &run.plan, needs, judges, dense, branches, inputs };
     let mut collector = look.at(&linears, false, next.as_mut())?;
-    let mut reached = collector.tokens();
-    reached.retain(|&first, _| dense.spec.linears[first].is_of_expert());
-    let (tokens, wanted) = (run.plan.calibration.expert_tokens, run.plan.calibration.min_expert_tokens);
-    let short = match tokens {
-        ExpertTokens::Routed => collector.short_of(wanted),
-        ExpertTokens::All => reached.keys().copied().collect(),
-    };
-    let short: Vec<usize> = short.into_iter().filter(|first| reached.contains_key(first)).collect();
-    if !short.is_empty() {
-        let all = look.at(&short, true, None)?;
-        match tokens {
-            ExpertTokens::Routed => collector.complete(&all, wanted),
-            ExpertTokens::All => collector.replace(all),
-        }
-    }
+    let reached = look.complete(&mut collector)?;
     if let Some((state, next)) = writes.zip(next) {
         states.set(state, next);
     }
     Ok((collector.finish(run.plan.damping()), reached))
-}
-
-/// A look at what layers of some branches read.
-struct Look<'a> {
-    passage: &'a Passage,
-    run: &'a Run<'a>,
-    dense: &'a Block,
-    branches: &'a [BranchId],
-    inputs: &'a HiddenStates,
-}
-
-impl Look<'_> {
-    /// What these layers read, experts `every_token` if so; what the last stage gives goes to `next`.
-    fn at(&self, linears: &[usize], every_token: bool, mut next: Option<&mut HiddenStates>) -> Result<Collector> {
-        let Self { passage, run, dense, branches, inputs } = *self;
-        let mut collector = Collector::new(run.schedule.needs, run.judges);
-        if linears.is_empty() && next.is_none() {
-            return Ok(collector);
-        }
-        let (tensors, train, writes) = (dense.constants(), run.plan.calibration.samples, next.is_some());
-        let [first, last] =
-            [branches.first(), branches.last()].map(|branch| branch.map_or(0, |branch| branch.at.stage));
-        let forward = |x: &Tensor, sequences: &Sequences| {
-            let (mut y, mut seen, context) = (Value::from(x), SeenInputs::default(), passage.context(sequences));
-            for stage in first..=last {
-                let tape = &mut Tape::new(passage.precision);
-                let mut tap = Of { linears, seen: &mut seen, every_token };
-                let goes_on = writes || stage < last;
-                if goes_on && !every_token {
-                    y = dense.stage(stage, &tensors, tape, &y, context, &mut tap)?;
-                    continue;
-                }
-                for &branch in branches.iter().filter(|branch| branch.at.stage == stage) {
-                    dense.show(branch, &tensors, tape, &y, context, &mut tap)?;
-                }
-                if goes_on {
-                    y = dense.stage(stage, &tensors, tape, &y, context, &mut NoTap)?;
-                }
-            }
-            Ok((y, seen))
-        };
-        let count = if writes || run.judges { inputs.len() } else { train.min(inputs.len()) };
-        inputs.for_each(count, passage.batch, forward, |indices, sequences, (y, seen)| {
-            let counted = indices.iter().filter(|&&index| index < train).count();
-            collector.add(&seen, sequences.offsets()[counted]);
-            next.as_mut().map_or(Ok(()), |next| next.set(indices, sequences, y.tensor()))
-        })?;
-        Ok(collector)
-    }
 }
 
 /// Prunes and repairs the matrices of a branch; what is known of each, in their order.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use lopper_kernels::Precision;
 
+use super::look::Of;
 use crate::autograd::{RotaryTable, Tape};
 use crate::calibration::{HiddenStates, SeenInputs};
 use crate::error::{Error, Result};
@@ -84,7 +85,8 @@ impl Passage {
         let mut captured = states.with_width(block.spec.linears[linear].shape[1]);
         let forward = |x: &Tensor, sequences: &Sequences| {
             let (mut tape, mut seen) = (Tape::new(self.precision), SeenInputs::default());
-            block.show(branch, &tensors, &mut tape, &x.into(), self.context(sequences), &mut seen)?;
+            let mut tap = Of { linears: &[linear], seen: &mut seen, every_token: false };
+            block.show(branch, &tensors, &mut tape, &x.into(), self.context(sequences), &mut tap)?;
             Ok(seen.take(linear, sequences.tokens()))
         };
         states.for_each(states.len(), self.batch, forward, |indices, sequences, input| {

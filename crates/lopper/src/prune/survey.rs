@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::block_state::BlockState;
 use super::job::Job;
+use super::look::Look;
 use super::solve::layer_seed;
 use super::states::Passage;
 use crate::autograd::Tape;
@@ -12,7 +13,7 @@ use crate::calibration::{BlockStatistics, Collector, HiddenStates, InputStatisti
 use crate::error::Result;
 use crate::method::criterion::Wanda;
 use crate::method::{LayerProblem, Selection};
-use crate::model::{Block, Decoder, LinearId, Sequences};
+use crate::model::{Block, BranchId, Decoder, LinearId, Sequences};
 use crate::plan::{Allocation, Measured, Plan, Targets};
 use crate::progress::Event;
 use crate::report::Stage;
@@ -62,7 +63,7 @@ impl<'j, 'o> Survey<'j, 'o> {
     fn block(&mut self, targets: &Targets, index: usize, measured: &mut Measured) -> Result<()> {
         let mut state = BlockState::load(self.decoder, index)?;
         if let Some(mut states) = self.states.take() {
-            state.statistics = self.advance(&state.dense, &mut states)?;
+            state.statistics = self.advance((index, &state.dense), &mut states)?;
             self.states = Some(states);
         }
         let linears = self.decoder.spec().blocks[index].linears.len();
@@ -81,8 +82,10 @@ impl<'j, 'o> Survey<'j, 'o> {
     }
 
     /// Moves the dense model's states through a block; returns the statistics of its inputs.
-    fn advance(&mut self, block: &Block, states: &mut HiddenStates) -> Result<BlockStatistics> {
-        let (passage, mut collector) = (&self.passage, Collector::new(self.needs, false));
+    fn advance(&mut self, (index, block): (usize, &Block), states: &mut HiddenStates) -> Result<BlockStatistics> {
+        let (passage, plan, needs) = (&self.passage, self.plan, self.needs);
+        let mut collector = Collector::new(needs, false);
+        let before = block.spec.linears.iter().any(|linear| linear.of_expert).then(|| states.clone());
         self.job.timings.measure(Stage::Calibrate, || {
             let forward = |x: &Tensor, sequences: &Sequences| {
                 let (mut tape, mut seen) = (Tape::new(passage.precision), SeenInputs::default());
@@ -92,7 +95,11 @@ impl<'j, 'o> Survey<'j, 'o> {
             states.advance(passage.batch, forward, |_, sequences, seen| {
                 collector.add(&seen, sequences.tokens());
                 Ok(())
-            })
+            })?;
+            let Some(inputs) = &before else { return Ok(()) };
+            let branches: Vec<BranchId> = block.spec.branch_ids(index).collect();
+            let look = Look { passage, plan, needs, judges: false, dense: block, branches: &branches, inputs };
+            look.complete(&mut collector).map(drop)
         })?;
         Ok(collector.finish(self.plan.damping()))
     }

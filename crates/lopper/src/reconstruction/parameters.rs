@@ -52,7 +52,8 @@ pub struct Parameters {
 
 impl Parameters {
     /// Kept weights, biases and norms.
-    pub const FULL: Self = Self { weights: true, biases: true, norms: true, routers: false, filters: false, states: false, adapter: None };
+    pub const FULL: Self =
+        Self { weights: true, biases: true, norms: true, routers: false, filters: false, states: false, adapter: None };
 
     /// Whether tensors of this kind train.
     pub fn train(self, kind: Kind) -> bool {
@@ -144,7 +145,19 @@ mod tests {
 
     #[test]
     fn names_are_read_and_written() {
-        for name in ["full", "weights", "bias", "norm", "bias+norm", "lora", "norm+masklora", "full+spp", "full+router", "full+conv+state", "scalelora"] {
+        for name in [
+            "full",
+            "weights",
+            "bias",
+            "norm",
+            "bias+norm",
+            "lora",
+            "norm+masklora",
+            "full+spp",
+            "full+router",
+            "full+conv+state",
+            "scalelora",
+        ] {
             let parsed: Parameters = name.parse().expect(name);
             assert_eq!(parsed.to_string(), name);
         }

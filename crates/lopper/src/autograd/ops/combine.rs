@@ -17,9 +17,8 @@ impl Tape {
     pub fn combine(&mut self, routes: &Arc<Routes>, weights: &Value, outputs: &[&Value]) -> Result<Value> {
         let (tokens, top_k) = (routes.tokens(), routes.top_k());
         let width = outputs.first().map_or(0, |output| output.tensor().width());
-        let fits = |(expert, output): (usize, &&Value)| {
-            output.tensor().shape() == [routes.reaching(expert).len(), width]
-        };
+        let fits =
+            |(expert, output): (usize, &&Value)| output.tensor().shape() == [routes.reaching(expert).len(), width];
         let is_of = weights.tensor().shape() == [tokens, top_k] && outputs.len() == routes.experts();
         if !is_of || width == 0 || !outputs.iter().enumerate().all(fits) {
             let shapes: Vec<_> = outputs.iter().map(|output| output.tensor().shape().to_vec()).collect();
@@ -28,13 +27,15 @@ impl Tape {
         let factors = weights.tensor().clone();
         let saved: Vec<Tensor> = outputs.iter().map(|output| output.tensor().clone()).collect();
         let y = Tensor::filled([tokens, width], |y| {
-            y.par_chunks_mut(width).zip(factors.host().par_chunks(top_k)).enumerate().for_each(|(token, (y, factors))| {
-                y.fill(0.0);
-                for ((expert, row), &factor) in routes.rows(token).zip(factors) {
-                    let output = &saved[expert].host()[row * width..][..width];
-                    y.iter_mut().zip(output).for_each(|(y, x)| *y += factor * x);
-                }
-            });
+            y.par_chunks_mut(width).zip(factors.host().par_chunks(top_k)).enumerate().for_each(
+                |(token, (y, factors))| {
+                    y.fill(0.0);
+                    for ((expert, row), &factor) in routes.rows(token).zip(factors) {
+                        let output = &saved[expert].host()[row * width..][..width];
+                        y.iter_mut().zip(output).for_each(|(y, x)| *y += factor * x);
+                    }
+                },
+            );
         });
         let inputs: Vec<&Value> = [weights].into_iter().chain(outputs.iter().copied()).collect();
         let routes = routes.clone();

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use crate::autograd::op::{Inputs, Op};
 use crate::autograd::tape::{Tape, Value};
 use crate::error::Result;
@@ -112,35 +114,31 @@ impl Routing {
         if experts != self.experts || bias.is_some_and(|bias| bias.len() != experts) {
             return Err(misfit(format!("scores {:?} of {} experts", scores.shape(), self.experts)));
         }
-        let mut chosen = Vec::with_capacity(tokens * self.top_k);
-        for scores in scores.host().chunks(experts) {
-            let mut by: Vec<f64> = match (self.scoring, bias, self.groups) {
-                // order is all that counts
-                (_, None, None) => scores.iter().copied().map(f64::from).collect(),
-                _ => self.shares(scores),
-            };
-            if let Some(bias) = bias {
-                by.iter_mut().zip(bias.host()).for_each(|(by, &bias)| *by += f64::from(bias));
-            }
-            let best = |count: usize, by: &dyn Fn(usize) -> f64, of: Vec<usize>| {
-                let mut order = of;
-                order.sort_by(|&a, &b| by(b).total_cmp(&by(a)));
-                order.truncate(count);
-                order
-            };
-            let mut open: Vec<usize> = (0..experts).collect();
-            if let Some(groups) = self.groups {
-                let size = experts / groups.count;
-                let worth = |group: usize| {
-                    let own = (group * size..(group + 1) * size).collect();
-                    best(groups.best, &|expert| by[expert], own).into_iter().map(|expert| by[expert]).sum::<f64>()
-                };
-                let kept = best(groups.kept, &worth, (0..groups.count).collect());
-                open.retain(|&expert| kept.contains(&(expert / size)));
-            }
-            chosen.extend(best(self.top_k, &|expert| by[expert], open).into_iter().map(|expert| expert as u32));
+        let of_token = |scores: &[f32]| self.choose_for(scores, bias);
+        let chosen: Vec<Vec<u32>> = scores.host().par_chunks(experts.max(1)).map(of_token).collect();
+        debug_assert_eq!(chosen.len(), tokens, "a row for every token");
+        Ok(Routes::new(experts, self.top_k, chosen.concat()))
+    }
+
+    /// The experts of a token.
+    fn choose_for(&self, scores: &[f32], bias: Option<&Tensor>) -> Vec<u32> {
+        let mut by: Vec<f64> = match (self.scoring, bias, self.groups) {
+            // order is all that counts
+            (_, None, None) => scores.iter().copied().map(f64::from).collect(),
+            _ => self.shares(scores),
+        };
+        if let Some(bias) = bias {
+            by.iter_mut().zip(bias.host()).for_each(|(by, &bias)| *by += f64::from(bias));
         }
-        Ok(Routes::new(experts, self.top_k, chosen))
+        let mut open: Vec<usize> = (0..by.len()).collect();
+        if let Some(Groups { count, kept, best }) = self.groups {
+            let size = by.len() / count;
+            let worth = |own: &[f64]| first(best, own, (0..size).collect()).into_iter().map(|place| own[place]).sum();
+            let worth: Vec<f64> = by.chunks(size).map(worth).collect();
+            let kept = first(kept, &worth, (0..count).collect());
+            open.retain(|&expert| kept.contains(&(expert / size)));
+        }
+        first(self.top_k, &by, open).into_iter().map(|expert| expert as u32).collect()
     }
 
     /// What the scores of a token become.
@@ -156,6 +154,13 @@ impl Routing {
             }
         }
     }
+}
+
+/// So many of some places with the largest numbers, those first; of equal ones the first.
+fn first(count: usize, by: &[f64], mut of: Vec<usize>) -> Vec<usize> {
+    of.sort_by(|&a, &b| by[b].total_cmp(&by[a]));
+    of.truncate(count);
+    of
 }
 
 /// Scores → weights of the experts that were chosen.
@@ -199,7 +204,8 @@ impl Op<1> for Weights {
                 let sum: f64 = chosen.iter().map(|&expert| shares[expert as usize]).sum();
                 let divisor = if routing.normalised { sum.max(f64::MIN_POSITIVE) } else { 1.0 };
                 let factor = f64::from(routing.factor) / divisor;
-                let gained = chosen.iter().zip(dy).map(|(&expert, &dy)| f64::from(dy) * shares[expert as usize] / divisor);
+                let gained =
+                    chosen.iter().zip(dy).map(|(&expert, &dy)| f64::from(dy) * shares[expert as usize] / divisor);
                 let mean: f64 = if routing.normalised { gained.sum() } else { 0.0 };
                 for (&expert, &dy) in chosen.iter().zip(dy) {
                     d_shares[expert as usize] = factor * (f64::from(dy) - mean);
@@ -226,5 +232,44 @@ impl Tape {
     /// If the routes are not of these tokens and experts.
     pub fn route(&mut self, routing: &Routing, routes: &Arc<Routes>, scores: &Value) -> Result<Value> {
         self.apply(Weights { routing: *routing, routes: routes.clone() }, [scores])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Groups, Routes, Routing, Scoring};
+    use crate::tensor::Tensor;
+
+    const PLAIN: Routing =
+        Routing { experts: 6, top_k: 2, scoring: Scoring::Sigmoid, normalised: false, factor: 1.0, groups: None };
+
+    #[test]
+    fn the_best_are_chosen_of_equal_ones_the_first() {
+        let scores = Tensor::new([2, 6], vec![0.1, 0.9, 0.3, 0.9, 0.9, 0.0, -3.0, -1.0, -2.0, -1.5, -4.0, -1.0]);
+        let routes = PLAIN.choose(&scores, None).expect("fits");
+        assert_eq!([routes.of(0), routes.of(1)], [[1, 3], [1, 5]]);
+        assert_eq!((&**routes.reaching(1), &**routes.reaching(5)), (&[0, 1][..], &[1][..]));
+        assert_eq!(routes.rows(1).collect::<Vec<_>>(), [(1, 1), (5, 0)]);
+        // what is added counts where experts are chosen
+        let bias = Tensor::new([6], vec![0.0, -1.0, 0.0, 0.0, 0.0, 0.9]);
+        let routes = PLAIN.choose(&scores, Some(&bias)).expect("fits");
+        assert_eq!([routes.of(0), routes.of(1)], [[5, 3], [5, 3]]);
+    }
+
+    #[test]
+    fn only_the_best_groups_are_chosen_from() {
+        let scores = Tensor::new([1, 6], vec![5.0, -9.0, 2.0, 2.5, 1.0, 1.5]);
+        let of = |best: usize, kept: usize| {
+            let groups = Some(Groups { count: 3, kept, best });
+            Routing { groups, ..PLAIN }.choose(&scores, None).expect("fits").of(0).to_vec()
+        };
+        // by its best expert the first group wins, by both together the second
+        assert_eq!((of(1, 1), of(2, 1), of(2, 2)), (vec![0, 1], vec![3, 2], vec![3, 2]));
+    }
+
+    #[test]
+    fn scores_of_other_experts_are_refused() {
+        assert!(PLAIN.choose(&Tensor::new([1, 5], vec![0.0; 5]), None).is_err());
+        assert_eq!(Routes::new(3, 1, vec![2, 0]).tokens(), 2);
     }
 }

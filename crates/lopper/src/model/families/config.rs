@@ -110,6 +110,11 @@ impl<'a> Config<'a> {
         self.get(key).map_or(Ok(default), |value| value.as_bool().ok_or_else(|| self.no(key, value, "true or false")))
     }
 
+    /// The same where `null` is false and not the default.
+    pub fn flag_or_null(&self, key: &str, default: bool) -> Result<bool> {
+        self.flag_or(key, default && !(self.has(key) && self.get(key).is_none()))
+    }
+
     pub fn number_or(&self, key: &str, default: f64) -> Result<f64> {
         self.get(key).map_or(Ok(default), |value| value.as_f64().ok_or_else(|| self.no(key, value, "a number")))
     }
@@ -222,6 +227,11 @@ impl<'a> Config<'a> {
         } else {
             Err(self.wrong(format!("{heads} attention heads cannot share {kv_heads} key-value heads")))
         }
+    }
+
+    /// A width within a head, under a key.
+    pub fn width_of_head(&self, key: &str, default: usize) -> Result<usize> {
+        self.at_most(key, WIDEST_HEAD, self.size_or(key, default)?)
     }
 
     /// Width of a head; without a key of its own `default`, or, as where it is `null`, what is `shared` out.

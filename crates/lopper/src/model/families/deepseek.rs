@@ -8,9 +8,11 @@ use crate::error::Result;
 use crate::model::spec::DecoderSpec;
 
 pub fn second(config: &Config) -> Result<DecoderSpec> {
-    let mut form = LlamaForm::read(config, "deepseek_v2", &LLAMA)?;
+    let mut form = LlamaForm::read(config, "deepseek_v2", &Defaults { head_dim: Some(64), ..LLAMA })?;
     form.read_attention_bias(config)?;
-    form.mlp_bias = config.flag_or("mlp_bias", false)?;
+    if config.flag_or("mlp_bias", false)? {
+        return Err(config.wrong("\"mlp_bias\" of a feed-forward layer beside experts is not known here"));
+    }
     form.read_latent(config, 1536, true)?;
     let width = config.size_or("moe_intermediate_size", 1407)?;
     let mut experts = Experts::shares(config, [64, config.size("num_experts_per_tok")?], width)?;
@@ -35,7 +37,7 @@ pub fn second(config: &Config) -> Result<DecoderSpec> {
 }
 
 pub fn third(config: &Config) -> Result<DecoderSpec> {
-    let mut form = read(config, "deepseek_v3", &Defaults { max_positions: 4096, ..LLAMA }, 1536)?;
+    let mut form = read(config, "deepseek_v3", &Defaults { max_positions: 4096, head_dim: Some(64), ..LLAMA }, 1536)?;
     let mut experts = Experts::apart(config, &Apart { normalised: true, groups: [8, 4], factor: 2.5 })?;
     experts.begin_after(config, "first_k_dense_replace", 3)?;
     form.experts = Some(experts);
@@ -43,7 +45,8 @@ pub fn third(config: &Config) -> Result<DecoderSpec> {
 }
 
 pub fn glm(config: &Config) -> Result<DecoderSpec> {
-    let defaults = Defaults { max_positions: 202_752, epsilon: ("rms_norm_eps", 1e-5), ..LLAMA };
+    let epsilon = ("rms_norm_eps", 1e-5);
+    let defaults = Defaults { max_positions: 202_752, epsilon, head_dim: Some(64), ..LLAMA };
     let mut form = read(config, "glm4_moe_lite", &defaults, 768)?;
     let mut experts = Experts::apart(config, &Apart { normalised: true, groups: [1, 1], factor: 1.8 })?;
     experts.read_kinds(config)?;
@@ -54,6 +57,6 @@ pub fn glm(config: &Config) -> Result<DecoderSpec> {
 fn read(config: &Config, family: &'static str, defaults: &Defaults, query_rank: usize) -> Result<LlamaForm> {
     let mut form = LlamaForm::read(config, family, defaults)?;
     form.read_attention_bias(config)?;
-    form.read_latent(config, query_rank, config.flag_or("rope_interleave", true)?)?;
+    form.read_latent(config, query_rank, config.flag_or_null("rope_interleave", true)?)?;
     Ok(form)
 }

@@ -7,8 +7,9 @@ use crate::autograd::{Groups, Routing, Scoring};
 use crate::checkpoint::part_of;
 use crate::error::Result;
 
-/// More experts than any layer has.
+/// More experts than any layer has, and than any model has in all its layers.
 const MOST_EXPERTS: usize = 1 << 12;
+const MOST_OF_ALL: usize = 1 << 17;
 /// What families, and versions of transformers, call the number of experts.
 const COUNTS: [&str; 4] = ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"];
 
@@ -94,8 +95,7 @@ impl Experts {
             groups: None,
         };
         let blocks = vec![true; config.blocks()?];
-        let experts =
-            Self { routing, width, names: ExpertNames::PLAIN, correction: None, shared: None, blocks };
+        let experts = Self { routing, width, names: ExpertNames::PLAIN, correction: None, shared: None, blocks };
         experts.check(config)?;
         Ok(experts)
     }
@@ -109,7 +109,7 @@ impl Experts {
         let groups = Groups { count, kept, best: 2 };
         let routing = &mut experts.routing;
         routing.scoring = Scoring::Sigmoid;
-        routing.normalised = config.flag_or("norm_topk_prob", normalised)?;
+        routing.normalised = config.flag_or_null("norm_topk_prob", normalised)?;
         routing.factor = config.positive_or("routed_scaling_factor", factor)? as f32;
         routing.groups = Some(groups).filter(|groups| groups.count > 1);
         experts.correction = Some("mlp.gate.e_score_correction_bias");
@@ -129,7 +129,8 @@ impl Experts {
     /// Blocks that `decoder_sparse_step` passes over, or `mlp_only_layers` names, have a feed-forward layer.
     pub fn leave_out(&mut self, config: &Config) -> Result<()> {
         let step = config.size_or("decoder_sparse_step", 1)?;
-        let dense = if config.get("mlp_only_layers").is_some() { config.numbers("mlp_only_layers")? } else { Vec::new() };
+        let dense =
+            if config.get("mlp_only_layers").is_some() { config.numbers("mlp_only_layers")? } else { Vec::new() };
         for (block, has) in self.blocks.iter_mut().enumerate() {
             *has &= (block + 1).is_multiple_of(step) && !dense.contains(&(block as f64));
         }
@@ -145,7 +146,9 @@ impl Experts {
                 None => block > 0,
                 Some(Some("sparse")) => true,
                 Some(Some("dense")) => false,
-                Some(_) => return Err(config.wrong(format!("{key:?} says neither \"sparse\" nor \"dense\" of block {block}"))),
+                Some(_) => {
+                    return Err(config.wrong(format!("{key:?} says neither \"sparse\" nor \"dense\" of block {block}")));
+                }
             };
         }
         Ok(())
@@ -156,6 +159,10 @@ impl Experts {
         let Routing { experts, top_k, groups, .. } = self.routing;
         if experts > MOST_EXPERTS {
             return Err(config.wrong(format!("{experts} experts are more than {MOST_EXPERTS}")));
+        }
+        if experts * self.blocks.len() > MOST_OF_ALL {
+            let problem = format!("{experts} experts in {} blocks are more than {MOST_OF_ALL}", self.blocks.len());
+            return Err(config.wrong(problem));
         }
         if top_k > experts {
             return Err(config.wrong(format!("\"num_experts_per_tok\" is {top_k}, more than the {experts} experts")));

@@ -8,8 +8,7 @@ use crate::error::Result;
 use crate::model::spec::DecoderSpec;
 
 pub fn spec(config: &Config) -> Result<DecoderSpec> {
-    let defaults =
-        Defaults { max_positions: 131_072, epsilon: ("rms_norm_eps", 1e-5), rotated: Some(0.5), ..LLAMA };
+    let defaults = Defaults { max_positions: 131_072, epsilon: ("rms_norm_eps", 1e-5), rotated: Some(0.5), ..LLAMA };
     let mut form = LlamaForm::read(config, "glm4_moe", &defaults)?;
     form.query_norms = config.flag_or("use_qk_norm", false)?.then_some(QueryNorms::HEADS);
     form.input_bias = config.flag_or("attention_bias", false)?;

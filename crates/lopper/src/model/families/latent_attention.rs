@@ -10,7 +10,6 @@ use crate::autograd::{AttentionLayout, Part};
 use crate::error::Result;
 use crate::model::block_spec::Branch;
 use crate::model::builder::{BlockBuilder, BranchBuilder, Norm};
-use crate::model::rotary::RotaryScaling;
 
 /// ε of the norms within, whatever config.json says of the others.
 const EPSILON: f32 = 1e-6;
@@ -38,22 +37,19 @@ impl LlamaForm {
         let is_null = config.has(key) && config.get(key).is_none();
         let query_rank = if is_null { None } else { Some(config.size_or(key, query_rank)?) };
         let [still, turned] = [("qk_nope_head_dim", 128), ("qk_rope_head_dim", 64)];
-        let (still, turned) = (config.size_or(still.0, still.1)?, config.size_or(turned.0, turned.1)?);
+        let (still, turned) = (config.width_of_head(still.0, still.1)?, config.width_of_head(turned.0, turned.1)?);
         let defaults = RotaryDefaults { share: None, base: ("rope_theta", 10_000.0), original: None };
         let mut rotary = config.rotary((turned, self.max_positions), &defaults)?;
         rotary.pairs = if neighbours { RotaryPairs::Neighbours } else { RotaryPairs::Halves };
         // beyond what was trained on queries and keys both grow
-        let grown = match rotary.scaling {
-            RotaryScaling::Yarn { factor, .. } => config.yarn_growth(factor)?,
-            _ => 1.0,
-        };
+        let grown = config.growth()?;
         self.rotary = vec![rotary];
         self.latent = Some(Latent {
             query_rank,
             rank: config.size_or("kv_lora_rank", 512)?,
             still,
             turned,
-            value: config.size_or("v_head_dim", 128)?,
+            value: config.width_of_head("v_head_dim", 128)?,
             scale: (grown * grown / ((still + turned) as f64).sqrt()) as f32,
         });
         Ok(())
@@ -93,9 +89,8 @@ impl LlamaForm {
         let start = |head: usize| head * (still + value);
         let key = branch.join(
             &[both, shared],
-            (0..heads).flat_map(|head| {
-                [Part::Of(0, start(head)..start(head) + still), Part::Of(1, 0..turned), rest(key)]
-            }),
+            (0..heads)
+                .flat_map(|head| [Part::Of(0, start(head)..start(head) + still), Part::Of(1, 0..turned), rest(key)]),
         );
         let values = branch.join(
             &[both],

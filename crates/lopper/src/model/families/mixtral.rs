@@ -13,12 +13,8 @@ const NAMES: ExpertNames = ExpertNames {
 };
 
 pub fn spec(config: &Config) -> Result<DecoderSpec> {
-    let defaults = Defaults {
-        max_positions: 131_072,
-        epsilon: ("rms_norm_eps", 1e-5),
-        base: Base::One(1_000_000.0),
-        ..LLAMA
-    };
+    let defaults =
+        Defaults { max_positions: 131_072, epsilon: ("rms_norm_eps", 1e-5), base: Base::One(1_000_000.0), ..LLAMA };
     let mut form = LlamaForm::read(config, "mixtral", &defaults)?;
     form.slide_everywhere(config, None)?;
     let mut experts = Experts::shares(config, [8, 2], form.intermediate)?;

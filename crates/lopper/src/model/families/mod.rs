@@ -96,7 +96,11 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "phi3", examples: "Phi-3, 3.5 and 4 (dense, text only)", spec: phi3::spec },
     Family { name: "granite", examples: "Granite 3 (dense)", spec: granite::dense },
     Family { name: "granitemoe", examples: "Granite 3 1B-A400M and 3B-A800M", spec: granite::experts },
-    Family { name: "granitemoeshared", examples: "Granite 3 and 4 with a shared expert", spec: granite::shared },
+    Family {
+        name: "granitemoeshared",
+        examples: "MoE 7B of IBM Research, with a shared expert",
+        spec: granite::shared,
+    },
     Family { name: "smollm3", examples: "SmolLM3", spec: smollm3::spec },
     Family { name: "seed_oss", examples: "Seed-OSS 36B", spec: seed_oss::spec },
     Family { name: "arcee", examples: "AFM 4.5B", spec: arcee::spec },

@@ -66,11 +66,16 @@ impl Config<'_> {
         Ok(Some(alpha).filter(|alpha| *alpha > 0.0))
     }
 
-    /// By how much queries and keys grow each where positions are scaled by yarn with this factor, as `mscale_all_dim` says.
-    pub fn yarn_growth(&self, factor: f64) -> Result<f64> {
+    /// By how much queries and keys grow each where positions are scaled, as `mscale_all_dim` says.
+    pub fn growth(&self) -> Result<f64> {
         let Some((_, scaling)) = self.rotary_parameters() else { return Ok(1.0) };
-        let weight = Config::new(&self.path, scaling)?.number_or("mscale_all_dim", 0.0)?;
-        Ok(if weight == 0.0 || factor <= 1.0 { 1.0 } else { 0.1 * weight * factor.ln() + 1.0 })
+        let scaling = Config::new(&self.path, scaling)?;
+        let weight = scaling.number_or("mscale_all_dim", 0.0)?;
+        if weight == 0.0 || scaling.text_or("rope_type", scaling.text_or("type", "default")?)? == "default" {
+            return Ok(1.0);
+        }
+        let factor = scaling.positive("factor")?;
+        Ok(if factor <= 1.0 { 1.0 } else { 0.1 * weight * factor.ln() + 1.0 })
     }
 
     /// What says how positions turn, and the key that it stands under.

@@ -10,12 +10,12 @@ use crate::error::Error;
 const SIGNS: &[(&[&str], &str)] = &[
     (
         &["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_experts_per_tok"],
-        "its feed-forward layers are mixtures of experts",
+        "its feed-forward layers are mixtures of experts, of a form that is not known here",
     ),
-    (&["kv_lora_rank"], "keys and values of its attention are compressed (MLA)"),
+    (&["kv_lora_rank"], "keys and values of its attention are compressed (MLA), in a form that is not known here"),
     (
         &["state_size", "ssm_state_size", "mamba_d_state", "conv_L_cache", "linear_num_value_heads", "lru_width"],
-        "some of its layers are recurrent or convolve",
+        "some of its layers are recurrent or convolve, in a form that is not known here",
     ),
 ];
 
