@@ -139,7 +139,9 @@ pub fn selective_scan_backward(
     // sums of so many rows, added in order: the same for any number of threads
     let rows = dy.par_chunks(ROWS * shape.width).zip(inputs.x.par_chunks(ROWS * shape.width));
     let sums: Vec<Vec<f32>> = rows.map(|(dy, x)| column_products(dy, x, shape.width)).collect();
-    sums.iter().for_each(|sums| gradients.skip.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum));
+    for sums in &sums {
+        gradients.skip.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
+    }
 }
 
 /// Gradients of one group.

@@ -17,7 +17,9 @@ type All<T> = [Vec<T>; 6];
 
 fn offsets(lengths: &[usize]) -> Vec<usize> {
     let mut offsets = vec![0];
-    lengths.iter().for_each(|length| offsets.push(offsets[offsets.len() - 1] + length));
+    for length in lengths {
+        offsets.push(offsets[offsets.len() - 1] + length);
+    }
     offsets
 }
 

@@ -16,6 +16,7 @@ mod depth;
 mod end_to_end;
 mod evaluation;
 mod every_family;
+mod experts;
 mod families;
 mod faults;
 mod hostile_columns;

@@ -119,3 +119,27 @@ impl Tap for SeenInputs {
         Ok(())
     }
 }
+
+/// Keeps the inputs of some linear layers.
+pub struct Of<'a> {
+    /// Which, by the first that reads an input.
+    pub linears: &'a [usize],
+    /// Where they are kept.
+    pub seen: &'a mut SeenInputs,
+    /// Whether experts read every token.
+    pub every_token: bool,
+}
+
+impl Tap for Of<'_> {
+    fn linear_input(&mut self, first: usize, input: &Tensor, tokens: Option<&Arc<[u32]>>) -> Result<()> {
+        if self.wants(first) { self.seen.linear_input(first, input, tokens) } else { Ok(()) }
+    }
+
+    fn wants(&self, first: usize) -> bool {
+        self.linears.contains(&first)
+    }
+
+    fn every_token(&self) -> bool {
+        self.every_token
+    }
+}

@@ -8,7 +8,7 @@ mod sampling;
 mod statistics;
 mod storage;
 
-pub use collector::{BlockStatistics, Collector, SeenInputs};
+pub use collector::{BlockStatistics, Collector, Of, SeenInputs};
 pub use hidden_states::{HiddenDtype, HiddenStates, batches};
 pub use sampling::{Sampling, draw_windows, shuffle};
 pub use statistics::{InputStatistics, Needs};

@@ -79,8 +79,7 @@ impl BlockSpec {
             &Operation::Linear(linear) => 2.0 * self.linears[linear].weights() as f64,
             // e^(ΔA) counts as four, and of every state there is one
             &Operation::Scan { decay, .. } => 10.0 * self.numbers_in(decay),
-            &Operation::Convolution { weight, .. } => 2.0 * self.numbers_in(weight),
-            &Operation::Score { weight, .. } => 2.0 * self.numbers_in(weight),
+            &Operation::Convolution { weight, .. } | &Operation::Score { weight, .. } => 2.0 * self.numbers_in(weight),
             // scores and their product with the values, over the half of the square that is causal
             Operation::Attention(layout) => 2.0 * (layout.heads * layout.head_dim * length) as f64,
             Operation::Norm { .. }

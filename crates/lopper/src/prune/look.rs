@@ -1,37 +1,14 @@
 //! What layers of a dense block read of the calibration text; of an expert that too few tokens reach, with others in their stead.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::states::Passage;
 use crate::autograd::{Tape, Value};
-use crate::calibration::{Collector, HiddenStates, Needs, SeenInputs};
+use crate::calibration::{Collector, HiddenStates, Needs, Of, SeenInputs};
 use crate::error::Result;
-use crate::model::{Block, BranchId, NoTap, Sequences, Tap};
+use crate::model::{Block, BranchId, NoTap, Sequences};
 use crate::plan::{ExpertTokens, Plan};
 use crate::tensor::Tensor;
-
-/// Sees the inputs of some linear layers.
-pub(super) struct Of<'a> {
-    pub linears: &'a [usize],
-    pub seen: &'a mut SeenInputs,
-    /// Whether experts read every token.
-    pub every_token: bool,
-}
-
-impl Tap for Of<'_> {
-    fn linear_input(&mut self, first: usize, input: &Tensor, tokens: Option<&Arc<[u32]>>) -> Result<()> {
-        if self.wants(first) { self.seen.linear_input(first, input, tokens) } else { Ok(()) }
-    }
-
-    fn wants(&self, first: usize) -> bool {
-        self.linears.contains(&first)
-    }
-
-    fn every_token(&self) -> bool {
-        self.every_token
-    }
-}
 
 /// Branches of a block, and the states that the first of them reads.
 pub(super) struct Look<'a> {

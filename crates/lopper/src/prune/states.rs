@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use lopper_kernels::Precision;
 
-use super::look::Of;
 use crate::autograd::{RotaryTable, Tape};
-use crate::calibration::{HiddenStates, SeenInputs};
+use crate::calibration::{HiddenStates, Of, SeenInputs};
 use crate::error::{Error, Result};
 use crate::model::{Block, BranchId, Context, Decoder, NoTap, Sequences};
 use crate::plan::Plan;

@@ -83,7 +83,7 @@ impl FromStr for Parameters {
             match name {
                 "full" => {
                     let Self { adapter, routers, filters, states, .. } = parameters;
-                    parameters = Self { adapter, routers, filters, states, ..Self::FULL };
+                    parameters = Self { routers, filters, states, adapter, ..Self::FULL };
                 }
                 "weights" => parameters.weights = true,
                 "bias" => parameters.biases = true,

@@ -24,7 +24,9 @@ impl Op<2> for GateRows {
         let mut y = x.clone();
         y.host_mut().par_chunks_mut(width).zip(gates.host()).for_each(|(y, &gate)| {
             let factor = sigmoid(gate);
-            y.iter_mut().for_each(|y| *y *= factor);
+            for y in y {
+                *y *= factor;
+            }
         });
         Ok((y, [x, gates].map(Tensor::clone)))
     }
@@ -41,7 +43,9 @@ impl Op<2> for GateRows {
         });
         dy.host_mut().par_chunks_mut(width).zip(gates.host()).for_each(|(dy, &gate)| {
             let factor = sigmoid(gate);
-            dy.iter_mut().for_each(|dy| *dy *= factor);
+            for dy in dy {
+                *dy *= factor;
+            }
         });
         inputs.give(0, dy);
     }
