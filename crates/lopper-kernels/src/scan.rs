@@ -90,7 +90,7 @@ impl ScanShape<'_> {
     }
 }
 
-/// The channels of a group in a row [width], zeros beyond the last.
+/// The channels of a group in a row `[width]`, zeros beyond the last.
 #[inline(always)]
 #[allow(clippy::inline_always, reason = "inside each tier's target features")]
 pub(crate) fn lane(row: &[f32], group: usize) -> Lane {

@@ -146,12 +146,12 @@ pub fn selective_scan_backward(
 
 /// Gradients of one group.
 struct Back {
-    /// [tokens]
+    /// `[tokens]`
     x: Vec<Lane>,
     step: Vec<Lane>,
     /// Of B and C [tokens, states]
     ways: [Vec<f32>; 2],
-    /// Of a [states]
+    /// Of a `[states]`
     rates: Vec<Lane>,
 }
 
