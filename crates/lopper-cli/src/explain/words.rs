@@ -195,6 +195,8 @@ impl Words<'_> {
     fn branch(&self, id: BranchId) -> &'static str {
         match self.run.spec.blocks[id.at.block].branch(id).name {
             "attention" => "the attention",
+            "experts" => "the experts",
+            "mixer" => "the mixer",
             "mlp" => "the feed-forward layer",
             other => other,
         }
