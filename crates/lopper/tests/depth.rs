@@ -227,6 +227,28 @@ fn a_config_says_what_each_block_is_where_that_followed_from_its_place() {
             vec![0, 5],
             json!({"layer_types": [full, sliding, sliding, sliding]}),
         ),
+        (
+            with(json!({"model_type": "qwen3_moe", "mlp_only_layers": [0, 4]})),
+            vec![1, 4],
+            json!({"mlp_only_layers": [0]}),
+        ),
+        // blocks 1, 3 and 5 have experts
+        (
+            with(json!({"model_type": "qwen2_moe", "decoder_sparse_step": 2})),
+            vec![0],
+            json!({"decoder_sparse_step": 1, "mlp_only_layers": [1, 3]}),
+        ),
+        (
+            with(json!({"model_type": "qwen2_moe", "decoder_sparse_step": 2})),
+            vec![1, 3, 5],
+            json!({"decoder_sparse_step": 1, "mlp_only_layers": [0, 1, 2]}),
+        ),
+        (
+            with(json!({"model_type": "glm4_moe", "first_k_dense_replace": 2, "n_routed_experts": 4,
+                "num_experts_per_tok": 2, "moe_intermediate_size": 8})),
+            vec![0, 3],
+            json!({"first_k_dense_replace": 1}),
+        ),
     ];
     for (config, gone, expected) in cases {
         let shorter = shortened(path, &config, &gone).unwrap();

@@ -173,8 +173,9 @@ fn layouts(spec: &DecoderSpec) -> impl Iterator<Item = &AttentionLayout> {
 pub fn shortened(path: &Path, config: &Value, gone: &[usize]) -> Result<Value> {
     let whole = describe(path, config)?;
     let (family, count) = (whole.family, whole.blocks.len());
+    let has_experts = whole.blocks.iter().any(has_experts);
     let stay = whole.without(gone).blocks;
-    for mut edited in edits(config, &DEPTHS, stay.len()).flat_map(|edited| by_experts(edited, &stay)) {
+    for mut edited in edits(config, &DEPTHS, stay.len()).flat_map(|edited| by_experts(edited, has_experts, &stay)) {
         for key in [KINDS, TURNED, LAYERS] {
             let list = text(&mut edited).get_mut(key).and_then(Value::as_array_mut);
             if let Some(list) = list.filter(|list| list.len() == count) {
@@ -201,20 +202,23 @@ pub fn shortened(path: &Path, config: &Value, gone: &[usize]) -> Result<Value> {
     })
 }
 
-/// The same, and where blocks have experts also with those that have not named one by one, or counted.
-fn by_experts(edited: Value, blocks: &[Arc<BlockSpec>]) -> Vec<Value> {
-    let has = |block: &Arc<BlockSpec>| block.linears.iter().any(|linear| linear.of_expert);
-    let without: Vec<usize> = (0..blocks.len()).filter(|&block| !has(&blocks[block])).collect();
-    if without.len() == blocks.len() {
+/// The same, and where the model `had` experts also with the blocks that have none named one by one, or counted.
+fn by_experts(edited: Value, had: bool, blocks: &[Arc<BlockSpec>]) -> Vec<Value> {
+    if !had {
         return vec![edited];
     }
+    let without: Vec<usize> = (0..blocks.len()).filter(|&block| !has_experts(&blocks[block])).collect();
     let [mut named, mut counted] = [edited.clone(), edited.clone()];
     text(&mut named)[WITHOUT_EXPERTS] = json!(without);
     if let Some(step) = text(&mut named).get_mut(STEP) {
         *step = json!(1);
     }
-    text(&mut counted)[FIRST] = json!(blocks.iter().take_while(|block| !has(block)).count());
+    text(&mut counted)[FIRST] = json!(blocks.iter().take_while(|block| !has_experts(block)).count());
     vec![edited, named, counted]
+}
+
+fn has_experts(block: &Arc<BlockSpec>) -> bool {
+    block.linears.iter().any(|linear| linear.of_expert)
 }
 
 /// The part of a config.json that describes a model of text.
