@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use lopper::Result;
 use lopper::inspect::{Inspection, MatrixInspection, inspect};
+use lopper::model::UNBOUNDED;
 use lopper::progress::{Event, Observer};
 
 use crate::args::InspectArgs;
@@ -42,7 +43,7 @@ fn summary(name: &str, found: &Inspection) -> String {
             "shape",
             format!("{} blocks, width {}, vocabulary {}", found.blocks, found.hidden, units::count(found.vocabulary)),
         ),
-        ("context", format!("{} tokens", units::count(found.max_positions))),
+        ("context", context(found.max_positions)),
         ("head", head.to_owned()),
         (
             "numbers",
@@ -64,6 +65,11 @@ fn summary(name: &str, found: &Inspection) -> String {
     ];
     let lines = lines.iter().map(|(name, value)| format!("  {name:<9}{value}\n"));
     format!("{name}\n\n{}", lines.collect::<String>())
+}
+
+/// How long a text may be.
+fn context(positions: usize) -> String {
+    if positions == UNBOUNDED { "any length".into() } else { format!("{} tokens", units::count(positions)) }
 }
 
 const COLUMNS: [(&str, Align); 6] = [

@@ -32,5 +32,5 @@ pub use program::{Instruction, NormKind, Operation, Program};
 pub use rotary::{RotaryScaling, RotarySpec};
 pub use sequences::{Sequences, common_prefix};
 pub use serving::Serving;
-pub use spec::{DecoderSpec, HeadSpec, LearnedPositions, Stem};
+pub use spec::{DecoderSpec, HeadSpec, LearnedPositions, Stem, UNBOUNDED};
 pub use units::{UnitKind, Units};

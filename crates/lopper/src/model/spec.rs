@@ -9,6 +9,9 @@ use super::form::Form;
 use super::rotary::RotarySpec;
 use crate::checkpoint::whole_of;
 
+/// Positions of a model that has no last one: more than any text has.
+pub const UNBOUNDED: usize = 1 << 20;
+
 /// A decoder-only language model.
 #[derive(Clone, Debug)]
 pub struct DecoderSpec {

@@ -10,11 +10,9 @@ use super::config::Config;
 use crate::error::Result;
 use crate::model::block_spec::BlockSpec;
 use crate::model::builder::{BlockBuilder, BranchBuilder, Norm};
-use crate::model::spec::{DecoderSpec, HeadSpec, Stem};
+use crate::model::spec::{DecoderSpec, HeadSpec, Stem, UNBOUNDED};
 
 const EMBEDDING: &str = "backbone.embeddings.weight";
-/// Longer than any text: a recurrence has no last position.
-const POSITIONS: usize = 1 << 20;
 
 struct Mamba {
     hidden: usize,
@@ -68,7 +66,7 @@ fn read(config: &Config, family: &'static str, inner: Option<Norm>) -> Result<De
         family,
         vocabulary: config.size("vocab_size")?,
         hidden,
-        max_positions: POSITIONS,
+        max_positions: UNBOUNDED,
         stem: Stem::plain(EMBEDDING, hidden),
         block_prefix: "backbone.layers.".into(),
         gone: BTreeMap::new(),
