@@ -203,7 +203,7 @@ pub fn shortened(path: &Path, config: &Value, gone: &[usize]) -> Result<Value> {
 }
 
 /// The same, and where the model `had` experts also with the blocks that have none named one by one, or counted.
-fn by_experts(edited: Value, had: bool, blocks: &[Arc<BlockSpec>]) -> Vec<Value> {
+fn by_experts(mut edited: Value, had: bool, blocks: &[Arc<BlockSpec>]) -> Vec<Value> {
     if !had {
         return vec![edited];
     }
@@ -214,7 +214,9 @@ fn by_experts(edited: Value, had: bool, blocks: &[Arc<BlockSpec>]) -> Vec<Value>
         *step = json!(1);
     }
     text(&mut counted)[FIRST] = json!(blocks.iter().take_while(|block| !has_experts(block)).count());
-    vec![edited, named, counted]
+    // numbers that were named are others now
+    let names = text(&mut edited).get(WITHOUT_EXPERTS).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    if names { vec![named, edited, counted] } else { vec![edited, named, counted] }
 }
 
 fn has_experts(block: &Arc<BlockSpec>) -> bool {
