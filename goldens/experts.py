@@ -30,7 +30,7 @@ from transformers import (
 
 import tiny_checkpoint
 from fixtures import FIXTURES
-from tiny_checkpoint import LEFT_OUT, assert_differs, old_style, write_checkpoint, write_config
+from tiny_checkpoint import LEFT_OUT, assert_differs, old_style, write_checkpoint
 
 SIZES = dict(
     vocab_size=97, hidden_size=40, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
@@ -55,9 +55,7 @@ def write_golden(folder: Path, weights: Path | None = None) -> None:
 
 
 def write_variant(folder: Path, weights: Path, **changes: object) -> None:
-    config = AutoConfig.from_pretrained(weights).to_dict() | changes
-    write_config(folder, config)
-    write_golden(folder, weights)
+    tiny_checkpoint.write_variant(folder, weights, load, **changes)
 
 
 def write() -> None:

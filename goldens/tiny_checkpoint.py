@@ -56,13 +56,6 @@ def write_checkpoint(
     (folder / "generation_config.json").unlink(missing_ok=True)
 
 
-def write_variant(folder: Path, weights: Path, **changes: object) -> None:
-    """Write a config that differs from the one beside `weights`, and the golden it gives."""
-    config = json.loads((weights / "config.json").read_text()) | changes
-    write_config(folder, config)
-    write_golden(folder, weights)
-
-
 def write_config(folder: Path, config: dict) -> None:
     """Write config.json in the layout of transformers, without the keys that are LEFT_OUT."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,6 +98,15 @@ def write_golden(
         if index == 0:
             golden |= {f"hidden.{block}": state for block, state in enumerate(hidden)}
     save_tensors(folder / "golden.safetensors", golden)
+
+
+def write_variant(
+    folder: Path, weights: Path, load: Callable[[Path, Path], PreTrainedModel] = load, **changes: object
+) -> None:
+    """Write a config that differs from the one beside `weights`, and the golden it gives."""
+    config = json.loads((weights / "config.json").read_text()) | changes
+    write_config(folder, config)
+    write_golden(folder, weights, load)
 
 
 def record_blocks(model: PreTrainedModel) -> list[torch.Tensor]:

@@ -74,6 +74,14 @@ fn every_family_gives_the_logits_of_transformers() {
 }
 
 #[test]
+fn no_fixture_says_where_it_was_made() {
+    for folder in folders() {
+        let text = std::fs::read_to_string(fixtures().join(&folder).join("config.json")).expect("config");
+        assert!(!text.contains("_name_or_path"), "{folder}");
+    }
+}
+
+#[test]
 fn a_description_names_exactly_the_tensors_of_the_files() {
     for folder in folders() {
         let (_directory, decoder) = tiny(&folder);
