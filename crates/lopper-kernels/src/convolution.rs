@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+use crate::{column_products, column_sums};
+
 /// Rows per parallel task.
 const ROWS: usize = 64;
 
@@ -80,26 +82,18 @@ pub fn convolution_backward(
             dx.iter_mut().zip(dy).zip(weight).for_each(|((dx, dy), w)| *dx += dy * w);
         }
     });
-    // sums of so many rows, added in order: the same for any number of threads
-    let of_rows = |rows: &[(usize, (usize, usize))]| {
-        let mut sums = vec![0f32; (taps + 1) * width];
-        for &(token, (start, _)) in rows {
-            let dy = &dy[token * width..][..width];
-            for tap in 0..taps {
-                let Some(from) = (token + tap + 1).checked_sub(taps).filter(|from| *from >= start) else { continue };
-                let (sums, x) = (&mut sums[tap * width..][..width], &x[from * width..][..width]);
-                sums.iter_mut().zip(x).zip(dy).for_each(|((sum, x), dy)| *sum += x * dy);
-            }
-            sums[taps * width..].iter_mut().zip(dy).for_each(|(sum, dy)| *sum += dy);
+    column_sums(dy, d_bias);
+    let mut sums = vec![0.0; taps * width];
+    for ends in shape.offsets.windows(2) {
+        for (tap, sums) in sums.chunks_mut(width).enumerate() {
+            // so many tokens lie between what is read and what it is added to
+            let back = (taps - 1 - tap).min(ends[1] - ends[0]);
+            let (from, to) = (ends[0]..ends[1] - back, ends[0] + back..ends[1]);
+            let rows = |rows: std::ops::Range<usize>| rows.start * width..rows.end * width;
+            column_products(&x[rows(from)], &dy[rows(to)], sums);
         }
-        sums
-    };
-    let rows: Vec<(usize, (usize, usize))> = spans.iter().copied().enumerate().collect();
-    let sums: Vec<Vec<f32>> = rows.par_chunks(ROWS).map(of_rows).collect();
-    for sums in &sums {
-        for (channel, d_weight) in d_weight.chunks_mut(taps.max(1)).enumerate() {
-            d_weight.iter_mut().enumerate().for_each(|(tap, d)| *d += sums[tap * width + channel]);
-        }
-        d_bias.iter_mut().zip(&sums[taps * width..]).for_each(|(d, sum)| *d += sum);
+    }
+    for (channel, d_weight) in d_weight.chunks_mut(taps).enumerate() {
+        d_weight.iter_mut().zip(sums.iter().skip(channel).step_by(width)).for_each(|(d, sum)| *d += sum);
     }
 }

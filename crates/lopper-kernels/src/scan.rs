@@ -16,7 +16,7 @@ pub(crate) const CHUNK: usize = 64;
 /// A number of each channel of a group.
 pub(crate) type Lane = [f32; GROUP];
 
-/// Tokens between two states that are kept.
+/// Tokens before which the state is kept.
 #[derive(Clone, Copy)]
 pub(crate) struct Chunk {
     pub start: usize,

@@ -3,22 +3,11 @@
 //! With g the gradient of h_t, from y_t and from the token after it: ∂x = Δ·Σ g·B + D·∂y, ∂Δ = Σ g·(A·e^(ΔA)·h_(t−1) + B·x),
 //! ∂A = Σ g·Δ·e^(ΔA)·h_(t−1), ∂B = Σ g·Δ·x and ∂C = Σ h_t·∂y over the channels, and e^(ΔA)·g goes to the token before.
 
+use crate::column_products;
 use crate::dispatch::{Tier, simd, tier};
 use crate::math::{exp, mul_add, sum};
 use crate::scan::{CHUNK, Chunk, GROUP, Lane, ScanInputs, ScanShape, lane, rates, softplus, ungroup};
 use rayon::prelude::*;
-
-/// Rows per parallel task.
-const ROWS: usize = 64;
-
-/// Σ aᵢⱼ·bᵢⱼ of every column.
-fn column_products(a: &[f32], b: &[f32], width: usize) -> Vec<f32> {
-    let mut sums = vec![0.0; width];
-    for (a, b) in a.chunks(width).zip(b.chunks(width)) {
-        sums.iter_mut().zip(a).zip(b).for_each(|((sum, a), b)| *sum += a * b);
-    }
-    sums
-}
 
 /// Where gradients of a scan go: of the shapes of its inputs, added to what is there.
 #[derive(Debug)]
@@ -136,12 +125,7 @@ pub fn selective_scan_backward(
             out.iter_mut().zip(&back.rates).for_each(|(out, rate)| *out += rate[channel]);
         }
     });
-    // sums of so many rows, added in order: the same for any number of threads
-    let rows = dy.par_chunks(ROWS * shape.width).zip(inputs.x.par_chunks(ROWS * shape.width));
-    let sums: Vec<Vec<f32>> = rows.map(|(dy, x)| column_products(dy, x, shape.width)).collect();
-    for sums in &sums {
-        gradients.skip.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
-    }
+    column_products(dy, inputs.x, gradients.skip);
 }
 
 /// Gradients of one group.
