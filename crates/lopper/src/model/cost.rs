@@ -77,7 +77,7 @@ impl BlockSpec {
     fn flops_of(&self, program: &Program, needed: &[bool], length: usize) -> f64 {
         let of = |operation: &Operation| match operation {
             &Operation::Linear(linear) => 2.0 * self.linears[linear].weights() as f64,
-            // e^(ΔA) counts as four, and of every state there is one
+            // of every state e^(ΔA), which counts as four, and three products with a sum
             &Operation::Scan { decay, .. } => 10.0 * self.numbers_in(decay),
             &Operation::Convolution { weight, .. } | &Operation::Score { weight, .. } => 2.0 * self.numbers_in(weight),
             // scores and their product with the values, over the half of the square that is causal

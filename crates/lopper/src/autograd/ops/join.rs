@@ -29,6 +29,15 @@ impl Part {
 }
 
 impl Tape {
+    /// These columns of x [tokens, d], one range after the other: what one of several fused projections gave. Where each head has its own
+    /// part of every projection (GPT-NeoX), they lie apart.
+    ///
+    /// # Errors
+    /// If they are not all there.
+    pub fn columns(&mut self, x: &Value, columns: &[Range<usize>]) -> Result<Value> {
+        self.join(&[x], &columns.iter().map(|columns| Part::Of(0, columns.clone())).collect())
+    }
+
     /// Parts of the inputs, each [tokens, ·] → [tokens, their width].
     ///
     /// # Errors

@@ -5,7 +5,6 @@ mod adapter;
 mod add;
 mod attention;
 mod bound;
-mod columns;
 mod combine;
 mod convolution;
 mod distillation;

@@ -30,9 +30,8 @@ pub fn second(config: &Config) -> Result<DecoderSpec> {
     };
     let width = config.size_or("n_shared_experts", 2)? * width;
     experts.shared = Some(Shared { name: "mlp.shared_experts", width, gate: None });
-    experts.check(config)?;
     experts.begin_after(config, "first_k_dense_replace", 0)?;
-    form.experts = Some(experts);
+    form.take_experts(config, experts)?;
     Ok(form.build())
 }
 
@@ -40,7 +39,7 @@ pub fn third(config: &Config) -> Result<DecoderSpec> {
     let mut form = read(config, "deepseek_v3", &Defaults { max_positions: 4096, head_dim: Some(64), ..LLAMA }, 1536)?;
     let mut experts = Experts::apart(config, &Apart { normalised: true, groups: [8, 4], factor: 2.5 })?;
     experts.begin_after(config, "first_k_dense_replace", 3)?;
-    form.experts = Some(experts);
+    form.take_experts(config, experts)?;
     Ok(form.build())
 }
 
@@ -50,7 +49,7 @@ pub fn glm(config: &Config) -> Result<DecoderSpec> {
     let mut form = read(config, "glm4_moe_lite", &defaults, 768)?;
     let mut experts = Experts::apart(config, &Apart { normalised: true, groups: [1, 1], factor: 1.8 })?;
     experts.read_kinds(config)?;
-    form.experts = Some(experts);
+    form.take_experts(config, experts)?;
     Ok(form.build())
 }
 

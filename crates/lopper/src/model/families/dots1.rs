@@ -15,6 +15,6 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
     form.read_windows(config, Some(4096), |block| block >= first)?;
     let mut experts = Experts::apart(config, &Apart { normalised: false, groups: [1, 1], factor: 1.0 })?;
     experts.begin_after(config, "first_k_dense_replace", 0)?;
-    form.experts = Some(experts);
+    form.take_experts(config, experts)?;
     Ok(form.build())
 }

@@ -95,9 +95,7 @@ impl Experts {
             groups: None,
         };
         let blocks = vec![true; config.blocks()?];
-        let experts = Self { routing, width, names: ExpertNames::PLAIN, correction: None, shared: None, blocks };
-        experts.check(config)?;
-        Ok(experts)
+        Ok(Self { routing, width, names: ExpertNames::PLAIN, correction: None, shared: None, blocks })
     }
 
     /// Experts that are scored each by itself, in groups, in all blocks but the first few: as DeepSeek-V3 has them.
@@ -115,7 +113,6 @@ impl Experts {
         experts.correction = Some("mlp.gate.e_score_correction_bias");
         let width = config.size_or("n_shared_experts", 1)? * experts.width;
         experts.shared = Some(Shared { name: "mlp.shared_experts", width, gate: None });
-        experts.check(config)?;
         Ok(experts)
     }
 

@@ -14,6 +14,6 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
     form.input_bias = config.flag_or("attention_bias", false)?;
     let mut experts = Experts::apart(config, &Apart { normalised: true, groups: [1, 1], factor: 1.0 })?;
     experts.begin_after(config, "first_k_dense_replace", 1)?;
-    form.experts = Some(experts);
+    form.take_experts(config, experts)?;
     Ok(form.build())
 }

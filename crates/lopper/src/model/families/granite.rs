@@ -20,27 +20,23 @@ pub fn dense(config: &Config) -> Result<DecoderSpec> {
 }
 
 pub fn experts(config: &Config) -> Result<DecoderSpec> {
-    Ok(with_experts(config, "granitemoe")?.build())
+    with_experts(config, "granitemoe", None)
 }
 
 pub fn shared(config: &Config) -> Result<DecoderSpec> {
-    let mut form = with_experts(config, "granitemoeshared")?;
     let key = "shared_intermediate_size";
     // 0 says that there is none
     let width = if config.number_or(key, 0.0)? > 0.0 { Some(config.size(key)?) } else { None };
-    if let Some(experts) = &mut form.experts {
-        experts.shared = width.map(|width| Shared { name: "shared_mlp", width, gate: None });
-    }
-    Ok(form.build())
+    with_experts(config, "granitemoeshared", width.map(|width| Shared { name: "shared_mlp", width, gate: None }))
 }
 
-fn with_experts(config: &Config, family: &'static str) -> Result<LlamaForm> {
+fn with_experts(config: &Config, family: &'static str, shared: Option<Shared>) -> Result<DecoderSpec> {
     let mut form = read(config, family)?;
     let mut experts = Experts::shares(config, [8, 2], form.intermediate)?;
-    experts.names = NAMES;
+    (experts.names, experts.shared) = (NAMES, shared);
     experts.routing.normalised = true;
-    form.experts = Some(experts);
-    Ok(form)
+    form.take_experts(config, experts)?;
+    Ok(form.build())
 }
 
 fn read(config: &Config, family: &'static str) -> Result<LlamaForm> {

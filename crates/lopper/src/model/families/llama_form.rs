@@ -103,7 +103,7 @@ pub struct LlamaForm {
     /// Keys and values made of a narrow value.
     pub latent: Option<Latent>,
     /// Experts in the place of the feed-forward layer of some blocks.
-    pub experts: Option<Experts>,
+    experts: Option<Experts>,
     /// How the feed-forward layer begins.
     pub mlp: Mlp,
     /// Whether the feed-forward layer has biases.
@@ -185,6 +185,13 @@ impl LlamaForm {
             logit_scale: None,
             logit_cap: None,
         })
+    }
+
+    /// Some blocks have experts.
+    pub fn take_experts(&mut self, config: &Config, experts: Experts) -> Result<()> {
+        experts.check(config)?;
+        self.experts = Some(experts);
+        Ok(())
     }
 
     /// `attention_bias`, of all four matrices.

@@ -20,6 +20,6 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
     let mut experts = Experts::shares(config, [8, 2], form.intermediate)?;
     experts.names = NAMES;
     experts.routing.normalised = true;
-    form.experts = Some(experts);
+    form.take_experts(config, experts)?;
     Ok(form.build())
 }

@@ -13,6 +13,6 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
     form.query_norms = Some(QueryNorms { by_head: false, ..QueryNorms::HEADS });
     form.read_attention_bias(config)?;
     form.clamp = config.cap("clip_qkv", None)?;
-    form.experts = Some(Experts::shares(config, [64, 8], form.intermediate)?);
+    form.take_experts(config, Experts::shares(config, [64, 8], form.intermediate)?)?;
     Ok(form.build())
 }

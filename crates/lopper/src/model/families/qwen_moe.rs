@@ -24,7 +24,7 @@ pub fn second(config: &Config) -> Result<DecoderSpec> {
         width: config.size_or("shared_expert_intermediate_size", 5632)?,
         gate: Some("mlp.shared_expert_gate"),
     });
-    form.experts = Some(experts);
+    form.take_experts(config, experts)?;
     Ok(form.build())
 }
 
@@ -37,6 +37,6 @@ pub fn third(config: &Config) -> Result<DecoderSpec> {
     }
     let mut experts = Experts::shares(config, [128, 8], config.size_or("moe_intermediate_size", 768)?)?;
     experts.leave_out(config)?;
-    form.experts = Some(experts);
+    form.take_experts(config, experts)?;
     Ok(form.build())
 }
