@@ -63,20 +63,9 @@ impl ScanShape<'_> {
         self.width.div_ceil(GROUP)
     }
 
-    /// The chunks, sequence after sequence.
-    pub(crate) fn chunks(&self) -> impl Iterator<Item = Chunk> {
-        self.offsets.windows(2).flat_map(|ends| {
-            let (first, last) = (ends[0], ends[1]);
-            (first..last).step_by(CHUNK).map(move |start| {
-                let end = last.min(start + CHUNK);
-                Chunk { start, end, begins: start == first, ends: end == last }
-            })
-        })
-    }
-
     /// Numbers that the way back needs of the way forward.
     pub fn kept(&self) -> usize {
-        self.groups() * self.chunks().count() * self.states * GROUP
+        self.groups() * chunks(self.offsets).count() * self.states * GROUP
     }
 
     pub(crate) fn check(&self, inputs: &ScanInputs) {
@@ -88,6 +77,17 @@ impl ScanShape<'_> {
             "A and D of channels"
         );
     }
+}
+
+/// The chunks of some sequences, one after the other.
+pub(crate) fn chunks(offsets: &[usize]) -> impl Iterator<Item = Chunk> {
+    offsets.windows(2).flat_map(|ends| {
+        let (first, last) = (ends[0], ends[1]);
+        (first..last).step_by(CHUNK).map(move |start| {
+            let end = last.min(start + CHUNK);
+            Chunk { start, end, begins: start == first, ends: end == last }
+        })
+    })
 }
 
 /// The channels of a group in a row `[width]`, zeros beyond the last.
@@ -184,7 +184,7 @@ fn scan_group(tier: Tier, (shape, inputs): (&ScanShape, &ScanInputs), group: usi
     let mut rate = vec![[0f32; GROUP]; n];
     rates(tier, inputs.decay, n, group, &mut rate);
     let mut h = vec![[0f32; GROUP]; n];
-    for (chunk, Chunk { start, end, begins, .. }) in shape.chunks().enumerate() {
+    for (chunk, Chunk { start, end, begins, .. }) in chunks(shape.offsets).enumerate() {
         if begins {
             h.fill([0.0; GROUP]);
         }

@@ -6,7 +6,7 @@
 use crate::column_products;
 use crate::dispatch::{Tier, simd, tier};
 use crate::math::{exp, mul_add, sum};
-use crate::scan::{CHUNK, Chunk, GROUP, Lane, ScanInputs, ScanShape, lane, rates, softplus, ungroup};
+use crate::scan::{CHUNK, Chunk, GROUP, Lane, ScanInputs, ScanShape, chunks, lane, rates, softplus, ungroup};
 use rayon::prelude::*;
 
 /// Where gradients of a scan go: of the shapes of its inputs, added to what is there.
@@ -158,7 +158,7 @@ fn back_group(
     };
     let (mut states, mut falls) = (vec![NONE; (CHUNK + 1) * n], vec![NONE; CHUNK * n]);
     let (mut deltas, mut slopes, mut g) = (vec![NONE; CHUNK], vec![NONE; CHUNK], vec![NONE; n]);
-    let chunks = shape.chunks().collect::<Vec<_>>();
+    let chunks = chunks(shape.offsets).collect::<Vec<_>>();
     for (chunk, &Chunk { start, end, ends, .. }) in chunks.iter().enumerate().rev() {
         if ends {
             g.fill(NONE);

@@ -11,6 +11,7 @@ mod distillation;
 mod elementwise;
 mod gemm;
 mod glu;
+mod head_scan;
 mod layer_norm;
 mod loss;
 mod norm;

@@ -1,0 +1,314 @@
+//! The scan of Mamba 2: a linear recurrence whose states fall alike within a head, as matrix products.
+//!
+//! h_t = e^(Δ_t·A)·h_(t−1) + Δ_t·B_t·x_tᵀ and y_t = h_tᵀ·C_t + D·x_t of every head, with A = −e^(a) and Δ = ln(1 + e^(s + b)) within its
+//! limits. T. Dao and A. Gu, "Transformers are SSMs", 2024, arXiv:2405.21060, section 6: within a chunk of L tokens
+//! y = (C·Bᵀ ∘ e^(ΔA from u to t)·Δ_u)·x as causal attention has it, and between chunks the states go on. Time is linear in the number of
+//! tokens, and the states of every [`CHUNK`]th token are kept.
+
+use crate::dispatch::{Tier, simd, tier};
+use crate::math::exp;
+use crate::scan::{CHUNK, Chunk, chunks, softplus};
+use crate::scratch::Shared;
+use crate::tile::{Extent, Left, Right, multiply};
+use rayon::prelude::*;
+
+/// Sizes of a scan by heads.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadScanShape<'a> {
+    /// Heads; the groups divide them.
+    pub heads: usize,
+    /// Channels of each.
+    pub head_dim: usize,
+    /// Groups of heads that share B and C.
+    pub groups: usize,
+    /// States of each channel.
+    pub states: usize,
+    /// Where each sequence starts among the tokens, and the number of tokens.
+    pub offsets: &'a [usize],
+}
+
+/// What a scan by heads reads.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadScanInputs<'a> {
+    /// [tokens, heads·head_dim]
+    pub x: &'a [f32],
+    /// s [tokens, heads]
+    pub step: &'a [f32],
+    /// B [tokens, groups·states]
+    pub into: &'a [f32],
+    /// C [tokens, groups·states]
+    pub out_of: &'a [f32],
+    /// a, of which A is −eᵃ `[heads]`
+    pub decay: &'a [f32],
+    /// D `[heads]`
+    pub skip: &'a [f32],
+    /// b `[heads]`
+    pub bias: &'a [f32],
+    /// The smallest and the largest Δ.
+    pub limits: [f32; 2],
+}
+
+impl HeadScanShape<'_> {
+    pub(crate) fn tokens(&self) -> usize {
+        self.offsets.last().copied().unwrap_or(0)
+    }
+
+    pub(crate) fn width(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Columns of B and C.
+    pub(crate) fn ways(&self) -> usize {
+        self.groups * self.states
+    }
+
+    /// Numbers of the state of a head.
+    pub(crate) fn state(&self) -> usize {
+        self.states * self.head_dim
+    }
+
+    /// Numbers that the way back needs of the way forward: the state of every head before each chunk.
+    pub fn kept(&self) -> usize {
+        chunks(self.offsets).count() * self.heads * self.state()
+    }
+
+    fn check(&self, inputs: &HeadScanInputs) {
+        let (tokens, ways) = (self.tokens(), self.tokens() * self.ways());
+        assert!(self.groups > 0 && self.heads.is_multiple_of(self.groups), "groups of heads");
+        assert!(inputs.x.len() == tokens * self.width() && inputs.step.len() == tokens * self.heads, "rows of tokens");
+        assert!(inputs.into.len() == ways && inputs.out_of.len() == ways, "B and C of groups");
+        let of_heads = [inputs.decay, inputs.skip, inputs.bias];
+        assert!(of_heads.iter().all(|numbers| numbers.len() == self.heads), "A, D and b of heads");
+    }
+}
+
+/// The steps of a head within a chunk.
+pub(crate) struct Steps {
+    /// Δ
+    pub delta: [f32; CHUNK],
+    /// ∂Δ/∂s
+    pub slope: [f32; CHUNK],
+    /// Σ Δ·A from the start of the chunk, that of the token included. Differences of these count, hence f64.
+    pub fall: [f64; CHUNK],
+    /// A
+    pub rate: f32,
+}
+
+impl Steps {
+    /// How much of what a token adds is left at the end of a chunk of so many.
+    pub fn remains(&self, token: usize, length: usize) -> f32 {
+        (self.fall[length - 1] - self.fall[token]).exp() as f32
+    }
+
+    /// How much of the state before the chunk is left at a token.
+    pub fn left(&self, token: usize) -> f32 {
+        self.fall[token].exp() as f32
+    }
+}
+
+simd! {
+    /// Δ of a chunk, and its slope.
+    fn steps_of(raw: &[f32; CHUNK], limits: &[f32; 2], delta: &mut [f32; CHUNK], slope: &mut [f32; CHUNK]) {
+        let [least, most] = *limits;
+        for i in 0..CHUNK {
+            let free = softplus::<FUSED>(raw[i]);
+            let above = if free > least { free } else { least };
+            delta[i] = if above < most { above } else { most };
+            let inside = if free >= least && free <= most { 1.0 } else { 0.0 };
+            slope[i] = inside / (1.0 + exp::<FUSED>(-raw[i]));
+        }
+    }
+    /// What is left of what each token adds when another one reads it, with `fall` of that one.
+    pub(crate) fn remainders(falls: &[f64], fall: f64, out: &mut [f32]) {
+        for (out, before) in out.iter_mut().zip(falls) {
+            *out = exp::<FUSED>((fall - before) as f32);
+        }
+    }
+    /// out = factor·x
+    pub(crate) fn scaled(x: &[f32], factor: f32, out: &mut [f32]) {
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = factor * x;
+        }
+    }
+    /// out += factor·x
+    pub(crate) fn add_scaled(x: &[f32], factor: f32, out: &mut [f32]) {
+        for (out, x) in out.iter_mut().zip(x) {
+            *out += factor * x;
+        }
+    }
+    fn multiply_all(factor: f32, x: &mut [f32]) {
+        for x in x {
+            *x *= factor;
+        }
+    }
+}
+
+/// A scan at work.
+#[derive(Clone, Copy)]
+pub(crate) struct Scan<'a> {
+    pub tier: Tier,
+    pub shape: &'a HeadScanShape<'a>,
+    pub inputs: &'a HeadScanInputs<'a>,
+}
+
+/// y [tokens, heads·head_dim]. `kept`, [`HeadScanShape::kept`] numbers, takes what
+/// [`head_scan_backward`](crate::head_scan_backward) needs.
+///
+/// # Panics
+/// If a slice is not as long as the shape says.
+pub fn head_scan(shape: &HeadScanShape, inputs: &HeadScanInputs, y: &mut [f32], kept: &mut [f32]) {
+    let scan = Scan::new(shape, inputs);
+    assert!(y.len() == inputs.x.len() && kept.len() == shape.kept(), "room for what comes out");
+    if y.is_empty() {
+        return;
+    }
+    let numbered: Vec<(usize, Chunk)> = chunks(shape.offsets).enumerate().collect();
+    scan.by_head(&numbered, Shared::new(kept), |sequence, head, kept| scan.states(sequence, head, &kept));
+    let (y, kept) = (Shared::new(y), &*kept);
+    scan.by_group(&numbered, |number, chunk, group| scan.outputs(number, chunk, group, kept, &y));
+}
+
+impl<'a> Scan<'a> {
+    pub fn new(shape: &'a HeadScanShape<'a>, inputs: &'a HeadScanInputs<'a>) -> Self {
+        shape.check(inputs);
+        Self { tier: tier(), shape, inputs }
+    }
+
+    /// Every head of every sequence by itself.
+    pub fn by_head<'k>(
+        &self,
+        chunks: &[(usize, Chunk)],
+        kept: Shared<'k, f32>,
+        work: impl Fn(&[(usize, Chunk)], usize, Shared<'k, f32>) + Sync,
+    ) {
+        let sequences = chunks.chunk_by(|_, (_, next)| !next.begins);
+        let tasks: Vec<_> =
+            sequences.flat_map(|sequence| (0..self.shape.heads).map(move |head| (sequence, head))).collect();
+        tasks.into_par_iter().for_each(|(sequence, head)| work(sequence, head, kept));
+    }
+
+    /// Every group of every chunk by itself.
+    pub fn by_group(&self, chunks: &[(usize, Chunk)], work: impl Fn(usize, Chunk, usize) + Sync) {
+        let groups = self.shape.groups;
+        let tasks: Vec<_> = chunks.iter().flat_map(|chunk| (0..groups).map(move |group| (chunk, group))).collect();
+        tasks.into_par_iter().with_max_len(1).for_each(|(&(number, chunk), group)| work(number, chunk, group));
+    }
+
+    /// The heads of a group.
+    pub fn heads(&self, group: usize) -> std::ops::Range<usize> {
+        let sharing = self.shape.heads / self.shape.groups;
+        group * sharing..(group + 1) * sharing
+    }
+
+    pub fn steps(&self, chunk: Chunk, head: usize) -> Steps {
+        let Self { tier, shape, inputs } = *self;
+        let (mut raw, bias) = ([0.0; CHUNK], inputs.bias[head]);
+        for (raw, token) in raw.iter_mut().zip(chunk.start..chunk.end) {
+            *raw = inputs.step[token * shape.heads + head] + bias;
+        }
+        let rate = -inputs.decay[head].exp();
+        let mut steps = Steps { delta: [0.0; CHUNK], slope: [0.0; CHUNK], fall: [0.0; CHUNK], rate };
+        steps_of(tier, &raw, &inputs.limits, &mut steps.delta, &mut steps.slope);
+        let mut sum = 0.0;
+        for (fall, delta) in steps.fall.iter_mut().zip(steps.delta) {
+            sum += f64::from(delta) * f64::from(rate);
+            *fall = sum;
+        }
+        steps
+    }
+
+    /// The columns of B or C of a group, from the first token of a chunk on.
+    pub fn way<'b>(&self, of: &'b [f32], chunk: Chunk, group: usize) -> &'b [f32] {
+        &of[chunk.start * self.shape.ways() + group * self.shape.states..]
+    }
+
+    /// The columns of x, or of what is as wide, of a head, from the first token of a chunk on.
+    pub fn head<'b>(&self, of: &'b [f32], chunk: Chunk, head: usize) -> &'b [f32] {
+        &of[chunk.start * self.shape.width() + head * self.shape.head_dim..]
+    }
+
+    /// Rows of such columns, each times a factor [length, head_dim].
+    pub fn gathered(&self, columns: &[f32], factors: impl Iterator<Item = f32>) -> Vec<f32> {
+        let (width, p) = (self.shape.width(), self.shape.head_dim);
+        let mut rows = vec![0.0; CHUNK * p];
+        for ((out, row), factor) in rows.chunks_mut(p).zip(columns.chunks(width)).zip(factors) {
+            scaled(self.tier, &row[..p], factor, out);
+        }
+        rows
+    }
+
+    /// The states of a head before every chunk of a sequence.
+    fn states(&self, sequence: &[(usize, Chunk)], head: usize, kept: &Shared<f32>) {
+        let (shape, size) = (self.shape, self.shape.state());
+        let group = head / (shape.heads / shape.groups);
+        let mut h = vec![0.0; size];
+        for &(number, chunk) in sequence {
+            // SAFETY: no two heads of a chunk have a place in common.
+            unsafe { kept.slice((number * shape.heads + head) * size, size) }.copy_from_slice(&h);
+            if chunk.ends {
+                break;
+            }
+            let (steps, length) = (self.steps(chunk, head), chunk.end - chunk.start);
+            multiply_all(self.tier, steps.left(length - 1), &mut h);
+            let added = (0..length).map(|token| steps.remains(token, length) * steps.delta[token]);
+            let x = self.gathered(self.head(self.inputs.x, chunk, head), added);
+            let into = Left { data: self.way(self.inputs.into, chunk, group), row: 1, depth: shape.ways() };
+            let (x, extent) = (Right { data: &x, leading: shape.head_dim }, [shape.states, shape.head_dim, length]);
+            self.product(extent, into, x, &mut h, true);
+        }
+    }
+
+    /// out [m, n] (+)= a [m, k]·b [k, n]
+    pub fn product(&self, [m, n, k]: [usize; 3], a: Left, b: Right, out: &mut [f32], accumulate: bool) {
+        multiply(self.tier, Extent { m, n, k }, a, b, out, n, accumulate);
+    }
+
+    /// C·Bᵀ of a group in a chunk [length, length].
+    pub fn scores(&self, chunk: Chunk, group: usize) -> Vec<f32> {
+        let (n, ways, length) = (self.shape.states, self.shape.ways(), chunk.end - chunk.start);
+        let into = transposed(self.way(self.inputs.into, chunk, group), ways, [length, n]);
+        let out_of = Left { data: self.way(self.inputs.out_of, chunk, group), row: ways, depth: 1 };
+        let mut scores = vec![0.0; length * length];
+        self.product([length, length, n], out_of, Right { data: &into, leading: length }, &mut scores, false);
+        scores
+    }
+
+    fn outputs(&self, number: usize, chunk: Chunk, group: usize, kept: &[f32], y: &Shared<f32>) {
+        let Self { tier, shape, inputs } = *self;
+        let (n, p, width, length) = (shape.states, shape.head_dim, shape.width(), chunk.end - chunk.start);
+        let scores = self.scores(chunk, group);
+        let out_of = Left { data: self.way(inputs.out_of, chunk, group), row: shape.ways(), depth: 1 };
+        let (mut weights, mut mixed) = (vec![0.0; length * length], vec![0.0; length * p]);
+        for head in self.heads(group) {
+            let steps = self.steps(chunk, head);
+            let state = Right { data: &kept[(number * shape.heads + head) * shape.state()..], leading: p };
+            self.product([length, p, n], out_of, state, &mut mixed, false);
+            weights.fill(0.0);
+            for (t, row) in weights.chunks_mut(length).enumerate() {
+                multiply_all(tier, steps.left(t), &mut mixed[t * p..][..p]);
+                let row = &mut row[..=t];
+                remainders(tier, &steps.fall, steps.fall[t], row);
+                let others = scores[t * length..].iter().zip(steps.delta);
+                row.iter_mut().zip(others).for_each(|(weight, (score, delta))| *weight *= score * delta);
+            }
+            let x = self.head(inputs.x, chunk, head);
+            let weights = Left { data: &weights, row: length, depth: 1 };
+            self.product([length, p, length], weights, Right { data: x, leading: width }, &mut mixed, true);
+            for ((token, row), x) in (chunk.start..).zip(mixed.chunks_mut(p)).zip(x.chunks(width)) {
+                add_scaled(tier, &x[..p], inputs.skip[head], row);
+                // SAFETY: no two tasks have a head of a token in common.
+                unsafe { y.slice(token * width + head * p, p) }.copy_from_slice(row);
+            }
+        }
+    }
+}
+
+/// The transpose [columns, rows] of rows that start `leading` apart.
+pub(crate) fn transposed(data: &[f32], leading: usize, [rows, columns]: [usize; 2]) -> Vec<f32> {
+    let mut turned = vec![0.0; rows * columns];
+    for row in 0..rows {
+        let from = &data[row * leading..][..columns];
+        turned.iter_mut().skip(row).step_by(rows).zip(from).for_each(|(out, x)| *out = *x);
+    }
+    turned
+}
