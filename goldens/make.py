@@ -18,6 +18,7 @@ import gemma
 import gpt2
 import gpt_neox
 import gptj
+import hybrids
 import layer_problem
 import llama
 import llama_like
@@ -36,7 +37,7 @@ import text_part
 import window
 
 GOLDENS = (
-    llama, mistral, qwen2, qwen3, gemma, llama_like, experts, mamba, side_by_side, text_part, opt, gpt_neox, bloom, gpt2, gptj, window, adamw, optimizers, layer_problem,
+    llama, mistral, qwen2, qwen3, gemma, llama_like, experts, mamba, hybrids, side_by_side, text_part, opt, gpt_neox, bloom, gpt2, gptj, window, adamw, optimizers, layer_problem,
     criteria, sparsegpt, compensation, rotary, elementwise, activations, losses, chat, config_keys,
 )
 

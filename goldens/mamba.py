@@ -1,12 +1,14 @@
-"""fixtures/mamba, falcon_mamba: state-space models, without attention.
+"""fixtures/mamba, mamba2, falcon_mamba: state-space models, without attention.
 
 mamba: bf16, tied, an odd number of channels more than 16, filters over 3 tokens, steps made of 5 numbers; its variant:
     biased      biases of the projections, none of the filter, untied (own weights, f32)
+mamba2: bf16, two groups of four heads; its variant:
+    biased      biases of the projections, one group, tied, steps between limits (own weights, f32)
 falcon_mamba: f32, untied, norms without weights of what steps, B and C are made of.
 """
 
 import torch
-from transformers import FalconMambaConfig, MambaConfig
+from transformers import FalconMambaConfig, Mamba2Config, MambaConfig
 
 from fixtures import FIXTURES
 from tiny_checkpoint import write_checkpoint, write_golden
@@ -24,6 +26,15 @@ def write() -> None:
     config = MambaConfig(**SIZES, use_bias=True, use_conv_bias=False, tie_word_embeddings=False, layer_norm_epsilon=1e-3)
     write_checkpoint(mamba / "biased", config, torch.float32, seed=141)
     write_golden(mamba / "biased")
+    second = FIXTURES / "mamba2"
+    sizes = SIZES | dict(num_heads=8, head_dim=9, n_groups=2, chunk_size=8)
+    write_checkpoint(second, Mamba2Config(**sizes), torch.bfloat16, seed=146)
+    write_golden(second)
+    config = Mamba2Config(
+        **sizes | {"n_groups": 1}, use_bias=True, use_conv_bias=False, tie_word_embeddings=True, time_step_limit=(0.4, 1.5),
+    )
+    write_checkpoint(second / "biased", config, torch.float32, seed=147)
+    write_golden(second / "biased")
     falcon = FIXTURES / "falcon_mamba"
     sizes = SIZES | {"time_step_rank": "auto", "expand": 1, "hidden_size": 52}
     write_checkpoint(falcon, FalconMambaConfig(**sizes, tie_word_embeddings=False), torch.float32, seed=142)
@@ -34,7 +45,7 @@ def write_gradients() -> None:
     """The whole block 1, as window.py has those of others."""
     from window import save_block
 
-    for seed, folder in enumerate(("mamba", "falcon_mamba"), start=143):
+    for seed, folder in enumerate(("mamba", "falcon_mamba", "mamba2"), start=143):
         save_block(folder, folder, folder, seed)
 
 

@@ -39,7 +39,7 @@ def randomise(model: PreTrainedModel, seed: int) -> None:
         else:  # a linear layer [d_out, d_in] that keeps the scale of its input
             parameter.data = 1.2 * noise / parameter.shape[-1] ** 0.5
     for name, buffer in sorted(model.named_buffers()):
-        if name.endswith("correction_bias"):
+        if name.endswith(("correction_bias", "expert_bias")):
             buffer.copy_(0.3 * torch.randn(buffer.shape, generator=source))
 
 

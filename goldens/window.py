@@ -22,7 +22,8 @@ The whole block 1 of other checkpoints, as the model calls it:
     falcon_grouped_block     fixtures/falcon/grouped
     mixtral_block, qwen2_moe_block, glm4_moe_block, granitemoeshared_block, deepseek_v2_block, deepseek_v3_block (by experts.py), each expert's own matrices as the files name
     them; of a stacked one `name[expert]`
-    mamba_block, falcon_mamba_block (by mamba.py)
+    mamba_block, falcon_mamba_block, mamba2_block (by mamba.py)
+    falcon_h1_block, falcon_h1_normed_block, lfm2_block (by hybrids.py)
 A bias of OPT's keys shifts all scores of a query alike, so its gradient is zero but for rounding.
 
 model.safetensors: the whole model on ids [2, 24]: loss [1], the mean cross-entropy of the next tokens, and grad.<name> of every
@@ -37,6 +38,7 @@ from transformers import PreTrainedModel
 from transformers.models.opt.modeling_opt import OPTDecoderLayer
 
 import experts
+import hybrids
 import mamba
 from fixtures import FIXTURES, generator, save_tensors
 from tiny_checkpoint import blocks, load
@@ -189,6 +191,7 @@ def write() -> None:
     save_block("falcon/grouped", "falcon/grouped", "falcon_grouped", seed=100)
     experts.write_gradients()
     mamba.write_gradients()
+    hybrids.write_gradients()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
 //! | GELU by tanh | x·½(1 + tanh u) = x·σ(2u) with u = √(2/π)·(x + 0.044715·x³) | σ(2u) + x·σ(2u)·(1 − σ(2u))·2u′ |
 //! | ReLU | max(x, 0) | 1 above 0, 0 elsewhere |
 //! | ReLU² | max(x, 0)² | 2·max(x, 0) |
+//! | identity | x | 1 |
 //!
 //! D. Hendrycks and K. Gimpel, "Gaussian Error Linear Units (GELUs)", 2016, arXiv:1606.08415, §2, for SiLU and both forms of GELU;
 //! D. R. So et al., "Primer", 2021, arXiv:2109.08668, for ReLU².
@@ -29,6 +30,8 @@ pub enum Activation {
     Relu,
     /// max(x, 0)².
     ReluSquared,
+    /// x: a gate that is a plain product.
+    Identity,
 }
 
 /// An activation at one point.
@@ -44,6 +47,7 @@ pub(crate) struct Gelu;
 pub(crate) struct GeluTanh;
 pub(crate) struct Relu;
 pub(crate) struct ReluSquared;
+pub(crate) struct Identity;
 
 #[allow(clippy::inline_always, reason = "it has to be compiled inside the caller's target features")]
 impl Curve for Silu {
@@ -124,6 +128,18 @@ impl Curve for ReluSquared {
     }
 }
 
+#[allow(clippy::inline_always, reason = "it has to be compiled inside the caller's target features")]
+impl Curve for Identity {
+    #[inline(always)]
+    fn value<const FUSED: bool>(x: f32) -> f32 {
+        x
+    }
+    #[inline(always)]
+    fn value_and_slope<const FUSED: bool>(x: f32) -> (f32, f32) {
+        (x, 1.0)
+    }
+}
+
 /// Calls `loop::<curve of the kind, FUSED>(arguments)`, so that the choice is made outside the loop.
 macro_rules! by_kind {
     ($kind:ident, $loop:ident($($argument:ident),*)) => {
@@ -133,6 +149,7 @@ macro_rules! by_kind {
             $crate::activation::Activation::GeluTanh => $loop::<$crate::activation::GeluTanh, FUSED>($($argument),*),
             $crate::activation::Activation::Relu => $loop::<$crate::activation::Relu, FUSED>($($argument),*),
             $crate::activation::Activation::ReluSquared => $loop::<$crate::activation::ReluSquared, FUSED>($($argument),*),
+            $crate::activation::Activation::Identity => $loop::<$crate::activation::Identity, FUSED>($($argument),*),
         }
     };
 }

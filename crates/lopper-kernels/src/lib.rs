@@ -69,7 +69,7 @@ pub use layer_norm::{layer_norm, layer_norm_backward};
 pub use loss::{cross_entropy, cross_entropy_backward, squared_error, squared_error_backward};
 pub use norm::{rms_norm, rms_norm_backward};
 pub use rotary::{RotaryPairs, rotate};
-pub use scan::{ScanInputs, ScanShape, selective_scan};
+pub use scan::{CHUNK as SCAN_CHUNK, ScanInputs, ScanShape, selective_scan};
 pub use scan_backward::{ScanGradients, selective_scan_backward};
 pub use soft_cap::{soft_cap, soft_cap_backward};
 pub use subsets::{SUBSET_LANES, SubsetForms};

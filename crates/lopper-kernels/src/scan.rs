@@ -11,7 +11,7 @@ use rayon::prelude::*;
 /// Channels that go through the recurrence side by side.
 pub(crate) const GROUP: usize = 16;
 /// Tokens between two states that are kept.
-pub(crate) const CHUNK: usize = 64;
+pub const CHUNK: usize = 64;
 
 /// A number of each channel of a group.
 pub(crate) type Lane = [f32; GROUP];

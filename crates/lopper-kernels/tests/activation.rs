@@ -38,6 +38,7 @@ fn naive_slope(kind: Activation, x: f64) -> f64 {
     match kind {
         Activation::Relu => f64::from(x > 0.0),
         Activation::ReluSquared => 2.0 * x.max(0.0),
+        Activation::Identity => 1.0,
         _ => slope(&[x], 0, |x| activation(kind, x[0])),
     }
 }

@@ -45,10 +45,12 @@ fn inputs<const N: usize>(file: &str, op: &str, names: [&'static str; N]) -> [(&
 #[test]
 fn rms_norm() {
     check("rms_norm", &inputs("elementwise", "rms_norm", ["x", "weight"]), &|tape, v| {
-        tape.rms_norm(&v[0], &v[1], 1e-5).expect("op")
+        tape.rms_norm(&v[0], &v[1], v[1].tensor().len(), 1e-5).expect("op")
     });
     let heads = inputs("activations", "rms_norm_heads", ["x", "weight"]);
-    check_in("activations", "rms_norm_heads", &heads, &|tape, v| tape.rms_norm(&v[0], &v[1], 1e-5).expect("op"));
+    check_in("activations", "rms_norm_heads", &heads, &|tape, v| {
+        tape.rms_norm(&v[0], &v[1], v[1].tensor().len(), 1e-5).expect("op")
+    });
 }
 
 #[test]
@@ -296,9 +298,12 @@ fn gradients_of_experts() {
 
 #[test]
 fn gradients_of_a_recurrence() {
-    for family in ["mamba", "falcon_mamba"] {
+    for family in ["mamba", "falcon_mamba", "mamba2"] {
         check_window(family, 0..1, &format!("{family}_block"));
     }
+    check_window("falcon_h1", 0..2, "falcon_h1_block");
+    check_window("falcon_h1/normed", 0..2, "falcon_h1_normed_block");
+    check_window("lfm2", 0..2, "lfm2_block");
 }
 
 #[test]

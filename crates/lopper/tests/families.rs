@@ -180,7 +180,7 @@ fn a_refusal_says_what_differs_and_what_may_do() {
     let cases = [
         (json!({ "model_type": "minimax", "num_local_experts": 8 }), "mixtures of experts", "supported: llama"),
         (json!({ "model_type": "deepseek", "kv_lora_rank": 512 }), "(MLA)", "supported"),
-        (json!({ "model_type": "mamba2", "state_size": 16 }), "recurrent", "supported"),
+        (json!({ "model_type": "zamba2", "mamba_d_state": 16 }), "recurrent", "supported"),
         (json!({ "model_type": "t5", "is_encoder_decoder": true }), "only decoders", "supported"),
         (
             json!({ "model_type": "bert", "architectures": ["BertForMaskedLM"] }),

@@ -28,6 +28,9 @@ fn read(family: &str, changes: &Value) -> lopper::Result<DecoderSpec> {
             (config["n_routed_experts"], config["num_experts_per_tok"], config["moe_intermediate_size"]) =
                 (16.into(), 2.into(), 20.into());
         }
+        "mamba2" => (config["num_heads"], config["head_dim"]) = (8.into(), 8.into()),
+        "granitemoehybrid" | "bamba" => config["mamba_n_heads"] = 8.into(),
+        "nemotron_h" => config["layers_block_type"] = json!(["mamba", "attention", "mlp"]),
         "mistral3" => {
             config["text_config"] = config.clone();
             config["text_config"]["model_type"] = "mistral".into();
@@ -70,6 +73,24 @@ fn experts_that_cannot_be_chosen_are_refused() {
     refused("glm4_moe_lite", &json!({"mlp_layer_types": ["dense", "sparse"]}), "of block 2");
     refused("mamba", &json!({"hidden_act": "gelu"}), "\"hidden_act\"");
     refused("mamba", &json!({"expand": 1u64 << 31, "hidden_size": 64}), "channels");
+}
+
+#[test]
+fn recurrences_that_cannot_be_are_refused() {
+    refused("mamba2", &json!({"num_heads": 7}), "7 heads of 8 are not as wide as the 64 channels");
+    refused("mamba2", &json!({"n_groups": 3}), "3 groups do not divide 8 heads");
+    refused("mamba2", &json!({"state_size": 1 << 20}), "\"state_size\" is 1048576, above");
+    for limits in [json!([1.0, 0.5]), json!([0.0]), json!([["NaN"], 1.0]), json!({"__float__": ["infinity"]})] {
+        refused("mamba2", &json!({ "time_step_limit": limits }), "\"time_step_limit\" is");
+    }
+    assert!(read("mamba2", &json!({"time_step_limit": [0.0, {"__float__": ["infinity"]}]})).is_ok());
+    refused("granitemoehybrid", &json!({"layer_types": ["mamba", "x", "mamba"]}), "of block 1");
+    refused("falcon_h1", &json!({"ssm_multipliers": [1.0, 2.0]}), "has 2 factors, not 5");
+    refused("falcon_h1", &json!({"mlp_multipliers": [1.0, 0.0]}), "has the factor 0, not above 0");
+    refused("jamba", &json!({"attn_layer_offset": 8}), "not below \"attn_layer_period\"");
+    refused("nemotron_h", &json!({"layers_block_type": ["mamba", "?"]}), "says \"?\" of block 1");
+    refused("nemotron_h", &json!({"layers_block_type": null, "hybrid_override_pattern": ""}), "no blocks");
+    refused("lfm2", &json!({"block_ffn_dim_multiplier": 1e12}), "neurons");
 }
 
 #[test]

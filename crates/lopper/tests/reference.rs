@@ -118,7 +118,7 @@ fn linear_layers_on_a_norm_whose_input_is_a_constant() {
             // γ, two weights that read the norm, the bias of the first
             &[&[d_in], &[d_out, d_in], &[d_out, d_in], &[d_out]],
             &|tape, v| {
-                let normed = tape.norm(&Value::from(&x), &v[0], EPSILON).expect("op");
+                let normed = tape.norm(&Value::from(&x), &v[0], v[0].tensor().len(), EPSILON).expect("op");
                 let first = tape.normed_linear(&normed, &v[1], Some(&v[3])).expect("op");
                 let second = tape.normed_linear(&normed, &v[2], None).expect("op");
                 tape.add(&first, &second).expect("op")
@@ -148,7 +148,7 @@ fn norms() {
         check(
             &format!("rms_norm {rows} {heads} {width}"),
             &[x, &[width]],
-            &|tape, v| tape.rms_norm(&v[0], &v[1], EPSILON).expect("op"),
+            &|tape, v| tape.rms_norm(&v[0], &v[1], v[1].tensor().len(), EPSILON).expect("op"),
             &|v| together(rms(&apart(&v[0])?)?.broadcast_mul(&v[1])?),
         );
         check(
@@ -164,8 +164,14 @@ fn norms() {
     }
 }
 
-const ACTIVATIONS: [Activation; 5] =
-    [Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::ReluSquared];
+const ACTIVATIONS: [Activation; 6] = [
+    Activation::Silu,
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::Relu,
+    Activation::ReluSquared,
+    Activation::Identity,
+];
 
 #[test]
 fn activations() {
@@ -198,6 +204,7 @@ fn activated(kind: Activation, x: &Candle) -> Result<Candle> {
         }
         Activation::Relu => x.relu(),
         Activation::ReluSquared => x.relu()?.sqr(),
+        Activation::Identity => Ok(x.clone()),
     }
 }
 

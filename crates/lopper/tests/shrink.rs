@@ -16,7 +16,7 @@ use crate::tiny::Tiny;
 
 /// Families whose feed-forward layers stay, and why: config.json has no key for their width, or they are experts.
 const NEURONS_STAY: [(&[&str], &str); 3] = [
-    (&["mamba", "falcon_mamba"], "0 feed-forward layers"),
+    (&["mamba", "mamba2", "falcon_mamba", "nemotron_h"], "0 feed-forward layers"),
     (&["bloom"], "so many neurons"),
     (
         &[
@@ -31,6 +31,9 @@ const NEURONS_STAY: [(&[&str], &str); 3] = [
             "deepseek_v2",
             "deepseek_v3",
             "glm4_moe_lite",
+            "granitemoehybrid",
+            "jamba",
+            "lfm2_moe",
         ],
         "has experts",
     ),
@@ -39,7 +42,10 @@ const NEURONS_STAY: [(&[&str], &str); 3] = [
 /// Families whose heads stay, and why: their readers know no other number, their tiny checkpoint has one head of keys and values, a norm
 /// takes all heads together, or heads have biases by their place.
 const HEADS_STAY: [(&[&str], &str); 5] = [
-    (&["mamba", "falcon_mamba"], "0 attention layers"),
+    (
+        &["mamba", "mamba2", "falcon_mamba", "nemotron_h", "granitemoehybrid", "bamba", "jamba", "lfm2", "lfm2_moe"],
+        "0 attention layers",
+    ),
     (
         &["opt", "gpt_neox", "gpt2", "gptj", "stablelm", "helium", "qwen2_vl", "qwen2_5_vl", "falcon/grouped"],
         "so many key/value heads",

@@ -6,8 +6,8 @@ use lopper_kernels::Activation;
 
 use super::block_spec::{BlockSpec, Branch, Kind, LinearSpec, TensorSpec};
 use super::form::Form;
-use super::program::{NormKind, Operation, Program};
-use crate::autograd::{AttentionLayout, Part, Routing};
+use super::program::{Instruction, NormKind, Operation, Program};
+use crate::autograd::{AttentionLayout, Part, Routing, ScanHeads};
 
 /// A norm as a family describes it.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +76,16 @@ impl BranchBuilder<'_> {
         let (operation, tensors) = add_norm(self.spec, norm, name, width);
         self.others.extend(tensors);
         self.program.push(operation, vec![x], self.program.width(x))
+    }
+
+    /// A norm over each of some groups of a value, with weights of their own.
+    pub fn norm_by_group(&mut self, x: usize, norm: Norm, name: &str, groups: usize) -> usize {
+        let y = self.norm(x, norm, name);
+        if let Some(Instruction { operation: Operation::Norm { width, .. }, .. }) = self.program.instructions.last_mut()
+        {
+            *width /= groups;
+        }
+        y
     }
 
     /// A linear layer of this role, whose tensors are `name`.weight and, if it has one, `name`.bias.
@@ -214,6 +224,13 @@ impl BranchBuilder<'_> {
         let decay = self.special(decay.into(), vec![width, states], Kind::State);
         let skip = self.special(skip.into(), vec![width], Kind::State);
         self.program.push(Operation::Scan { decay, skip }, inputs.to_vec(), width)
+    }
+
+    /// The scan of Mamba 2 of x, steps, B and C; tensors `decay`, `skip` and `bias`.
+    pub fn head_scan(&mut self, inputs: [usize; 4], names: [&str; 3], heads: ScanHeads) -> usize {
+        let width = self.program.width(inputs[0]);
+        let [decay, skip, bias] = names.map(|name| self.special(name.into(), vec![heads.heads], Kind::State));
+        self.program.push(Operation::HeadScan { decay, skip, bias, heads }, inputs.to_vec(), width)
     }
 
     /// A tensor that trains with the branch where it is asked for.

@@ -1,7 +1,8 @@
 //! What running and training a block costs, from its description alone.
 
 use super::block_spec::{BlockSpec, Branch, LinearSpec};
-use super::program::{Operation, Program};
+use super::program::{Instruction, Operation, Program};
+use lopper_kernels::SCAN_CHUNK;
 
 impl BlockSpec {
     /// The linear layers of a branch.
@@ -75,10 +76,16 @@ impl BlockSpec {
     }
 
     fn flops_of(&self, program: &Program, needed: &[bool], length: usize) -> f64 {
-        let of = |operation: &Operation| match operation {
+        let of = |Instruction { operation, reads }: &Instruction| match operation {
             &Operation::Linear(linear) => 2.0 * self.linears[linear].weights() as f64,
             // of every state e^(ΔA), which counts as four, and three products with a sum
             &Operation::Scan { decay, .. } => 10.0 * self.numbers_in(decay),
+            Operation::HeadScan { heads, .. } => {
+                let [x, _, ways] = [0, 1, 2].map(|place| program.width(reads[place]));
+                let states = ways / heads.groups;
+                // C·Bᵀ within chunks, its product with x, and what goes into and comes out of the states
+                2.0 * (SCAN_CHUNK * (ways + x) + 2 * states * x) as f64
+            }
             &Operation::Convolution { weight, .. } | &Operation::Score { weight, .. } => 2.0 * self.numbers_in(weight),
             // scores and their product with the values, over the half of the square that is causal
             Operation::Attention(layout) => 2.0 * (layout.heads * layout.head_dim * length) as f64,
@@ -97,7 +104,7 @@ impl BlockSpec {
             | Operation::GateRows => 0.0,
         };
         let all = program.instructions().iter().zip(&needed[1..]).filter(|(_, needed)| **needed);
-        all.map(|(one, _)| of(&one.operation) * program.share(one.reads[0])).sum()
+        all.map(|(one, _)| of(one) * program.share(one.reads[0])).sum()
     }
 }
 
@@ -108,10 +115,19 @@ impl Program {
         let last_reads = self.last_reads();
         let alive = |place: usize| {
             let held = (1..=place).filter(|&value| last_reads[value].is_some_and(|last| last >= place));
-            held.map(|value| self.numbers(value)).sum::<usize>() + self.numbers(place + 1)
+            held.map(|value| self.numbers(value)).sum::<usize>()
+                + self.numbers(place + 1)
+                + self.numbers_of_states(place)
         };
         let peak = (0..self.instructions.len()).map(alive).max().unwrap_or(0);
         peak + 2 * self.widths[0]
+    }
+
+    /// Numbers per token of the states that a scan by heads keeps of every chunk.
+    fn numbers_of_states(&self, place: usize) -> usize {
+        let Instruction { operation, reads } = &self.instructions[place];
+        let Operation::HeadScan { heads, .. } = operation else { return 0 };
+        (self.numbers(reads[0]) * self.width(reads[2]) / heads.groups).div_ceil(SCAN_CHUNK)
     }
 
     /// Numbers per token that a forward and backward pass holds at most: what operations keep for the way back, the output, its
@@ -137,6 +153,7 @@ impl Program {
                 | Operation::Clamp(_)
                 | Operation::Convolution { .. }
                 | Operation::Scan { .. }
+                | Operation::HeadScan { .. }
                 | Operation::Score { .. }
                 | Operation::Route { .. }
                 | Operation::Combine
@@ -151,9 +168,10 @@ impl Program {
             match one.operation {
                 // gradients of x, steps, ways in and ways out by groups of channels, and the states that are kept
                 Operation::Scan { .. } => plain + 7 * self.numbers(place + 1),
-                _ => plain,
+                _ => plain + self.numbers_of_states(place),
             }
         });
-        kept + 3 * self.output_width() + gradients.max().unwrap_or(0)
+        let states = (0..self.instructions.len()).map(|place| self.numbers_of_states(place));
+        kept + states.sum::<usize>() + 3 * self.output_width() + gradients.max().unwrap_or(0)
     }
 }

@@ -15,7 +15,10 @@ use crate::autograd::AttentionLayout;
 use crate::error::{Error, Result};
 
 /// What the keys are called that say how many neurons a feed-forward layer has.
-const WIDTHS: [&str; 4] = ["intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size"];
+const WIDTHS: [&str; 6] =
+    ["intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "shared_intermediate_size", "block_ff_dim"];
+/// Whether the width that is said is not the one there is.
+const ADJUSTED: &str = "block_auto_adjust_ff_dim";
 /// Those that say how many heads there are, of queries, and of keys and values; and how wide one is, where that does not follow.
 const HEADS: [&str; 2] = ["num_attention_heads", "n_head"];
 const KV_HEADS: [&str; 2] = ["num_key_value_heads", "num_kv_heads"];
@@ -28,6 +31,11 @@ const DEPTHS: [&str; 3] = ["num_hidden_layers", "n_layer", "num_layers"];
 const KINDS: &str = "layer_types";
 const TURNED: &str = "no_rope_layers";
 const LAYERS: &str = "mlp_layer_types";
+const BLOCKS: &str = "layers_block_type";
+/// Lists with the numbers of blocks that attend.
+const NUMBERED: [&str; 2] = ["attn_layer_indices", "full_attn_idxs"];
+/// A text with a letter for each block.
+const LETTERS: &str = "hybrid_override_pattern";
 /// Which blocks have a feed-forward layer instead of experts: a list, every so many, how many at the beginning.
 const WITHOUT_EXPERTS: &str = "mlp_only_layers";
 const STEP: &str = "decoder_sparse_step";
@@ -59,7 +67,14 @@ pub fn narrowed(path: &Path, config: &Value, kind: UnitKind, keep: usize) -> Res
     check_division(&whole, kind, keep)?;
     let shape = Narrowed::of(&whole, kind, keep)?;
     let found = match kind {
-        UnitKind::Neuron => edits(config, &WIDTHS, keep).find(|edited| shape.is_of(path, edited)),
+        UnitKind::Neuron => {
+            let said = |mut edited: Value| {
+                let adjusted = text(&mut edited).get_mut(ADJUSTED);
+                adjusted.into_iter().for_each(|adjusted| *adjusted = json!(false));
+                edited
+            };
+            edits(config, &WIDTHS, keep).map(said).find(|edited| shape.is_of(path, edited))
+        }
         UnitKind::KvHead => {
             let Some(layout) = layouts(&whole).next() else { return Err(no_words(&whole, kind)) };
             let heads = edits(config, &HEADS, layout.heads / layout.kv_heads * keep).collect::<Vec<_>>();
@@ -176,7 +191,8 @@ pub fn shortened(path: &Path, config: &Value, gone: &[usize]) -> Result<Value> {
     let has_experts = whole.blocks.iter().any(has_experts);
     let stay = whole.without(gone).blocks;
     for mut edited in edits(config, &DEPTHS, stay.len()).flat_map(|edited| by_experts(edited, has_experts, &stay)) {
-        for key in [KINDS, TURNED, LAYERS] {
+        renumber(text(&mut edited), gone);
+        for key in [KINDS, TURNED, LAYERS, BLOCKS] {
             let list = text(&mut edited).get_mut(key).and_then(Value::as_array_mut);
             if let Some(list) = list.filter(|list| list.len() == count) {
                 let mut numbers = 0..count;
@@ -200,6 +216,20 @@ pub fn shortened(path: &Path, config: &Value, gone: &[usize]) -> Result<Value> {
         ),
         hint: Some("take out others, as many as the pattern of the kinds of blocks is long".into()),
     })
+}
+
+/// Blocks that are named by their numbers, or by a letter each, as they are without those that are `gone`.
+fn renumber(config: &mut Value, gone: &[usize]) {
+    for key in NUMBERED {
+        let Some(list) = config.get_mut(key).and_then(Value::as_array_mut) else { continue };
+        let stay = list.iter().filter_map(Value::as_u64).map(|number| number as usize);
+        let renumbered = stay.filter(|number| !gone.contains(number));
+        *list = renumbered.map(|number| json!(number - gone.iter().filter(|&&gone| gone < number).count())).collect();
+    }
+    if let Some(Value::String(letters)) = config.get_mut(LETTERS) {
+        let stay = letters.chars().enumerate().filter(|(block, _)| !gone.contains(block));
+        *letters = stay.map(|(_, letter)| letter).collect();
+    }
 }
 
 /// The same, and where the model `had` experts also with the blocks that have none named one by one, or counted.

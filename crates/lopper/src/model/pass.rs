@@ -180,6 +180,14 @@ impl Pass<'_, '_> {
                 let y = self.tape.scan(inputs, self.context.sequences.offsets())?;
                 Slot::new(self.context.sequences.rows(self.tape, y)?, &Rows::Batch)
             }
+            &Operation::HeadScan { decay, skip, bias, heads } => {
+                let [x, step, b, c] = [0, 1, 2, 3].map(|which| self.whole(slot(which)?));
+                let (x, step, b, c) = (x?, step?, b?, c?);
+                let [decay, skip, bias] = [decay, skip, bias].map(|place| &self.tensors[place]);
+                let offsets = self.context.sequences.offsets();
+                let y = self.tape.head_scan([&x, &step, &b, &c, decay, skip, bias], heads, offsets)?;
+                Slot::new(self.context.sequences.rows(self.tape, y)?, &Rows::Batch)
+            }
             &Operation::Activate(kind) => Slot::new(self.tape.activate(kind, first.value()?)?, rows),
             &Operation::Scale(factor) => Slot::new(self.tape.scale(first.value()?, factor)?, rows),
             &Operation::Clamp(bound) => Slot::new(self.tape.clamp(first.value()?, bound)?, rows),
@@ -226,8 +234,8 @@ impl Pass<'_, '_> {
         };
         let weight: Value = given(weight, 1.0);
         match kind {
-            NormKind::Rms if cheap => self.tape.norm(x, &weight, epsilon),
-            NormKind::Rms => Ok(self.tape.rms_norm(x, &weight, epsilon)?.into()),
+            NormKind::Rms if cheap => self.tape.norm(x, &weight, width, epsilon),
+            NormKind::Rms => Ok(self.tape.rms_norm(x, &weight, width, epsilon)?.into()),
             NormKind::Layer => {
                 let bias: Value = given(bias, 0.0);
                 Ok(self.tape.layer_norm(x, &weight, &bias, epsilon)?.into())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lopper_kernels::Activation;
 
-use crate::autograd::{AttentionLayout, Part, Routing};
+use crate::autograd::{AttentionLayout, Part, Routing, ScanHeads};
 
 /// How a norm measures a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,11 +19,11 @@ pub enum NormKind {
 /// One operation. Tensors and linear layers are places in the lists of the block.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operation {
-    /// A norm of every `width` entries: of a token, or of a head of it.
+    /// A norm of every `width` entries: of a token, or of a head of it, or of a group.
     Norm {
         /// How it measures.
         kind: NormKind,
-        /// What it multiplies by; ones if absent.
+        /// What it multiplies by, as wide or as wide as a token; ones if absent.
         weight: Option<usize>,
         /// What it adds; nothing if absent.
         bias: Option<usize>,
@@ -69,6 +69,17 @@ pub enum Operation {
         decay: usize,
         /// Place of D `[channels]`.
         skip: usize,
+    },
+    /// The scan of Mamba 2 of x, steps of every head before their bias and softplus, B and C.
+    HeadScan {
+        /// Place of the logarithm of −A `[heads]`.
+        decay: usize,
+        /// Place of D `[heads]`.
+        skip: usize,
+        /// Place of what is added to the steps `[heads]`.
+        bias: usize,
+        /// How the channels of x are shared out.
+        heads: ScanHeads,
     },
     /// The sum of two values.
     Add,

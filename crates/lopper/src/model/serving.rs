@@ -56,10 +56,14 @@ impl DecoderSpec {
                 && block.stages.iter().flat_map(|stage| &stage.branches).all(|branch| {
                     let program = &branch.program;
                     let made = program.instructions().iter().enumerate();
-                    let neurons = made.filter(|(_, one)| {
+                    let scans = program
+                        .instructions()
+                        .iter()
+                        .all(|one| !matches!(one.operation, Operation::HeadScan { heads, .. } if !shares(heads.heads)));
+                    let mut neurons = made.filter(|(_, one)| {
                         matches!(one.operation, Operation::Gated(_) | Operation::Activate(_) | Operation::Scan { .. })
                     });
-                    neurons.map(|(place, _)| program.width(place + 1)).all(shares)
+                    scans && neurons.all(|(place, _)| shares(program.width(place + 1)))
                 })
         })
     }

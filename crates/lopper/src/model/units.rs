@@ -175,6 +175,7 @@ impl Trace<'_> {
             | Operation::Join(_)
             | Operation::Convolution { .. }
             | Operation::Scan { .. }
+            | Operation::HeadScan { .. }
             | Operation::Add
             | Operation::Score { .. }
             | Operation::Route { .. }

@@ -9,6 +9,7 @@ mod combine;
 mod convolution;
 mod distillation;
 mod gate_rows;
+mod head_scan;
 mod join;
 mod layer_norm;
 mod linear;
@@ -18,12 +19,12 @@ mod rms_norm;
 mod rotary;
 mod route;
 mod row_loss;
-
 mod scan;
 mod select_rows;
 
 pub use adapter::AdapterForm;
 pub use attention::AttentionLayout;
+pub use head_scan::ScanHeads;
 pub use join::Part;
 pub use normed_linear::Normed;
 pub use rotary::RotaryTable;

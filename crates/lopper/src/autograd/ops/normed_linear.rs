@@ -46,17 +46,17 @@ impl From<Value> for Normed {
 }
 
 impl Tape {
-    /// The RMS norm of x [tokens, d] with weight `[d]`, for linear layers to read.
+    /// The RMS norm of every `width` entries of x [tokens, d] with weight `[d]`, for linear layers to read.
     ///
     /// # Errors
     /// If shapes do not fit.
-    pub fn norm(&mut self, x: &Value, weight: &Value, epsilon: f32) -> Result<Normed> {
+    pub fn norm(&mut self, x: &Value, weight: &Value, width: usize, epsilon: f32) -> Result<Normed> {
         let cheap = weight.is_tracked() && !x.is_tracked() && !weight.tensor().host().contains(&0.0);
         if cheap {
-            let value = self.rms_norm(x, &weight.tensor().into(), epsilon)?;
+            let value = self.rms_norm(x, &weight.tensor().into(), width, epsilon)?;
             return Ok(Normed { value, weight: Some(weight.clone()) });
         }
-        Ok(self.rms_norm(x, weight, epsilon)?.into())
+        Ok(self.rms_norm(x, weight, width, epsilon)?.into())
     }
 
     /// [`Tape::linear`] of a normed input.

@@ -8,6 +8,8 @@ use crate::error::Result;
 use crate::tensor::{Tensor, misfit};
 
 struct RmsNorm {
+    /// Entries of a row.
+    width: usize,
     epsilon: f32,
 }
 
@@ -16,9 +18,9 @@ impl Op<2> for RmsNorm {
     type Saved = (Tensor, Tensor, Vec<f32>);
 
     fn forward(&self, [x, weight]: [&Tensor; 2]) -> Result<(Tensor, Self::Saved)> {
-        let n = weight.len();
-        if n == 0 || !x.len().is_multiple_of(n) {
-            return Err(misfit(format!("a norm of {n} in {:?}", x.shape())));
+        let (n, weights) = (self.width, weight.len());
+        if n == 0 || weights == 0 || !weights.is_multiple_of(n) || !x.len().is_multiple_of(weights) {
+            return Err(misfit(format!("a norm of {n} in {:?} with {weights} weights", x.shape())));
         }
         let mut inverse = vec![0.0; x.len() / n];
         let y = Tensor::filled(x.shape(), |y| rms_norm(x.host(), weight.host(), self.epsilon, y, &mut inverse));
@@ -38,11 +40,12 @@ impl Op<2> for RmsNorm {
 }
 
 impl Tape {
-    /// x […, n], weight `[n]` → the shape of x; every n entries are a row: a token, or a head of a token.
+    /// x […, n] → the shape of x; every `width` entries are a row: a token, or a head of a token. The weight is as long, or has a part for
+    /// each of several rows in turn.
     ///
     /// # Errors
     /// If shapes do not fit.
-    pub fn rms_norm(&mut self, x: &Value, weight: &Value, epsilon: f32) -> Result<Value> {
-        self.apply(RmsNorm { epsilon }, [x, weight])
+    pub fn rms_norm(&mut self, x: &Value, weight: &Value, width: usize, epsilon: f32) -> Result<Value> {
+        self.apply(RmsNorm { width, epsilon }, [x, weight])
     }
 }

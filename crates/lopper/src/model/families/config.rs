@@ -157,6 +157,41 @@ impl<'a> Config<'a> {
         }
     }
 
+    /// So many factors, where there are such that are not 1.
+    pub fn factors<const N: usize>(&self, key: &str) -> Result<[Option<f32>; N]> {
+        if self.get(key).is_none() {
+            return Ok([None; N]);
+        }
+        let numbers = <[f64; N]>::try_from(self.numbers(key)?);
+        let numbers = numbers.map_err(|all| self.wrong(format!("{key:?} has {} factors, not {N}", all.len())))?;
+        if let Some(number) = numbers.iter().find(|number| !(**number > 0.0 && number.is_finite())) {
+            return Err(self.wrong(format!("{key:?} has the factor {number}, not above 0")));
+        }
+        Ok(numbers.map(|number| Some(number as f32).filter(|factor| (factor - 1.0).abs() > 0.0)))
+    }
+
+    /// Of every block, whether a list names its number.
+    pub fn blocks_named(&self, key: &str) -> Result<Option<Vec<bool>>> {
+        if self.get(key).is_none() {
+            return Ok(None);
+        }
+        let (numbers, blocks) = (self.numbers(key)?, self.blocks()?);
+        Ok(Some((0..blocks).map(|block| numbers.contains(&(block as f64))).collect()))
+    }
+
+    /// Of every block, whether something else stands in the place of attention, by `layer_types` where there is one.
+    pub fn recurs(&self) -> Result<Option<Vec<bool>>> {
+        let Some(kinds) = self.get("layer_types") else { return Ok(None) };
+        let of = |block| match kinds.get(block).and_then(Value::as_str) {
+            Some("linear_attention" | "mamba" | "conv") => Ok(true),
+            Some("full_attention" | "attention") => Ok(false),
+            _ => Err(self.wrong(format!(
+                "\"layer_types\" says of block {block} neither \"full_attention\" nor \"linear_attention\" or \"conv\""
+            ))),
+        };
+        (0..self.blocks()?).map(of).collect::<Result<_>>().map(Some)
+    }
+
     /// Whether the attention of a block slides, by `layer_types` where there is one.
     pub fn slides(&self, block: usize) -> Result<Option<bool>> {
         let Some(kinds) = self.get("layer_types") else { return Ok(None) };
@@ -189,6 +224,11 @@ impl<'a> Config<'a> {
     /// Number of blocks.
     pub fn blocks(&self) -> Result<usize> {
         self.blocks_at(&["num_hidden_layers"])
+    }
+
+    /// The same as the length of a list.
+    pub fn blocks_in(&self, key: &str, list: usize) -> Result<usize> {
+        self.at_most(key, MOST_BLOCKS, list)
     }
 
     /// The same under the first of some keys that is there.

@@ -1,9 +1,11 @@
-//! Granite 3 (IBM 2024): Llama with factors of the embedding, the branches, the scores and the logits; with a feed-forward layer, or with
-//! experts and in some models one for every token.
+//! Granite 3 and 4 (IBM 2024, 2025): Llama with factors of the embedding, the branches, the scores and the logits; with a feed-forward layer,
+//! or with experts and in some models one for every token, or with Mamba 2 in most blocks.
 
 use super::config::Config;
 use super::experts::{ExpertNames, Experts, Matrices, Shared};
+use super::llama_block::Mlp;
 use super::llama_form::{LLAMA, LlamaForm};
+use super::mixer::{ByHead, HYBRID, Mixer, Mixers, expanded};
 use crate::error::Result;
 use crate::model::spec::DecoderSpec;
 
@@ -28,6 +30,30 @@ pub fn shared(config: &Config) -> Result<DecoderSpec> {
     // 0 says that there is none
     let width = if config.number_or(key, 0.0)? > 0.0 { Some(config.size(key)?) } else { None };
     with_experts(config, "granitemoeshared", width.map(|width| Shared { name: "shared_mlp", width, gate: None }))
+}
+
+/// Granite 4: Mamba 2 in most blocks, attention with rotary positions or with none in the others, experts or no experts, and a feed-forward
+/// layer that every token goes to.
+pub fn hybrid(config: &Config) -> Result<DecoderSpec> {
+    let mut form = read(config, "granitemoehybrid")?;
+    let shared = Shared { name: "shared_mlp", width: config.size_or("shared_intermediate_size", 1024)?, gate: None };
+    if config.number_or("num_local_experts", 8.0)? > 0.0 {
+        let mut experts = Experts::shares(config, [8, 2], form.intermediate)?;
+        (experts.names, experts.shared) = (NAMES, Some(shared));
+        experts.routing.normalised = true;
+        form.take_experts(config, experts)?;
+    } else {
+        (form.mlp, form.intermediate) = (Mlp::Fused, shared.width);
+        (form.names.gate_up, form.names.down) = ("shared_mlp.input_linear", "shared_mlp.output_linear");
+    }
+    if config.text_or("position_embedding_type", "")? != "rope" {
+        form.forget_positions();
+    }
+    let width = expanded(config, "mamba_expand", form.hidden)?;
+    let mixer = Mixer::ByHead(ByHead::read(config, "mamba", &HYBRID, width, form.norm)?);
+    let blocks = config.recurs()?.unwrap_or_else(|| vec![true; form.blocks.len()]);
+    form.mixers = Some(Mixers { mixer, blocks, beside: false });
+    Ok(form.build())
 }
 
 fn with_experts(config: &Config, family: &'static str, shared: Option<Shared>) -> Result<DecoderSpec> {

@@ -2,6 +2,7 @@
 
 use super::experts::{Experts, Matrices};
 use super::llama_form::LlamaForm;
+use super::mixer::Mixer;
 use crate::autograd::AttentionLayout;
 use crate::model::block_spec::{BlockSpec, Branch};
 use crate::model::builder::{BlockBuilder, BranchBuilder};
@@ -69,8 +70,22 @@ pub enum Mlp {
 #[derive(Clone, Copy)]
 pub struct Names {
     pub output: &'static str,
+    pub gate: &'static str,
     pub up: &'static str,
+    /// Of both where they are one matrix.
+    pub gate_up: &'static str,
     pub down: &'static str,
+}
+
+impl Names {
+    /// As Llama and most others have them.
+    pub const PLAIN: Self = Self {
+        output: "self_attn.o_proj",
+        gate: "mlp.gate_proj",
+        up: "mlp.up_proj",
+        gate_up: "mlp.gate_up_proj",
+        down: "mlp.down_proj",
+    };
 }
 
 /// What the attention of a block sees.
@@ -82,18 +97,55 @@ pub struct Attention {
     pub rotary: Option<usize>,
 }
 
+/// What a block has.
+pub struct Parts<'a> {
+    pub attention: Option<Attention>,
+    /// In the place of attention, or beside it.
+    pub mixer: Option<&'a Mixer>,
+    /// In the place of a feed-forward layer.
+    pub experts: Option<&'a Experts>,
+}
+
+/// Factors on the way.
+#[derive(Clone, Copy, Default)]
+pub struct Factors {
+    /// Of what attention reads, and of what it gives.
+    pub attention: [Option<f32>; 2],
+    /// The same of what stands beside it.
+    pub mixer: [Option<f32>; 2],
+    pub key: Option<f32>,
+    /// Of the gates of the feed-forward layer, and of what it gives.
+    pub gate: Option<f32>,
+    pub down: Option<f32>,
+}
+
 impl LlamaForm {
-    /// A block whose attention sees this, with experts or a feed-forward layer.
-    pub fn block(&self, attention: Attention, experts: Option<&Experts>) -> BlockSpec {
+    /// A block whose attention, if it has one, sees this, with experts or a feed-forward layer.
+    pub fn block(&self, parts: &Parts) -> BlockSpec {
         let mut block = BlockBuilder::default();
-        let attention = self.attention(&mut block, attention);
-        let mlp = match experts {
+        let attention = parts.attention.map(|attention| self.attention(&mut block, attention));
+        let mixer = parts.mixer.map(|mixer| self.mixer(&mut block, mixer));
+        let mut branches: Vec<Branch> = attention.into_iter().chain(mixer).collect();
+        let mlp = match parts.experts {
             Some(experts) => self.experts(&mut block, experts),
             None => self.mlp(&mut block),
         };
-        let branches = [attention, mlp];
-        block.stages(self.parallel, branches);
+        if !self.parallel {
+            block.stage(std::mem::take(&mut branches));
+        }
+        branches.push(mlp);
+        block.stage(branches);
         block.finish()
+    }
+
+    fn mixer(&self, block: &mut BlockBuilder, mixer: &Mixer) -> Branch {
+        let [before, after] = self.factors.mixer;
+        let mut branch = block.branch("mixer", self.hidden);
+        let x = self.normed(&mut branch, BranchBuilder::INPUT, self.norms.before_attention);
+        let x = branch.scale(x, before);
+        let y = mixer.mix(&mut branch, x, self.hidden);
+        let y = branch.scale(y, after);
+        self.leave(branch, y, self.norms.after_attention)
     }
 
     fn attention(&self, block: &mut BlockBuilder, Attention { window, rotary }: Attention) -> Branch {
@@ -104,8 +156,11 @@ impl LlamaForm {
         let mut layout = AttentionLayout { kv_heads, window, soft_cap, ..AttentionLayout::new(heads, head_dim) };
         layout.scale = self.scale.unwrap_or(layout.scale);
         let mut branch = block.branch("attention", hidden);
+        let [before, after] = self.factors.attention;
         let x = self.normed(&mut branch, BranchBuilder::INPUT, self.norms.before_attention);
+        let x = branch.scale(x, before);
         let mut inputs = self.inputs(&mut branch, x, layout.widths());
+        inputs[1] = branch.scale(inputs[1], self.factors.key);
         let norms_first = self.query_norms.is_some_and(|norms| !norms.after_rotary);
         if norms_first {
             self.norm_queries(&mut branch, &mut inputs);
@@ -121,6 +176,7 @@ impl LlamaForm {
         }
         let mixed = branch.attention(inputs, layout);
         let y = branch.linear(mixed, "output", self.names.output, hidden, self.output_bias);
+        let y = branch.scale(y, after);
         self.leave(branch, y, self.norms.after_attention)
     }
 
@@ -153,12 +209,13 @@ impl LlamaForm {
         let x = self.normed(&mut branch, BranchBuilder::INPUT, self.norms.before_mlp);
         let activated = match self.mlp {
             Mlp::Gated => {
-                let gate = branch.linear(x, "gate", "mlp.gate_proj", intermediate, bias);
+                let gate = branch.linear(x, "gate", names.gate, intermediate, bias);
+                let gate = branch.scale(gate, self.factors.gate);
                 let up = branch.linear(x, "up", names.up, intermediate, bias);
                 branch.gated(self.activation, gate, up)
             }
             Mlp::Fused => {
-                let fused = branch.linear(x, "gate_up", "mlp.gate_up_proj", 2 * intermediate, bias);
+                let fused = branch.linear(x, "gate_up", names.gate_up, 2 * intermediate, bias);
                 let [gate, up] = branch.split(fused, [intermediate; 2]);
                 branch.gated(self.activation, gate, up)
             }
@@ -168,6 +225,7 @@ impl LlamaForm {
             }
         };
         let y = branch.linear(activated, "down", names.down, self.hidden, bias);
+        let y = branch.scale(y, self.factors.down);
         self.leave(branch, y, self.norms.after_mlp)
     }
 

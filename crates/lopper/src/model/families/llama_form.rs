@@ -9,7 +9,8 @@ use lopper_kernels::{Activation, RotaryPairs};
 use super::config::Config;
 use super::experts::Experts;
 use super::latent_attention::Latent;
-use super::llama_block::{Attention, Mlp, Names, Norms, QueryNorms};
+use super::llama_block::{Attention, Factors, Mlp, Names, Norms, Parts, QueryNorms};
+use super::mixer::Mixers;
 use super::rotary_config::RotaryDefaults;
 use crate::error::Result;
 use crate::model::builder::{BlockBuilder, Norm};
@@ -71,7 +72,8 @@ pub struct LlamaForm {
     pub kv_heads: usize,
     pub head_dim: usize,
     pub max_positions: usize,
-    tied: bool,
+    /// Whether the head is the embedding.
+    pub tied: bool,
     /// Of every norm.
     pub norm: Norm,
     /// Which norms there are.
@@ -102,8 +104,11 @@ pub struct LlamaForm {
     pub output_bias: bool,
     /// Keys and values made of a narrow value.
     pub latent: Option<Latent>,
+    /// What some blocks have in the place of attention, or beside it.
+    pub mixers: Option<Mixers>,
     /// Experts in the place of the feed-forward layer of some blocks.
     experts: Option<Experts>,
+    pub factors: Factors,
     /// How the feed-forward layer begins.
     pub mlp: Mlp,
     /// Whether the feed-forward layer has biases.
@@ -164,7 +169,7 @@ impl LlamaForm {
             norm: Norm::rms(config.epsilon(defaults.epsilon.0, defaults.epsilon.1)?),
             norms: Norms::BEFORE,
             query_norms: None,
-            names: Names { output: "self_attn.o_proj", up: "mlp.up_proj", down: "mlp.down_proj" },
+            names: Names::PLAIN,
             activation: config.activation(defaults.activation.0, defaults.activation.1)?,
             rotary,
             blocks: vec![Attention { window: None, rotary: Some(0) }; config.blocks()?],
@@ -176,7 +181,9 @@ impl LlamaForm {
             input_bias: false,
             output_bias: false,
             latent: None,
+            mixers: None,
             experts: None,
+            factors: Factors::default(),
             mlp: Mlp::Gated,
             mlp_bias: false,
             embedding_scale: None,
@@ -192,6 +199,12 @@ impl LlamaForm {
         experts.check(config)?;
         self.experts = Some(experts);
         Ok(())
+    }
+
+    /// Attention has no positions.
+    pub fn forget_positions(&mut self) {
+        self.rotary.clear();
+        self.blocks.iter_mut().for_each(|attention| attention.rotary = None);
     }
 
     /// `attention_bias`, of all four matrices.
@@ -244,8 +257,11 @@ impl LlamaForm {
         let mut kinds = BTreeMap::new();
         let mut block = |(index, &attention): (usize, &Attention)| {
             let experts = self.experts.as_ref().filter(|experts| experts.blocks[index]);
-            let kind = kinds.entry((attention, experts.is_some()));
-            kind.or_insert_with(|| Arc::new(self.block(attention, experts))).clone()
+            let mixers = self.mixers.as_ref().filter(|mixers| mixers.blocks[index]);
+            let attention = mixers.is_none_or(|mixers| mixers.beside).then_some(attention);
+            let kind = kinds.entry((attention, mixers.is_some(), experts.is_some()));
+            let parts = Parts { attention, mixer: mixers.map(|mixers| &mixers.mixer), experts };
+            kind.or_insert_with(|| Arc::new(self.block(&parts))).clone()
         };
         let blocks = self.blocks.iter().enumerate().map(&mut block).collect();
         DecoderSpec {

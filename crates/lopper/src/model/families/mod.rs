@@ -1,6 +1,7 @@
 //! The model families: config.json → [`DecoderSpec`]. One short file each; this table is all that names them.
 
 mod arcee;
+mod bamba;
 mod bloom;
 mod cohere;
 mod config;
@@ -10,6 +11,7 @@ mod ernie4_5;
 mod exaone4;
 mod experts;
 mod falcon;
+mod falcon_h1;
 mod gemma;
 mod glm;
 mod glm4_moe;
@@ -19,15 +21,19 @@ mod gptj;
 mod granite;
 mod helium;
 mod hunyuan;
+mod jamba;
 mod latent_attention;
+mod lfm2;
 mod llama;
 mod llama_block;
 mod llama_form;
 mod mamba;
 mod ministral3;
 mod mistral;
+mod mixer;
 mod mixtral;
 mod nemotron;
+mod nemotron_h;
 mod olmo;
 mod olmo2;
 mod olmo3;
@@ -125,7 +131,19 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "gpt2", examples: "GPT-2, DistilGPT-2", spec: gpt2::first },
     Family { name: "gpt_bigcode", examples: "StarCoder 1, SantaCoder", spec: gpt2::big_code },
     Family { name: "mamba", examples: "Mamba 130M to 2.8B", spec: mamba::first },
+    Family { name: "mamba2", examples: "Mamba 2 130M to 2.7B, Mamba Codestral", spec: mamba::second },
     Family { name: "falcon_mamba", examples: "Falcon Mamba 7B", spec: mamba::falcon },
+    Family { name: "granitemoehybrid", examples: "Granite 4", spec: granite::hybrid },
+    Family { name: "bamba", examples: "Bamba 9B", spec: bamba::spec },
+    Family { name: "falcon_h1", examples: "Falcon H1 0.5B to 34B", spec: falcon_h1::spec },
+    Family {
+        name: "nemotron_h",
+        examples: "Nemotron-H 4B to 56B, Nemotron Nano 2, Nemotron 3 Nano",
+        spec: nemotron_h::spec,
+    },
+    Family { name: "jamba", examples: "Jamba 1.5, Jamba Reasoning 3B", spec: jamba::spec },
+    Family { name: "lfm2", examples: "LFM 2 350M to 2.6B", spec: lfm2::dense },
+    Family { name: "lfm2_moe", examples: "LFM 2 8B-A1B", spec: lfm2::experts },
     Family { name: "gptj", examples: "GPT-J 6B", spec: gptj::spec },
 ];
 

@@ -16,7 +16,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
     form.norm = Norm::layer(form.norm.epsilon);
     form.norms = Norms { last: "model.final_layernorm", ..Norms::SHARED };
     form.parallel = true;
-    form.names = Names { output: "self_attn.dense", up: "mlp.fc1", down: "mlp.fc2" };
+    form.names = Names { output: "self_attn.dense", up: "mlp.fc1", down: "mlp.fc2", ..form.names };
     form.mlp = Mlp::Plain;
     (form.input_bias, form.output_bias, form.mlp_bias, form.head_bias) = (true, true, true, true);
     if config.flag_or("qk_layernorm", false)? {
