@@ -103,6 +103,20 @@ class GemmaBlock(nn.Module):
         return x + self.norms[3](self.down(gated))
 
 
+class StateSpaceBlock(nn.Module):
+    """The block of a state-space model as transformers has it, in plain PyTorch. Its weights are not masked."""
+
+    def __init__(self, family: str, **sizes: object) -> None:
+        super().__init__()
+        from transformers import AutoConfig, AutoModel
+
+        config = AutoConfig.for_model(family, vocab_size=1, num_hidden_layers=1, pad_token_id=None, **sizes)
+        self.block = AutoModel.from_config(config).layers[0]
+
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+        return self.block(x)
+
+
 class Expert(nn.Module):
     """down(silu(gate(x)) · up(x))"""
 

@@ -1,6 +1,6 @@
 """Time one decoder block in PyTorch eager: forward, and a train step. The block is that of SmolLM2-135M, OPT-125M,
-Pythia-160M, BLOOM-560M, Gemma-3-270M (of the latter one that does not slide), OLMoE-1B-7B or Qwen1.5-MoE-A2.7B (of the latter without the
-expert that every token goes to).
+Pythia-160M, BLOOM-560M, Gemma-3-270M (of the latter one that does not slide), OLMoE-1B-7B, Qwen1.5-MoE-A2.7B (of the latter without the
+expert that every token goes to), Mamba-130M or Mamba2-130M.
 
     python goldens/peer/train_step.py --threads 2 [--block opt-125m]
 
@@ -20,7 +20,7 @@ import torch
 from torch.nn import functional
 
 from block import Block, Linear, Shape, freeze_pruned, precision, rotary_table
-from other_blocks import BloomBlock, ExpertsBlock, GemmaBlock, NeoxBlock, OptBlock
+from other_blocks import BloomBlock, ExpertsBlock, GemmaBlock, NeoxBlock, OptBlock, StateSpaceBlock
 
 SMOLLM2 = Shape(hidden=576, heads=9, kv_heads=3, head_dim=64, intermediate=1536, eps=1e-5)
 OLMOE = Shape(hidden=2048, heads=16, kv_heads=16, head_dim=128, intermediate=1024, eps=1e-5)
@@ -33,6 +33,10 @@ BLOCKS = {
     "bloom-560m": (lambda: BloomBlock(hidden=1024, heads=16), 1024, (64, 10000.0)),
     "olmoe-1b-7b": (lambda: ExpertsBlock(OLMOE, experts=64, top_k=8), 2048, (128, 10000.0)),
     "qwen1.5-moe-a2.7b": (lambda: ExpertsBlock(QWEN_MOE, experts=60, top_k=4), 2048, (128, 1000000.0)),
+    "mamba-130m": (lambda: StateSpaceBlock("mamba", hidden_size=768), 768, (64, 10000.0)),
+    "mamba2-130m": (
+        lambda: StateSpaceBlock("mamba2", hidden_size=768, num_heads=24, head_dim=64, n_groups=1), 768, (64, 10000.0),
+    ),
     "gemma-3-270m": (lambda: GemmaBlock(hidden=640, heads=4, head_dim=256, intermediate=2048), 640, (256, 1000000.0)),
 }
 """A block, its width, and the width and base of its rotary table, which OPT and BLOOM do not read."""

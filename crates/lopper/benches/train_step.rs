@@ -3,8 +3,8 @@
 //! `LOPPER_PYTHON=~/goldens/bin/python cargo bench -p lopper --bench train_step [-- [f32] [quick] BLOCK …]`
 //!
 //! The block is that of SmolLM2-135M, unless others are named: OPT-125M, Pythia-160M, BLOOM-560M, Gemma-3-270M (of the latter one
-//! that does not slide), OLMoE-1B-7B (without norms of queries and keys) and Qwen1.5-MoE-A2.7B (without biases and
-//! the expert that every token goes to). `f32` leaves bf16 out, which takes PyTorch minutes on a processor without instructions for it; `quick`
+//! that does not slide), OLMoE-1B-7B (without norms of queries and keys), Qwen1.5-MoE-A2.7B (without biases and
+//! the expert that every token goes to), Mamba-130M and Mamba2-130M (against transformers' own block in plain PyTorch). `f32` leaves bf16 out, which takes PyTorch minutes on a processor without instructions for it; `quick`
 //! is one round of the longer length, three times each. Without
 //! `LOPPER_PYTHON` (a Python that has torch) only our own times are printed. Rounds of both take turns, so that a machine that slows down slows both.
 
@@ -30,7 +30,7 @@ const ROUNDS: usize = 3;
 const REPEATS: usize = 8;
 
 /// Blocks by the names of their models: what is in config.json beside the keys that do not matter here.
-fn blocks() -> [(&'static str, serde_json::Value); 7] {
+fn blocks() -> [(&'static str, serde_json::Value); 9] {
     let llama = json!({
         "model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_attention_heads": 9,
         "num_key_value_heads": 3, "rms_norm_eps": 1e-5, "rope_theta": 1e5,
@@ -59,6 +59,11 @@ fn blocks() -> [(&'static str, serde_json::Value); 7] {
         ("Gemma-3-270M", gemma),
         ("OLMoE-1B-7B", experts(1024, 64, 8)),
         ("Qwen1.5-MoE-A2.7B", experts(1408, 60, 4)),
+        ("Mamba-130M", json!({ "model_type": "mamba", "hidden_size": 768 })),
+        (
+            "Mamba2-130M",
+            json!({ "model_type": "mamba2", "hidden_size": 768, "num_heads": 24, "head_dim": 64, "n_groups": 1 }),
+        ),
     ]
 }
 

@@ -76,6 +76,9 @@ pub struct PlanOptions {
     /// Write a model with N key/value heads in every attention, each with the query heads that read it [default: none]
     #[arg(long, value_name = "N", conflicts_with_all = ["sparsity", "pattern", "rule"], help_heading = SHRINKING)]
     pub kv_heads: Option<usize>,
+    /// Write a model with N experts in every layer of such: those without whom it gives most nearly what it gave; those that stay are trained to give the rest [default: none]
+    #[arg(long, value_name = "N", help_heading = SHRINKING)]
+    pub experts: Option<usize>,
     /// Write a model of N blocks: the others go, all in a row, and what comes before them is trained to give what they gave [default: none]
     #[arg(long, value_name = "N", help_heading = SHRINKING)]
     pub depth: Option<usize>,
@@ -252,6 +255,7 @@ impl PlanOptions {
         }
         set_some(&mut plan.shrink.kv_heads, self.kv_heads.as_ref());
         set_some(&mut plan.shrink.multiple, self.multiple.as_ref());
+        set_some(&mut plan.shrink.experts, self.experts.as_ref());
         if self.depth.is_some() || !self.drop.is_empty() {
             plan.shrink.depth = self.depth;
             plan.shrink.drop = self.drop.iter().cloned().flatten().collect();

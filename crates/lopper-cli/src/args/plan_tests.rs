@@ -23,6 +23,7 @@ const FLAGS: &[(&str, &str, &str, &str)] = &[
     ("shrink.width", "width", "0.75", "0.75"),
     ("shrink.kv_heads", "kv-heads", "2", "2"),
     ("shrink.multiple", "multiple", "64", "64"),
+    ("shrink.experts", "experts", "3", "3"),
     ("shrink.depth", "depth", "3", "3"),
     ("shrink.drop", "drop", "3,5-7", "[3, 5, 6, 7]"),
     ("pruning.sparsity", "sparsity", "0.7", "0.7"),

@@ -97,8 +97,7 @@ pub fn run(args: &ExplainArgs, quiet: bool) -> Result<()> {
 fn explain(model: &Model, plan: &Plan) -> Result<Explanation> {
     let whole = Decoder::open(Checkpoint::open(model.directory())?)?;
     let resolved = plan.resolved(whole.spec())?;
-    let gone: Vec<usize> = plan.shortened(whole.spec())?.gone.into_keys().collect();
-    let decoder = Decoder::open(Checkpoint::open(model.directory())?)?.without(&gone);
+    let decoder = Decoder::open(Checkpoint::open(model.directory())?)?.without(&plan.omitted(whole.spec())?)?;
     let spec = decoder.spec();
     let run = Run::new(plan, spec)?;
     let shrunk = lopper::explain::shrunk(&run, [&whole, &decoder])?;

@@ -30,6 +30,11 @@ pub fn steps(run: &Run, bytes: u64, scored: usize) -> Result<Vec<String>> {
         let count = spec.gone.len();
         steps.push(format!("run the dense model once: choose the {count} blocks in a row that turn its states least"));
     }
+    if let Some(keep) = plan.shrink.experts {
+        steps.push(format!(
+            "run the dense model once, every expert on every token: choose the {keep} of each layer without whom its output would change most"
+        ));
+    }
     steps.extend(schedule.survey.map(|needs| survey(plan, needs)));
     if pruned > 1 {
         steps.push(format!(
@@ -55,7 +60,8 @@ pub fn steps(run: &Run, bytes: u64, scored: usize) -> Result<Vec<String>> {
     steps.push("reopen what was written, check that every matrix has its zeros and that nothing else changed".into());
     let kept = run.kept_units().into_iter().map(|(kind, keep)| format!("{} {}", units::count(keep), kind.plural()));
     let depth = (!spec.gone.is_empty()).then(|| format!("{} blocks", spec.blocks.len()));
-    let left: Vec<String> = kept.chain(depth).collect();
+    let experts = plan.shrink.experts.map(|keep| format!("{keep} experts"));
+    let left: Vec<String> = kept.chain(experts).chain(depth).collect();
     if !left.is_empty() {
         steps.push(format!("take out what goes, and write config.json for {}", left.join(" and ")));
     }

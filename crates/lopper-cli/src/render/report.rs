@@ -97,8 +97,8 @@ fn facts(report: &Report, out: &Path) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// What taking neurons and blocks out came to.
-pub fn size(Shrunk { width, kv_heads, depth, parameters, bytes, .. }: &Shrunk, gone: &[usize]) -> String {
+/// What taking neurons, heads, experts and blocks out came to.
+pub fn size(Shrunk { width, kv_heads, experts, depth, parameters, bytes, .. }: &Shrunk, gone: &[usize]) -> String {
     let mut size = format!(
         "{} → {} parameters, {} → {}",
         units::magnitude(parameters[0]),
@@ -117,6 +117,9 @@ pub fn size(Shrunk { width, kv_heads, depth, parameters, bytes, .. }: &Shrunk, g
     }
     if let Some([before, after]) = kv_heads {
         size += &format!("; attention of {before} → {after} key/value heads");
+    }
+    if let Some([before, after]) = experts {
+        size += &format!("; {before} → {after} experts");
     }
     size
 }

@@ -16,4 +16,4 @@ pub use storage::{Scratch, Storage};
 
 pub(crate) use hidden_states::AT_ONCE;
 pub(crate) use parked::Parked;
-pub(crate) use sampling::looked_at;
+pub(crate) use sampling::{MOST_OUTPUTS, MOST_PRODUCTS, looked_at};

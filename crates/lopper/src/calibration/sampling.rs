@@ -13,6 +13,11 @@ pub(crate) fn looked_at(length: usize, sequences: usize) -> usize {
     COMPARED.div_ceil(length.max(1)).min(sequences)
 }
 
+/// Numbers of the products of what experts give that are kept at most, to choose among them.
+pub(crate) const MOST_PRODUCTS: usize = 1 << 26;
+/// Numbers that all experts give at a time.
+pub(crate) const MOST_OUTPUTS: usize = 1 << 25;
+
 /// Where windows are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]

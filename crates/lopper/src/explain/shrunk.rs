@@ -1,4 +1,4 @@
-//! What taking neurons, heads or blocks out of a model will come to.
+//! What taking neurons, heads, experts or blocks out of a model will come to.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::model::{Decoder, DecoderSpec, UnitKind, describe};
 use crate::report::Shrunk;
 use crate::schedule::Run;
 
-/// What a run will make of `whole`, of which `shorter` is what is left without the blocks that go; `None` if nothing disappears.
+/// What a run will make of `whole`, of which `shorter` is what is left without the blocks and experts that go; `None` if nothing disappears.
 ///
 /// # Errors
 /// If no config.json describes the result.
@@ -20,11 +20,16 @@ pub fn shrunk(run: &Run, [whole, shorter]: [&Decoder; 2]) -> Result<Option<Shrun
         own.map(|narrowing| [narrowing.of, narrowing.keep])
     };
     let blocks = [whole.spec(), &small].map(|spec| spec.blocks.len());
+    let count =
+        |spec: &DecoderSpec| spec.blocks.iter().find_map(|block| block.routing()).map(|routing| routing.experts);
+    let count = count(whole.spec()).zip(count(&small)).map(|(before, after)| [before, after]);
     let left = left(shorter, &small);
     let [parameters, bytes] = [0, 1].map(|place| left.iter().map(|sizes| sizes[place]).sum::<usize>());
     Ok(Some(Shrunk {
         width: of(UnitKind::Neuron),
         kv_heads: of(UnitKind::KvHead),
+        experts: count.filter(|[before, after]| before != after),
+        experts_kept: shorter.spec().omitted().experts,
         depth: (blocks[0] != blocks[1]).then_some(blocks),
         parameters: [checkpoint.total_elements(), parameters],
         bytes: [checkpoint.total_bytes(), bytes as u64],

@@ -16,6 +16,8 @@ pub(super) struct Alive {
     contents: usize,
     /// Of each branch in memory, whether its dense weights are there, whether it is pruned, and whether its statistics are known.
     branches: BTreeMap<BranchId, Held>,
+    /// Of which blocks the experts that are gone are there too.
+    whole: BTreeSet<usize>,
     /// Bytes that a step takes for itself.
     at_hand: u64,
 }
@@ -64,6 +66,9 @@ impl Alive {
             Step::Load(block) => {
                 let held = Held { dense: true, ..Held::default() };
                 self.branches.extend(sizes.spec.blocks[*block].branch_ids(*block).map(|branch| (branch, held)));
+                if sizes.spec.whole(*block).weights() > sizes.spec.blocks[*block].weights() {
+                    self.whole.insert(*block);
+                }
             }
             Step::Calibrate { branches, writes, .. } => {
                 let known = match sizes.schedule.needs {
@@ -95,7 +100,12 @@ impl Alive {
             }
             Step::Capture { linear: id, to, .. } => self.write(*to, linear(id)[1]),
             Step::Apply { linear: id, to, .. } => self.write(*to, linear(id)[0]),
-            Step::Release(branches) => self.each(branches, |held| held.dense = false),
+            Step::Release(branches) => {
+                self.each(branches, |held| held.dense = false);
+                let has_dense =
+                    |block: &usize| self.branches.iter().any(|(branch, held)| branch.at.block == *block && held.dense);
+                self.whole.retain(has_dense);
+            }
             Step::ForgetStatistics(branches) => self.each(branches, |held| held.statistics = Known::Nothing),
             Step::Rename { from, to } => {
                 if let Some(content) = self.states.remove(from) {
@@ -112,6 +122,7 @@ impl Alive {
     /// After a window: its blocks are written.
     pub fn end_window(&mut self) {
         self.branches.clear();
+        self.whole.clear();
     }
 
     fn each(&mut self, branches: &[BranchId], f: impl Fn(&mut Held)) {
@@ -135,7 +146,8 @@ impl Alive {
             let weights = spec.branch_weights(spec.branch(*branch)) as u64;
             weights * (u64::from(held.dense) * F32 + u64::from(held.pruned) * (F32 + 1))
         };
-        self.at_hand + self.branches.iter().map(of).sum::<u64>()
+        let whole = self.whole.iter().map(|&block| sizes.spec.whole(block).weights() as u64 * F32);
+        self.at_hand + whole.sum::<u64>() + self.branches.iter().map(of).sum::<u64>()
     }
 
     /// Whether dense weights are there beside pruned ones, and how many blocks are in memory.

@@ -31,9 +31,12 @@ impl Sizes<'_> {
         if self.plan.shrink.depth.is_some() {
             work[0].flops += self.looked_at() as f64 * (self.all_blocks(self.seqlen) + self.gone(self.seqlen));
         }
+        if self.plan.shrink.experts.is_some() {
+            work[0].flops += self.looked_at() as f64 * self.every_expert(self.seqlen);
+        }
         work[0].flops += self.schedule.survey.map_or(0.0, |needs| self.survey(needs));
         let per_token = self.all_blocks(self.plan.evaluation_seqlen(self.spec)) + self.head();
-        // only the dense model has the blocks that are gone
+        // only the dense model has the blocks that are gone; experts that are change nothing for a token
         let flops = scored as f64 * per_token + self.gone(self.plan.evaluation_seqlen(self.spec));
         work.push(Work { stage: "evaluate", flops: scored_tokens as f64 * flops });
         work
@@ -47,6 +50,15 @@ impl Sizes<'_> {
     /// The same through those that are gone from the model.
     fn gone(&self, length: usize) -> f64 {
         self.spec.gone.values().map(|block| whole(block, length)).sum()
+    }
+
+    /// Operations per token of a forward pass through all blocks where experts are gone from some, and of all their experts for every token.
+    fn every_expert(&self, length: usize) -> f64 {
+        let every = self.spec.fewer.values().map(|fewer| {
+            let branches = fewer.whole.stages.iter().flat_map(|stage| &stage.branches);
+            branches.map(|branch| fewer.whole.flops_of_experts(branch)).sum::<f64>()
+        });
+        self.all_blocks(length) + every.sum::<f64>()
     }
 
     /// Operations per token of the head.

@@ -4,10 +4,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::block_spec::{BlockSpec, BranchId};
-use super::pass::{Context, Pass, Tap};
+use super::pass::{Context, EveryToken, Pass, Tap};
+use super::program::Operation;
 use crate::autograd::{Tape, Value};
 use crate::error::Result;
 use crate::tensor::{Tensor, misfit};
+use lopper_kernels::Precision;
 
 /// One block of a decoder, or what stands around the blocks: its tensors in memory as f32.
 #[derive(Clone, Debug)]
@@ -31,7 +33,7 @@ impl Block {
     /// # Errors
     /// If the file cannot hold it so.
     pub fn in_file(&self, tensor: usize) -> Result<Cow<'_, Tensor>> {
-        self.spec.tensors[tensor].form.write(&self.tensors[tensor])
+        self.spec.tensors[tensor].write(&self.tensors[tensor])
     }
 
     /// The weight of a linear layer.
@@ -99,6 +101,32 @@ impl Block {
         let mut pass = Pass { spec: &self.spec, tensors, tape, context, tap };
         pass.run(program, x, program.instructions().len(), &needed)?;
         Ok(())
+    }
+
+    /// The scores of the experts of a branch for rows x [rows, hidden], and what each of them, in order, makes of every row.
+    ///
+    /// # Errors
+    /// If shapes do not fit, or the branch has no experts.
+    pub fn experts(&self, branch: BranchId, x: &Tensor, context: Context) -> Result<(Tensor, Vec<Tensor>)> {
+        let (program, tensors) = (&self.spec.branch(branch).program, self.constants());
+        let all = program.instructions();
+        let place = |is_it: fn(&Operation) -> bool| {
+            let place = all.iter().position(|one| is_it(&one.operation));
+            place.ok_or_else(|| misfit("a branch without experts".into()))
+        };
+        let route = place(|operation| matches!(operation, Operation::Route { .. }))?;
+        let combine = place(|operation| matches!(operation, Operation::Combine))?;
+        let (mut tape, mut tap) = (Tape::new(Precision::F32), EveryToken);
+        let mut pass = Pass { spec: &self.spec, tensors: &tensors, tape: &mut tape, context, tap: &mut tap };
+        let mut found = |count: usize, reads: &[usize]| {
+            let slots = pass.run(program, &x.into(), count, &vec![true; all.len() + 1])?;
+            reads
+                .iter()
+                .map(|&value| slots[value].as_ref().ok_or_else(|| misfit("a value that is not there".into()))?.tensor())
+                .collect::<Result<Vec<_>>>()
+        };
+        let scores = found(route, &all[route].reads)?.swap_remove(0);
+        Ok((scores, found(combine, &all[combine].reads[1..])?))
     }
 
     /// A linear layer alone, its tensors as given; x [rows, d_in] → [rows, d_out].

@@ -3,8 +3,13 @@
 //! A stage adds the outputs of its branches to the residual stream, and may norm the sum. Llama has two stages of one branch each;
 //! GPT-NeoX has one stage of two branches. A branch is what trains together by default.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use super::form::Form;
 use super::program::{Operation, Program};
+use crate::error::Result;
+use crate::tensor::Tensor;
 
 /// A block: its tensors, its linear layers, and what they compute.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,6 +33,17 @@ pub struct TensorSpec {
     pub kind: Kind,
     /// How the file holds it.
     pub form: Form,
+    /// Those of its rows in the file that it has, where some are gone.
+    pub rows: Option<Arc<Rows>>,
+}
+
+/// Rows of a tensor of the files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// How many the file has.
+    pub of: usize,
+    /// Places of those that stay, in order.
+    pub kept: Vec<usize>,
 }
 
 /// What a tensor is, for training.
@@ -55,10 +71,40 @@ impl Kind {
 impl TensorSpec {
     /// Its shape in the file.
     pub fn file_shape(&self) -> Vec<usize> {
-        match self.form {
+        let mut shape: Vec<usize> = match self.form {
             Form::Transposed => self.shape.iter().rev().copied().collect(),
             Form::Plain | Form::LessOne => self.shape.clone(),
+        };
+        if let (Some(rows), Some(first)) = (&self.rows, shape.first_mut()) {
+            *first = rows.of;
         }
+        shape
+    }
+
+    /// The tensor of a file as it is used.
+    ///
+    /// # Errors
+    /// If it is not of this shape.
+    pub fn read(&self, tensor: Tensor) -> Result<Tensor> {
+        let Some(rows) = &self.rows else { return self.form.read(tensor) };
+        let width = tensor.len() / rows.of.max(1);
+        let kept = rows.kept.iter().flat_map(|&row| &tensor.host()[row * width..(row + 1) * width]).copied();
+        self.form.read(Tensor::new(self.shape.as_slice(), kept.collect()))
+    }
+
+    /// A tensor as the file has it; rows that are gone are zeros.
+    ///
+    /// # Errors
+    /// If a transpose is no matrix.
+    pub fn write<'a>(&self, tensor: &'a Tensor) -> Result<Cow<'a, Tensor>> {
+        let own = self.form.write(tensor)?;
+        let Some(rows) = &self.rows else { return Ok(own) };
+        let mut whole = Tensor::zeros(self.file_shape());
+        let width = own.len() / rows.kept.len().max(1);
+        for (&row, own) in rows.kept.iter().zip(own.host().chunks(width.max(1))) {
+            whole.host_mut()[row * width..(row + 1) * width].copy_from_slice(own);
+        }
+        Ok(Cow::Owned(whole))
     }
 }
 

@@ -51,7 +51,7 @@ pub(super) fn add_norm(spec: &mut BlockSpec, norm: Norm, name: &str, width: usiz
     let mut add = |part: &str, form| {
         let name = format!("{name}.{part}");
         spec.tensors.iter().position(|tensor| tensor.name == name).unwrap_or_else(|| {
-            spec.tensors.push(TensorSpec { name, shape: vec![width], kind: Kind::Norm, form });
+            spec.tensors.push(TensorSpec { name, shape: vec![width], kind: Kind::Norm, form, rows: None });
             spec.tensors.len() - 1
         })
     };
@@ -104,7 +104,7 @@ impl BranchBuilder<'_> {
     ) -> usize {
         let (shape, index) = ([d_out, self.program.width(x)], self.spec.linears.len());
         let mut add = |name: String, shape: &[usize], kind, form| {
-            self.spec.tensors.push(TensorSpec { name, shape: shape.to_vec(), kind, form });
+            self.spec.tensors.push(TensorSpec { name, shape: shape.to_vec(), kind, form, rows: None });
             self.spec.tensors.len() - 1
         };
         let weight = add(weight, &shape, Kind::Weight, self.weights);
@@ -241,7 +241,7 @@ impl BranchBuilder<'_> {
     }
 
     fn tensor(&mut self, name: String, shape: Vec<usize>, kind: Kind) -> usize {
-        self.spec.tensors.push(TensorSpec { name, shape, kind, form: Form::Plain });
+        self.spec.tensors.push(TensorSpec { name, shape, kind, form: Form::Plain, rows: None });
         self.spec.tensors.len() - 1
     }
 

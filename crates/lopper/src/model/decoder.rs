@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::block::Block;
 use super::block_spec::{BlockSpec, LinearId, TensorSpec};
-use super::edit::{narrowed, shortened};
+use super::edit::{narrowed, shortened, with_experts};
 use super::families::describe;
 use super::head::{Head, HeadWeights};
 use super::naming::{as_named, explained, is_of_language};
+use super::omitted::Omitted;
 use super::pass::{Context, NoTap};
 use super::sequences::Sequences;
 use super::spec::DecoderSpec;
@@ -74,21 +75,28 @@ impl Decoder {
         Ok(notes)
     }
 
-    /// The same model without the blocks that the files give these numbers.
-    #[must_use]
-    pub fn without(mut self, numbers: &[usize]) -> Self {
-        self.spec = self.spec.without(numbers);
-        self
+    /// The same model without blocks and experts of the files.
+    ///
+    /// # Errors
+    /// If no config.json describes it.
+    pub fn without(mut self, omitted: &Omitted) -> Result<Self> {
+        if let Some(kept) = omitted.experts.values().next() {
+            let path = self.checkpoint.dir().join("config.json");
+            let small = with_experts(&path, &self.checkpoint.config_json()?, kept.len())?;
+            self.spec = self.spec.with_experts(&describe(&path, &small)?, &omitted.experts)?;
+        }
+        self.spec = self.spec.without(&omitted.blocks);
+        Ok(self)
     }
 
-    /// config.json of this model: without the blocks that are gone, and with so many units of each kind in every layer that has such;
+    /// config.json of this model: without the blocks and experts that are gone, and with so many units of each kind in every layer that has such;
     /// `None` where it stays as it is. What JSON has no word for could not be written again.
     ///
     /// # Errors
-    /// If it is not JSON by the standard, or as [`shortened`] and [`narrowed`].
+    /// If it is not JSON by the standard, or as [`shortened`], [`with_experts`] and [`narrowed`].
     pub fn edited_config(&self, units: &[(UnitKind, usize)]) -> Result<Option<serde_json::Value>> {
-        let gone: Vec<usize> = self.spec.gone.keys().copied().collect();
-        if gone.is_empty() && units.is_empty() {
+        let Omitted { blocks, experts } = self.spec.omitted();
+        if blocks.is_empty() && experts.is_empty() && units.is_empty() {
             return Ok(None);
         }
         let path = self.checkpoint.dir().join("config.json");
@@ -98,8 +106,11 @@ impl Decoder {
             problem: format!("it cannot be written with another shape: {error}"),
             hint: Some("save it as JSON without a byte order mark, NaN and Infinity".into()),
         })?;
-        if !gone.is_empty() {
-            config = shortened(&path, &config, &gone)?;
+        if !blocks.is_empty() {
+            config = shortened(&path, &config, &blocks)?;
+        }
+        if let Some(kept) = experts.values().next() {
+            config = with_experts(&path, &config, kept.len())?;
         }
         for &(kind, keep) in units {
             config = narrowed(&path, &config, kind, keep)?;
@@ -180,6 +191,15 @@ impl Decoder {
         self.load(&self.spec.blocks[index], self.spec.prefix(index))
     }
 
+    /// Loads block `index` as the files have it, where some of its experts are gone.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn load_whole(&self, index: usize) -> Result<Option<Block>> {
+        let fewer = self.spec.fewer.get(&self.spec.number(index));
+        fewer.map(|fewer| self.load(&fewer.whole, self.spec.prefix(index))).transpose()
+    }
+
     /// Loads a block that is gone, by the number that the files give it, as f32.
     ///
     /// # Errors
@@ -191,8 +211,7 @@ impl Decoder {
     }
 
     fn load(&self, spec: &Arc<BlockSpec>, prefix: String) -> Result<Block> {
-        let load =
-            |tensor: &TensorSpec| tensor.form.read(self.checkpoint.tensor_f32(&format!("{prefix}{}", tensor.name))?);
+        let load = |tensor: &TensorSpec| tensor.read(self.checkpoint.tensor_f32(&format!("{prefix}{}", tensor.name))?);
         let tensors = spec.tensors.iter().map(load).collect::<Result<_>>()?;
         Ok(Block { spec: spec.clone(), prefix, tensors })
     }

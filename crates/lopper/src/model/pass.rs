@@ -49,6 +49,19 @@ impl Tap for NoTap {
     }
 }
 
+/// Looks at nothing, and sends every token to every expert.
+pub(super) struct EveryToken;
+
+impl Tap for EveryToken {
+    fn linear_input(&mut self, _: usize, _: &Tensor, _: Option<&Arc<[u32]>>) -> Result<()> {
+        Ok(())
+    }
+
+    fn every_token(&self) -> bool {
+        true
+    }
+}
+
 /// A value on the way.
 pub(super) struct Slot {
     normed: Normed,
@@ -75,6 +88,11 @@ impl Slot {
 
     fn routes(&self) -> Result<&Arc<Routes>> {
         self.routes.as_ref().ok_or_else(|| misfit("a value that routes nothing".into()))
+    }
+
+    /// The numbers, where no gradient goes by other ways.
+    pub fn tensor(&self) -> Result<Tensor> {
+        self.value().map(|value| value.tensor().clone())
     }
 
     fn value(&self) -> Result<&Value> {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::block_spec::{BlockSpec, BranchId, LinearId, LinearSpec, Stage, StageId};
+use super::fewer::Fewer;
 use super::form::Form;
 use super::rotary::RotarySpec;
 use crate::checkpoint::whole_of;
@@ -31,6 +32,8 @@ pub struct DecoderSpec {
     pub blocks: Vec<Arc<BlockSpec>>,
     /// Blocks that the files have and the model has no more, by the numbers that the files give them.
     pub gone: BTreeMap<usize, Arc<BlockSpec>>,
+    /// Blocks some of whose experts the model has no more, by the same numbers.
+    pub fewer: BTreeMap<usize, Fewer>,
     /// From the residual stream to the next token.
     pub head: HeadSpec,
     /// Rotary positions that blocks refer to.
@@ -175,14 +178,16 @@ impl DecoderSpec {
         self
     }
 
-    /// What a tensor of the files is called where the blocks that are gone are counted no more; `None` if it goes with them.
+    /// What a tensor of the files is called where blocks and experts that are gone are counted no more; `None` if it goes with them.
     pub fn renumbered(&self, name: &str) -> Option<String> {
         let numbered = name.strip_prefix(&self.block_prefix).and_then(|rest| rest.split_once('.'));
         let Some((number, rest)) = numbered.and_then(|(number, rest)| Some((number.parse().ok()?, rest))) else {
             return Some(name.into());
         };
+        let rest = self.fewer.get(&number).map_or_else(|| Some(rest.into()), |fewer| fewer.renamed(rest));
+        let rest = rest.filter(|_| !self.gone.contains_key(&number))?;
         let before = self.gone.range(..number).count();
-        (!self.gone.contains_key(&number)).then(|| format!("{}{}.{rest}", self.block_prefix, number - before))
+        Some(format!("{}{}.{rest}", self.block_prefix, number - before))
     }
 
     /// The number of a linear layer among all of the model.
@@ -228,6 +233,11 @@ impl DecoderSpec {
     /// Weights of the linear layers of the largest block.
     pub fn block_weights(&self) -> usize {
         self.blocks.iter().map(|block| block.weights()).max().unwrap_or(0)
+    }
+
+    /// Weights of the largest block as the files have it, if any block has fewer experts than that.
+    pub fn whole_weights(&self) -> usize {
+        self.fewer.values().map(|fewer| fewer.whole.weights()).max().unwrap_or(0)
     }
 
     /// Whether any linear layer has a bias.

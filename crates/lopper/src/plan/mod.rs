@@ -186,6 +186,9 @@ impl Plan {
     /// # Errors
     /// Naming the key and the value.
     pub fn validate(&self, spec: &DecoderSpec) -> Result<()> {
+        if spec.fewer.is_empty() {
+            self.experts(spec)?;
+        }
         if spec.gone.is_empty() && self.depth(spec)?.is_some() {
             return self.validate(&self.shortened(spec)?);
         }

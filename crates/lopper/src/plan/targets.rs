@@ -77,7 +77,7 @@ impl Plan {
         let varies = self.pruning.ratios == Ratios::Owl && matrices.iter().any(|target| target.rule.is_none());
         let owl = varies.then_some(self.pruning.owl_lambda);
         let targets = Targets { matrices, owl };
-        targets.check(spec, &self.selection()?)?;
+        targets.check(spec, &self.selection()?, self.shrink.experts.is_some())?;
         Ok(targets)
     }
 
@@ -120,8 +120,8 @@ impl Plan {
 }
 
 impl Targets {
-    fn check(&self, spec: &DecoderSpec, selection: &Selection) -> Result<()> {
-        if spec.gone.is_empty() && self.matrices.iter().all(|target| target.request == Request::Dense) {
+    fn check(&self, spec: &DecoderSpec, selection: &Selection, disappears: bool) -> Result<()> {
+        if spec.gone.is_empty() && !disappears && self.matrices.iter().all(|target| target.request == Request::Dense) {
             return Err(conflict("the rules leave every matrix dense", "there is nothing to prune"));
         }
         if self.matrices.iter().any(Target::competes) && !selection.is_static() {

@@ -65,10 +65,11 @@ fn catch_up(
             pass(states, 0)?;
         }
         for index in blocks {
-            let dense = decoder.load_block(index)?;
+            let (dense, whole) = (decoder.load_block(index)?, decoder.load_whole(index)?);
             for state in schedule.kept() {
                 let as_dense = schedule.dense_inputs || state == State::Dense;
-                let block = if as_dense { dense.clone() } else { written(dense.clone(), rewrite)? };
+                let block =
+                    if as_dense { whole.as_ref().unwrap_or(&dense).clone() } else { written(dense.clone(), rewrite)? };
                 passage.block(states.get_mut(state)?, &block)?;
             }
             pass(states, index + 1)?;

@@ -12,8 +12,10 @@ use crate::tensor::Tensor;
 /// A block on the way.
 pub(super) struct BlockState {
     pub index: usize,
-    /// As the checkpoint has it; what was released is empty.
+    /// As the checkpoint has it, without experts that are gone; what was released is empty.
     pub dense: Block,
+    /// The same with them, where any are and targets need them.
+    pub whole: Option<Block>,
     /// Pruned and repaired so far; what was not shares its numbers with `dense`.
     pub pruned: Block,
     /// Of what is pruned, by linear layer.
@@ -27,14 +29,28 @@ pub(super) struct BlockState {
 impl BlockState {
     pub fn load(decoder: &Decoder, index: usize) -> Result<Self> {
         let dense = decoder.load_block(index)?;
-        let pruned = dense.clone();
-        Ok(Self { index, dense, pruned, masks: BTreeMap::new(), statistics: BTreeMap::new(), reached: BTreeMap::new() })
+        Ok(Self {
+            index,
+            pruned: dense.clone(),
+            dense,
+            whole: None,
+            masks: BTreeMap::new(),
+            statistics: BTreeMap::new(),
+            reached: BTreeMap::new(),
+        })
+    }
+
+    /// The block of the dense model.
+    pub fn target(&self) -> &Block {
+        self.whole.as_ref().unwrap_or(&self.dense)
     }
 
     /// Lets go of the dense weights of a branch.
     pub fn release(&mut self, branch: BranchId) {
-        for &linear in &self.dense.spec.branch(branch).linears {
-            self.dense.tensors[self.dense.spec.linears[linear].weight] = Tensor::zeros([0]);
+        for block in [&mut self.dense].into_iter().chain(&mut self.whole) {
+            for &linear in &block.spec.branch(branch).linears {
+                block.tensors[block.spec.linears[linear].weight] = Tensor::zeros([0]);
+            }
         }
     }
 
@@ -121,7 +137,7 @@ pub(super) fn stored_as(checkpoint: &Checkpoint, name: &str) -> StorageDtype {
 pub(super) fn written(mut block: Block, rewrite: &Rewrite) -> Result<Block> {
     for place in 0..block.tensors.len() {
         if let Some(replaced) = rewrite.get(&block.name(place))? {
-            block.tensors[place] = block.spec.tensors[place].form.read(replaced)?;
+            block.tensors[place] = block.spec.tensors[place].read(replaced)?;
         }
     }
     Ok(block)

@@ -1,22 +1,36 @@
 //! Which blocks go, where the plan only says how many: those in a row that turn the states of the calibration text least (Gromov et al.
 //! 2024, arXiv 2403.17887; of one block, the block influence of ShortGPT, arXiv 2403.03853).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
+use super::choose_experts::experts;
 use super::job::Job;
 use super::states::Passage;
 use crate::calibration::{HiddenStates, looked_at};
 use crate::error::{Error, Result};
-use crate::model::{Decoder, shortened};
+use crate::model::{Decoder, Omitted, shortened};
 use crate::plan::{Depth, Plan};
 use crate::progress::Event;
 use crate::report::Stage;
 
-/// The numbers of the blocks of a whole model that go.
+/// What goes of a whole model: blocks, and experts.
+///
+/// # Errors
+/// If no config.json describes what stays.
+pub(super) fn omitted(job: &mut Job, plan: &Plan, model: &Decoder) -> Result<Omitted> {
+    let blocks = gone(job, plan, model)?;
+    let experts = match plan.experts(model.spec())? {
+        Some(keep) => experts(job, plan, model, (&blocks, keep))?,
+        None => BTreeMap::new(),
+    };
+    Ok(Omitted { blocks, experts })
+}
+
+/// The numbers of the blocks that go.
 ///
 /// # Errors
 /// If no config.json describes what stays, whichever they are.
-pub(super) fn gone(job: &mut Job, plan: &Plan, model: &Decoder) -> Result<Vec<usize>> {
+fn gone(job: &mut Job, plan: &Plan, model: &Decoder) -> Result<Vec<usize>> {
     let count = match plan.depth(model.spec())? {
         None => return Ok(Vec::new()),
         Some(Depth::Named(numbers)) => return Ok(numbers),

@@ -152,7 +152,8 @@ impl Compression<'_, '_> {
     }
 
     fn load(&mut self, index: usize) -> Result<()> {
-        self.blocks.push(BlockState::load(self.decoder, index)?);
+        let whole = self.decoder.load_whole(index)?;
+        self.blocks.push(BlockState { whole, ..BlockState::load(self.decoder, index)? });
         self.decoder.prefetch_block(index + 1);
         Ok(())
     }
@@ -185,7 +186,7 @@ impl Compression<'_, '_> {
         let block = &self.blocks[stage.block - self.blocks[0].index];
         let rounded = (weights == Weights::Stored).then(|| block.rounded(stage, self.decoder.checkpoint()));
         let block = match weights {
-            Weights::Dense => &block.dense,
+            Weights::Dense => block.target(),
             Weights::Pruned | Weights::Stored => rounded.as_ref().unwrap_or(&block.pruned),
         };
         let (passage, states) = (&self.passage, self.states.get_mut(state)?);

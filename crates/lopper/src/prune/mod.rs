@@ -4,6 +4,7 @@ mod audit;
 mod begin;
 mod block_state;
 mod choose;
+mod choose_experts;
 mod compact;
 mod compress;
 mod identity;
@@ -26,12 +27,12 @@ use crate::checkpoint::{Checkpoint, Rewrite, Unfinished, check_output};
 use crate::error::{Error, Result};
 use crate::explain::shrunk;
 use crate::machine::peak_memory;
-use crate::model::Decoder;
+use crate::model::{Decoder, Omitted};
 use crate::plan::{Allocation, Plan};
 use crate::progress::{Event, Observer};
 use crate::report::{ModelFacts, Report, ScoredModel, Shrunk, Stage};
 use crate::schedule::Run;
-use choose::gone;
+use choose::omitted;
 use compress::compress;
 use identity::identity;
 use job::Job;
@@ -110,7 +111,7 @@ pub fn prune_knowing(
     })
 }
 
-/// The model as it was given, and the same without the blocks that go.
+/// The model as it was given, and the same without the blocks and experts that go.
 type Models<'a> = [&'a Decoder; 2];
 
 /// Resolves the plan, opens and checks what the run reads, and runs it.
@@ -124,14 +125,15 @@ fn resolved(
     let started = Instant::now();
     check_output(out, Some(model.checkpoint().dir()))?;
     in_pool(plan.compute.threads, || {
-        let sketch = plan.shortened(model.spec())?;
-        let sketch = Run::new(plan, &sketch)?;
+        let smaller = |omitted: &Omitted| Decoder::open(Checkpoint::open(model.checkpoint().dir())?)?.without(omitted);
+        let sketch = smaller(&plan.omitted(model.spec())?)?;
+        let sketch = Run::new(plan, sketch.spec())?;
         let mut job = Job::open(&sketch, model, observer)?;
         job.fit(&sketch, out)?;
-        let gone = gone(&mut job, plan, model)?;
-        let shorter = Decoder::open(Checkpoint::open(model.checkpoint().dir())?)?.without(&gone);
-        let run = Run::new(plan, shorter.spec())?;
-        execute(job, &run, [model, &shorter], started)
+        let omitted = omitted(&mut job, plan, model)?;
+        let smaller = smaller(&omitted)?;
+        let run = Run::new(plan, smaller.spec())?;
+        execute(job, &run, [model, &smaller], started)
     })
 }
 
@@ -158,7 +160,7 @@ fn execute(
     mut journal: Journal,
 ) -> Result<Report> {
     let source = model.checkpoint();
-    let gone: Vec<usize> = run.spec.gone.keys().copied().collect();
+    let omitted = run.spec.omitted();
     let config = model.edited_config(&run.kept_units())?;
     let mut rewrite = journal.rewrite(source, out, 2 * kept_bytes(run, &job) + job.scratch)?;
     let retrains = run.retrains() && !journal.is_retrained();
@@ -178,26 +180,26 @@ fn execute(
     }
     let mut record = compress(&mut job, run, &allocation, model, &mut rewrite, &mut journal)?;
     if let Some(name) = run.before_retraining {
-        journal.score(&mut job, name, |job| job.evaluate(name, &open(&mut rewrite, &gone)?))?;
+        journal.score(&mut job, name, |job| job.evaluate(name, &open(&mut rewrite, &omitted)?))?;
     }
     if retrains {
         let mut again = journal.second(source, out)?;
-        retrain(&mut job, run, [whole, &open(&mut rewrite, &gone)?], &mut again, &mut record)?;
+        retrain(&mut job, run, [whole, &open(&mut rewrite, &omitted)?], &mut again, &mut record)?;
         journal.retrained(&job, &record, &again)?;
         rewrite = again;
         journal.release(MODEL)?;
     }
-    let zeros = check(&mut job, model, (&mut rewrite, &gone), &record)?;
+    let zeros = check(&mut job, model, (&mut rewrite, &omitted), &record)?;
     let (mut output, mut shrunk) = (Output::Copy(rewrite), shrunk(run, [whole, model])?);
     if let (Some(config), Some(shrunk)) = (config, &mut shrunk) {
-        let full = output.open(&gone)?;
+        let full = output.open(&omitted)?;
         output = Output::smaller(&mut job, (&run.narrowings, &config), &full, (out, &journal))?;
-        let small = output.open(&gone)?;
+        let small = output.open(&omitted)?;
         // what was foreseen, as it is in the files
         (shrunk.parameters[1], shrunk.bytes[1]) =
             (small.checkpoint().total_elements(), small.checkpoint().total_bytes());
     }
-    journal.score(&mut job, run.name, |job| job.evaluate(run.name, &output.open(&gone)?))?;
+    journal.score(&mut job, run.name, |job| job.evaluate(run.name, &output.open(&omitted)?))?;
     let (evaluation, seconds) = journal.finish();
     let report = report(job, run, model, fingerprint, (record, zeros, evaluation), (seconds, shrunk))?;
     output.publish(&[("report.json", &json(&report)?), ("plan.toml", report.plan.to_toml()?.as_bytes())])?;
@@ -215,11 +217,11 @@ fn kept_bytes(run: &Run, job: &Job) -> u64 {
 fn check(
     job: &mut Job,
     decoder: &Decoder,
-    (rewrite, gone): (&mut Rewrite, &[usize]),
+    (rewrite, omitted): (&mut Rewrite, &Omitted),
     record: &Record,
 ) -> Result<usize> {
     job.observer.event(Event::Stage { name: "writing and checking the files" });
-    job.timings.measure(Stage::Write, || audit::audit(decoder, &open(rewrite, gone)?, record))
+    job.timings.measure(Stage::Write, || audit::audit(decoder, &open(rewrite, omitted)?, record))
 }
 
 /// A model repaired less than the plan says, scored and thrown away.
@@ -233,8 +235,8 @@ fn score_lower(
     let known = job.warnings.len();
     compress(job, run, allocation, model, &mut rewrite, &mut Journal::of_scores(None, Instant::now()))?;
     job.warnings[known..].iter_mut().for_each(|warning| *warning = format!("{} model: {warning}", run.name));
-    let gone: Vec<usize> = run.spec.gone.keys().copied().collect();
-    job.evaluate(run.name, &open(&mut rewrite, &gone)?)
+    let omitted = run.spec.omitted();
+    job.evaluate(run.name, &open(&mut rewrite, &omitted)?)
 }
 
 fn report(

@@ -7,7 +7,7 @@ use super::job::Job;
 use super::journal::Journal;
 use crate::checkpoint::{Changes, Checkpoint, Composition, Rewrite};
 use crate::error::Result;
-use crate::model::Decoder;
+use crate::model::{Decoder, Omitted};
 use crate::plan::Narrowing;
 use crate::progress::Event;
 use crate::report::Stage;
@@ -21,7 +21,7 @@ pub(super) enum Output<'a> {
 }
 
 impl Output<'_> {
-    /// Takes neurons, heads and blocks out of a model that is complete.
+    /// Takes neurons, heads, experts and blocks out of a model that is complete.
     pub fn smaller(
         job: &mut Job,
         (narrowings, config): (&[Narrowing], &serde_json::Value),
@@ -29,7 +29,8 @@ impl Output<'_> {
         (out, journal): (&Path, &Journal),
     ) -> Result<Self> {
         job.observer.event(Event::Stage { name: "writing the smaller model" });
-        let cuts = cuts(full, narrowings)?;
+        let mut cuts = cuts(full, narrowings)?;
+        cuts.extend(full.spec().cuts());
         let changes = Changes { cuts, name: &|name| full.spec().renumbered(name), config };
         let composition = job
             .timings
@@ -37,10 +38,10 @@ impl Output<'_> {
         Ok(Self::Smaller(composition))
     }
 
-    /// The model as it will be read; of a copy, without the blocks that are to go.
-    pub fn open(&mut self, gone: &[usize]) -> Result<Decoder> {
+    /// The model as it will be read; of a copy, without what is to go.
+    pub fn open(&mut self, omitted: &Omitted) -> Result<Decoder> {
         match self {
-            Self::Copy(rewrite) => open(rewrite, gone),
+            Self::Copy(rewrite) => open(rewrite, omitted),
             Self::Smaller(composition) => Decoder::open(Checkpoint::open(composition.directory())?),
         }
     }
@@ -60,7 +61,7 @@ impl Output<'_> {
     }
 }
 
-/// The model as it has been written so far, without the blocks that are to go.
-pub(super) fn open(rewrite: &mut Rewrite, gone: &[usize]) -> Result<Decoder> {
-    Ok(Decoder::open(Checkpoint::open(rewrite.complete()?)?)?.without(gone))
+/// The model as it has been written so far, without what is to go.
+pub(super) fn open(rewrite: &mut Rewrite, omitted: &Omitted) -> Result<Decoder> {
+    Decoder::open(Checkpoint::open(rewrite.complete()?)?)?.without(omitted)
 }

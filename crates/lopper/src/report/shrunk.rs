@@ -1,10 +1,12 @@
-//! A model before and after neurons, heads or blocks are taken out of it.
+//! A model before and after neurons, heads, experts or blocks are taken out of it.
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use crate::model::Serving;
 
-/// A model before and after neurons, heads or blocks were taken out.
+/// A model before and after neurons, heads, experts or blocks were taken out.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Shrunk {
     /// Neurons of a feed-forward layer, where some went.
@@ -13,6 +15,12 @@ pub struct Shrunk {
     /// Heads of keys and values of an attention, where some went.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_heads: Option<[usize; 2]>,
+    /// Experts of a layer, where some went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experts: Option<[usize; 2]>,
+    /// Numbers of those that stayed, by the number of the block.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub experts_kept: BTreeMap<usize, Vec<usize>>,
     /// Blocks, where some went.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub depth: Option<[usize; 2]>,

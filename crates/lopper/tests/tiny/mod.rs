@@ -126,8 +126,9 @@ impl Tiny {
     /// That what is known of a smaller model before a run is what its report, its files and their description say after it.
     pub fn check_foreseen(&self, plan: &Plan, report: &Report, out: &str) {
         let (whole, small) = (self.open("model"), self.open(out));
-        let gone: Vec<usize> = plan.shortened(whole.spec()).expect("a valid plan").gone.into_keys().collect();
-        let shorter = self.open("model").without(&gone);
+        let mut omitted = plan.omitted(whole.spec()).expect("a valid plan");
+        omitted.experts = report.shrunk.as_ref().expect("something goes").experts_kept.clone();
+        let shorter = self.open("model").without(&omitted).expect("a config");
         let run = Run::new(plan, shorter.spec()).expect("a valid plan");
         let foreseen = shrunk(&run, [&whole, &shorter]).expect("a config").expect("something goes");
         assert_eq!(Some(&foreseen), report.shrunk.as_ref(), "{}", self.folder);

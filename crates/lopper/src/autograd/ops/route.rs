@@ -114,31 +114,49 @@ impl Routing {
         if experts != self.experts || bias.is_some_and(|bias| bias.len() != experts) {
             return Err(misfit(format!("scores {:?} of {} experts", scores.shape(), self.experts)));
         }
+        let bias = bias.map(Tensor::host);
         let of_token = |scores: &[f32]| self.choose_for(scores, bias);
         let chosen: Vec<Vec<u32>> = scores.host().par_chunks(experts.max(1)).map(of_token).collect();
         debug_assert_eq!(chosen.len(), tokens, "a row for every token");
         Ok(Routes::new(experts, self.top_k, chosen.concat()))
     }
 
-    /// The experts of a token.
-    fn choose_for(&self, scores: &[f32], bias: Option<&Tensor>) -> Vec<u32> {
+    /// The experts of a token, best first. One with a score of −∞ is not there.
+    pub(crate) fn choose_for(&self, scores: &[f32], bias: Option<&[f32]>) -> Vec<u32> {
         let mut by: Vec<f64> = match (self.scoring, bias, self.groups) {
             // order is all that counts
             (_, None, None) => scores.iter().copied().map(f64::from).collect(),
             _ => self.shares(scores),
         };
         if let Some(bias) = bias {
-            by.iter_mut().zip(bias.host()).for_each(|(by, &bias)| *by += f64::from(bias));
+            by.iter_mut().zip(bias).for_each(|(by, &bias)| *by += f64::from(bias));
         }
-        let mut open: Vec<usize> = (0..by.len()).collect();
+        let is_there = |expert: &usize| scores[*expert] > f32::NEG_INFINITY;
+        let mut open: Vec<usize> = (0..by.len()).filter(is_there).collect();
         if let Some(Groups { count, kept, best }) = self.groups {
             let size = by.len() / count;
-            let worth = |own: &[f64]| first(best, own, (0..size).collect()).into_iter().map(|place| own[place]).sum();
-            let worth: Vec<f64> = by.chunks(size).map(worth).collect();
+            let worth = |group: usize| {
+                let own = open.iter().copied().filter(|expert| expert / size == group).collect();
+                first(best, &by, own).into_iter().map(|expert| by[expert]).sum()
+            };
+            let worth: Vec<f64> = (0..count).map(worth).collect();
             let kept = first(kept, &worth, (0..count).collect());
             open.retain(|&expert| kept.contains(&(expert / size)));
         }
         first(self.top_k, &by, open).into_iter().map(|expert| expert as u32).collect()
+    }
+
+    /// How much each of some experts of a token counts.
+    pub(crate) fn weigh(&self, scores: &[f32], chosen: &[u32]) -> Vec<f64> {
+        let shares = self.shares(scores);
+        let factor = f64::from(self.factor) / self.divisor(&shares, chosen);
+        chosen.iter().map(|&expert| shares[expert as usize] * factor).collect()
+    }
+
+    /// What makes the weights of a token add up to 1, where they are to.
+    fn divisor(&self, shares: &[f64], chosen: &[u32]) -> f64 {
+        let sum: f64 = chosen.iter().map(|&expert| shares[expert as usize]).sum();
+        if self.normalised { sum.max(f64::MIN_POSITIVE) } else { 1.0 }
     }
 
     /// What the scores of a token become.
@@ -181,11 +199,7 @@ impl Op<1> for Weights {
         let top_k = routes.top_k();
         let mut weights = Vec::with_capacity(tokens * top_k);
         for (token, scores) in scores.host().chunks(experts).enumerate() {
-            let (shares, chosen) = (routing.shares(scores), routes.of(token));
-            let sum: f64 = chosen.iter().map(|&expert| shares[expert as usize]).sum();
-            let divisor = if routing.normalised { sum.max(f64::MIN_POSITIVE) } else { 1.0 };
-            let factor = f64::from(routing.factor) / divisor;
-            weights.extend(chosen.iter().map(|&expert| (shares[expert as usize] * factor) as f32));
+            weights.extend(routing.weigh(scores, routes.of(token)).into_iter().map(|weight| weight as f32));
         }
         Ok((Tensor::new([tokens, top_k], weights), scores.clone()))
     }
@@ -201,8 +215,7 @@ impl Op<1> for Weights {
             for (token, ((dx, scores), dy)) in rows.enumerate() {
                 let (shares, chosen) = (routing.shares(scores), routes.of(token));
                 let mut d_shares = vec![0.0; experts];
-                let sum: f64 = chosen.iter().map(|&expert| shares[expert as usize]).sum();
-                let divisor = if routing.normalised { sum.max(f64::MIN_POSITIVE) } else { 1.0 };
+                let divisor = routing.divisor(&shares, chosen);
                 let factor = f64::from(routing.factor) / divisor;
                 let gained =
                     chosen.iter().zip(dy).map(|(&expert, &dy)| f64::from(dy) * shares[expert as usize] / divisor);

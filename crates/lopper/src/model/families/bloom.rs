@@ -41,6 +41,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         },
         block_prefix: "transformer.h.".into(),
         gone: BTreeMap::new(),
+        fewer: BTreeMap::new(),
         blocks: vec![block; config.blocks_at(&["n_layer", "num_hidden_layers"])?],
         head: HeadSpec::plain(
             BlockBuilder::final_norm(hidden, norm, "transformer.ln_f", None),

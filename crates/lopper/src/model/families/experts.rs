@@ -11,7 +11,7 @@ use crate::error::Result;
 const MOST_EXPERTS: usize = 1 << 12;
 const MOST_OF_ALL: usize = 1 << 17;
 /// What families, and versions of transformers, call the number of experts.
-const COUNTS: [&str; 4] = ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"];
+pub const COUNTS: [&str; 4] = ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"];
 
 /// Names of the matrices of experts.
 #[derive(Clone, Copy)]

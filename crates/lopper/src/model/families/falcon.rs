@@ -72,6 +72,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         stem: Stem::plain(EMBEDDING, hidden),
         block_prefix: "transformer.h.".into(),
         gone: BTreeMap::new(),
+        fewer: BTreeMap::new(),
         blocks: vec![block; config.blocks()?],
         head: HeadSpec::plain(
             BlockBuilder::final_norm(hidden, falcon.norm, "transformer.ln_f", None),

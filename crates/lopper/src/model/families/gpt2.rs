@@ -88,6 +88,7 @@ impl Gpt2 {
             },
             block_prefix: "transformer.h.".into(),
             gone: BTreeMap::new(),
+            fewer: BTreeMap::new(),
             blocks: (0..config.blocks_at(&["n_layer", "num_hidden_layers"])?).map(block).collect(),
             head: HeadSpec::plain(
                 BlockBuilder::final_norm(hidden, self.norm, "transformer.ln_f", None),

@@ -46,6 +46,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         stem: Stem::plain(EMBEDDING, hidden),
         block_prefix: "gpt_neox.layers.".into(),
         gone: BTreeMap::new(),
+        fewer: BTreeMap::new(),
         blocks: vec![block; config.blocks()?],
         head: HeadSpec::plain(
             BlockBuilder::final_norm(hidden, neox.norm, "gpt_neox.final_layer_norm", None),

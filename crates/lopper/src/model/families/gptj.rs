@@ -48,6 +48,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         stem: Stem::plain(EMBEDDING, hidden),
         block_prefix: "transformer.h.".into(),
         gone: BTreeMap::new(),
+        fewer: BTreeMap::new(),
         blocks: vec![block; config.blocks_at(&["n_layer", "num_hidden_layers"])?],
         head: HeadSpec {
             bias: Some("lm_head.bias".into()),

@@ -272,6 +272,7 @@ impl LlamaForm {
             stem: Stem { scale: self.embedding_scale, ..Stem::plain(EMBEDDING, self.hidden) },
             block_prefix: "model.layers.".into(),
             gone: BTreeMap::new(),
+            fewer: BTreeMap::new(),
             blocks,
             head: HeadSpec {
                 bias: self.head_bias.then(|| "lm_head.bias".into()),

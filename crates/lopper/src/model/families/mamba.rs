@@ -79,6 +79,7 @@ fn build(config: &Config, family: &'static str, mixer: &Mixer, tied: bool) -> Re
         stem: Stem::plain(EMBEDDING, hidden),
         block_prefix: "backbone.layers.".into(),
         gone: BTreeMap::new(),
+        fewer: BTreeMap::new(),
         blocks: vec![Arc::new(block.finish()); config.blocks()?],
         head: HeadSpec::plain(
             BlockBuilder::final_norm(hidden, norm, "backbone.norm_f", None),

@@ -59,6 +59,7 @@ use serde_json::Value;
 use super::spec::DecoderSpec;
 use crate::error::Result;
 use config::Config;
+pub(super) use experts::COUNTS;
 
 /// A family of checkpoints.
 pub struct Family {

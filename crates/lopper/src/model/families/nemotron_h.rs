@@ -88,6 +88,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         stem: Stem::plain(EMBEDDING, hidden),
         block_prefix: "backbone.layers.".into(),
         gone: BTreeMap::new(),
+        fewer: BTreeMap::new(),
         blocks: kinds.iter().map(&mut block).collect(),
         head: HeadSpec::plain(
             BlockBuilder::final_norm(hidden, norm, "backbone.norm_f", None),

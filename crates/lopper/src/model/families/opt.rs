@@ -62,6 +62,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         },
         block_prefix: "model.decoder.layers.".into(),
         gone: BTreeMap::new(),
+        fewer: BTreeMap::new(),
         blocks: vec![block; config.blocks()?],
         head: HeadSpec {
             finish: opt.finish(final_norm, width),
