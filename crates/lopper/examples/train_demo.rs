@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release -p lopper --example train_demo -- OUT [KIND [STEPS]]`
 //!
-//! KIND is `llama`, the demo model itself, unless it is named: `opt`, `bloom`, `gpt_neox`, `gemma3_text`, `qwen3`, `mixtral` and
-//! `mamba` have as many blocks of the same width in the form of their families, the last twice as many. OUT is a directory; what it holds of the same names is replaced.
+//! KIND is `llama`, the demo model itself, unless it is named: `opt`, `bloom`, `gpt_neox`, `gemma3_text`, `qwen3`, `mixtral`,
+//! `mamba` and `mamba2` have as many blocks of the same width in the form of their families, the last two twice as many. OUT is a directory; what it holds of the same names is replaced.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -83,8 +83,12 @@ fn config(kind: &str) -> Result<Json> {
         "mamba" => json!({
             "architectures": ["MambaForCausalLM"], "num_hidden_layers": 8, "state_size": 16, "time_step_rank": 8, "conv_kernel": 4,
         }),
+        "mamba2" => json!({
+            "architectures": ["Mamba2ForCausalLM"], "num_hidden_layers": 8, "state_size": 32, "num_heads": 8, "head_dim": 32,
+            "n_groups": 1, "conv_kernel": 4, "chunk_size": 64,
+        }),
         other => {
-            let known = "llama, opt, bloom, gpt_neox, gemma3_text, qwen3, mixtral, mamba";
+            let known = "llama, opt, bloom, gpt_neox, gemma3_text, qwen3, mixtral, mamba, mamba2";
             return Err(wrong(format!("no kind {other}; known: {known}")));
         }
     };
@@ -149,13 +153,17 @@ impl Initialiser {
                     tensors[place] = self.normal(&tensor.shape, 1.0 / (width as f32).sqrt());
                 }
                 // states that decay at different rates: A = −1, −2, …
-                Kind::State if tensor.shape.len() > 1 => {
+                Kind::State if tensor.name.ends_with("A_log") => {
                     tensors[place] = Tensor::filled(tensor.shape.as_slice(), |numbers| {
                         numbers.iter_mut().enumerate().for_each(|(i, x)| *x = ((i % width + 1) as f32).ln());
                     });
                 }
                 // steps of about 0.02 at first
-                Kind::Bias if tensor.name.ends_with("dt_proj.bias") => tensors[place] = constant(&tensor.shape, -4.0),
+                Kind::Bias | Kind::State
+                    if ["dt_proj.bias", "dt_bias"].iter().any(|name| tensor.name.ends_with(name)) =>
+                {
+                    tensors[place] = constant(&tensor.shape, -4.0);
+                }
                 _ => {}
             }
         }

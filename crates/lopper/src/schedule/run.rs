@@ -72,6 +72,10 @@ impl<'a> Run<'a> {
         let lower = [pruned, compensated].iter().map(|lower| Self::alone(lower, spec)).collect::<Result<Vec<_>>>()?;
         run.lower = lower.into_iter().filter(|lower| lower.name != name(&own)).collect();
         run.lower.dedup_by_key(|lower| lower.name);
+        if run.targets.zeros().0 == 0 && spec.gone.is_empty() {
+            // where nothing becomes zero there is nothing to compensate
+            run.lower.retain(|lower| lower.name != "compensated");
+        }
         run.before_retraining = (name(plan) != name(&own)).then(|| name(&own));
         Ok(run)
     }
