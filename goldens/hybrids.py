@@ -108,7 +108,7 @@ def write() -> None:
     )
     write_checkpoint(lfm2, config, torch.float32, seed=167)
     write_golden(lfm2)
-    write_variant(lfm2 / "listed", lfm2, layer_types=LEFT_OUT, full_attn_idxs=[0, 2], intermediate_size=7, block_ff_dim=52)
+    write_variant(lfm2 / "listed", lfm2, layer_types=LEFT_OUT, full_attn_idxs=[0, 2], intermediate_size=LEFT_OUT, block_ff_dim=52)
 
     config = Lfm2MoeConfig(
         **SIZES, intermediate_size=44, moe_intermediate_size=20, num_experts=5, num_experts_per_tok=2, num_dense_layers=1,

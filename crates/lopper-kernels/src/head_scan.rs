@@ -5,9 +5,9 @@
 //! y = (C·Bᵀ ∘ e^(ΔA from u to t)·Δ_u)·x as causal attention has it, and between chunks the states go on. Time is linear in the number of
 //! tokens, and the states of every [`CHUNK`]th token are kept.
 
-use crate::dispatch::{Tier, simd, tier};
-use crate::math::exp;
-use crate::scan::{CHUNK, Chunk, chunks, softplus};
+use crate::dispatch::{Tier, tier};
+use crate::head_scan_steps::{Steps, add_scaled, multiply_all, remainders, scaled, steps_of, transposed};
+use crate::scan::{CHUNK, Chunk, chunks};
 use crate::scratch::Shared;
 use crate::tile::{Extent, Left, Right, multiply};
 use rayon::prelude::*;
@@ -79,67 +79,6 @@ impl HeadScanShape<'_> {
         assert!(inputs.into.len() == ways && inputs.out_of.len() == ways, "B and C of groups");
         let of_heads = [inputs.decay, inputs.skip, inputs.bias];
         assert!(of_heads.iter().all(|numbers| numbers.len() == self.heads), "A, D and b of heads");
-    }
-}
-
-/// The steps of a head within a chunk.
-pub(crate) struct Steps {
-    /// Δ
-    pub delta: [f32; CHUNK],
-    /// ∂Δ/∂s
-    pub slope: [f32; CHUNK],
-    /// Σ Δ·A from the start of the chunk, that of the token included. Differences of these count, hence f64.
-    pub fall: [f64; CHUNK],
-    /// A
-    pub rate: f32,
-}
-
-impl Steps {
-    /// How much of what a token adds is left at the end of a chunk of so many.
-    pub fn remains(&self, token: usize, length: usize) -> f32 {
-        (self.fall[length - 1] - self.fall[token]).exp() as f32
-    }
-
-    /// How much of the state before the chunk is left at a token.
-    pub fn left(&self, token: usize) -> f32 {
-        self.fall[token].exp() as f32
-    }
-}
-
-simd! {
-    /// Δ of a chunk, and its slope.
-    fn steps_of(raw: &[f32; CHUNK], limits: &[f32; 2], delta: &mut [f32; CHUNK], slope: &mut [f32; CHUNK]) {
-        let [least, most] = *limits;
-        for i in 0..CHUNK {
-            let free = softplus::<FUSED>(raw[i]);
-            let above = if free > least { free } else { least };
-            delta[i] = if above < most { above } else { most };
-            let inside = if free >= least && free <= most { 1.0 } else { 0.0 };
-            slope[i] = inside / (1.0 + exp::<FUSED>(-raw[i]));
-        }
-    }
-    /// What is left of what each token adds when another one reads it, with `fall` of that one.
-    pub(crate) fn remainders(falls: &[f64], fall: f64, out: &mut [f32]) {
-        for (out, before) in out.iter_mut().zip(falls) {
-            *out = exp::<FUSED>((fall - before) as f32);
-        }
-    }
-    /// out = factor·x
-    pub(crate) fn scaled(x: &[f32], factor: f32, out: &mut [f32]) {
-        for (out, x) in out.iter_mut().zip(x) {
-            *out = factor * x;
-        }
-    }
-    /// out += factor·x
-    pub(crate) fn add_scaled(x: &[f32], factor: f32, out: &mut [f32]) {
-        for (out, x) in out.iter_mut().zip(x) {
-            *out += factor * x;
-        }
-    }
-    fn multiply_all(factor: f32, x: &mut [f32]) {
-        for x in x {
-            *x *= factor;
-        }
     }
 }
 
@@ -301,14 +240,4 @@ impl<'a> Scan<'a> {
             }
         }
     }
-}
-
-/// The transpose [columns, rows] of rows that start `leading` apart.
-pub(crate) fn transposed(data: &[f32], leading: usize, [rows, columns]: [usize; 2]) -> Vec<f32> {
-    let mut turned = vec![0.0; rows * columns];
-    for row in 0..rows {
-        let from = &data[row * leading..][..columns];
-        turned.iter_mut().skip(row).step_by(rows).zip(from).for_each(|(out, x)| *out = *x);
-    }
-    turned
 }

@@ -5,7 +5,8 @@
 //! ∂C = ∂G·B + (e^(ΔA) ∘ ∂y)·Hᵀ. What the exponents give goes to Δ and A by their running sum.
 
 use crate::dispatch::simd;
-use crate::head_scan::{HeadScanInputs, HeadScanShape, Scan, add_scaled, remainders, scaled, transposed};
+use crate::head_scan::{HeadScanInputs, HeadScanShape, Scan};
+use crate::head_scan_steps::{add_scaled, remainders, scaled, transposed};
 use crate::math::dot;
 use crate::scan::{CHUNK, Chunk, chunks};
 use crate::scratch::Shared;

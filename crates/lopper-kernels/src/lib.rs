@@ -31,6 +31,7 @@ mod glu;
 mod half_precision;
 mod head_scan;
 mod head_scan_backward;
+mod head_scan_steps;
 mod lanes;
 mod layer_norm;
 mod loss;

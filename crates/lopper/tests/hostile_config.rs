@@ -90,7 +90,13 @@ fn recurrences_that_cannot_be_are_refused() {
     refused("jamba", &json!({"attn_layer_offset": 8}), "not below \"attn_layer_period\"");
     refused("nemotron_h", &json!({"layers_block_type": ["mamba", "?"]}), "says \"?\" of block 1");
     refused("nemotron_h", &json!({"layers_block_type": null, "hybrid_override_pattern": ""}), "no blocks");
-    refused("lfm2", &json!({"block_ffn_dim_multiplier": 1e12}), "neurons");
+    for factor in [1e12, 1e300, 1e-9] {
+        refused("lfm2", &json!({ "block_ffn_dim_multiplier": factor }), "neurons");
+    }
+    assert!(read("lfm2", &json!({"intermediate_size": null, "block_ff_dim": 96})).is_ok());
+    refused("jamba", &json!({"hidden_act": "gelu"}), "\"hidden_act\"");
+    refused("falcon_h1", &json!({"mamba_rms_norm": 1}), "\"mamba_rms_norm\" is 1");
+    refused("nemotron_h", &json!({"head_dim": null, "num_attention_heads": 64}), "no entry each");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod choice;
 mod plan;
+mod shrinking;
 mod training;
 
 use std::ffi::OsString;

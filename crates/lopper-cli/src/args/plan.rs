@@ -1,6 +1,5 @@
 //! A flag for every key of a plan. A flag that is given overrides the key; one that is not leaves it alone.
 
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -9,7 +8,8 @@ use lopper::method::{METHODS, Order};
 use lopper::plan::{ByteSize, ComputeDtype, ExpertTokens, Inputs, Plan, PruningGranularity, Ratios, Rule};
 use lopper::sparsity::Extent;
 
-use super::choice::{blocks, compensation, criterion, method, one_of};
+use super::choice::{compensation, criterion, method, one_of};
+use super::shrinking::ShrinkOptions;
 use super::training::{ReconstructionOptions, RetrainingOptions};
 
 /// What to prune, how to repair it, what to measure: the flags shared by `prune`, `explain` and `study`.
@@ -64,27 +64,8 @@ pub struct PlanOptions {
     /// Refine the mask by at most N swaps per row [default: 0]
     #[arg(long, value_name = "N", help_heading = PRUNING)]
     pub swaps: Option<usize>,
-    /// Write an ordinary smaller model instead: of the weights of all blocks this share goes, as 0.25, in whole neurons of the feed-forward layers [default: none]
-    #[arg(long, value_name = "SHARE", conflicts_with_all = ["sparsity", "pattern", "rule", "width"], help_heading = SHRINKING)]
-    pub ratio: Option<f64>,
-    /// The same, saying what share of the neurons is kept, as 0.75 [default: none]
-    #[arg(long, value_name = "SHARE", conflicts_with_all = ["sparsity", "pattern", "rule"], help_heading = SHRINKING)]
-    pub width: Option<f64>,
-    /// Keep a multiple of N neurons [default: the largest of 256, 128, 64 and 32 that divides the width and comes near to what is asked for]
-    #[arg(long, value_name = "N", help_heading = SHRINKING)]
-    pub multiple: Option<usize>,
-    /// Write a model with N key/value heads in every attention, each with the query heads that read it [default: none]
-    #[arg(long, value_name = "N", conflicts_with_all = ["sparsity", "pattern", "rule"], help_heading = SHRINKING)]
-    pub kv_heads: Option<usize>,
-    /// Write a model with N experts in every layer of such: those without whom it gives most nearly what it gave; those that stay are trained to give the rest [default: none]
-    #[arg(long, value_name = "N", help_heading = SHRINKING)]
-    pub experts: Option<usize>,
-    /// Write a model of N blocks: the others go, all in a row, and what comes before them is trained to give what they gave [default: none]
-    #[arg(long, value_name = "N", help_heading = SHRINKING)]
-    pub depth: Option<usize>,
-    /// The same, saying which blocks go, as 20-23,27 [default: none]
-    #[arg(long, value_name = "BLOCKS", value_delimiter = ',', value_parser = blocks, conflicts_with = "depth", help_heading = SHRINKING)]
-    pub drop: Vec<RangeInclusive<usize>>,
+    #[command(flatten)]
+    pub shrinking: ShrinkOptions,
     /// How much to prune before activations are computed anew [default: submodule]
     #[arg(long, value_name = "SIZE", value_parser = one_of::<PruningGranularity>(&["submodule", "block"]), help_heading = PRUNING)]
     pub prune_granularity: Option<PruningGranularity>,
@@ -164,7 +145,6 @@ pub struct PlanOptions {
 }
 
 const PRUNING: &str = "Pruning";
-const SHRINKING: &str = "Shrinking";
 const CALIBRATION: &str = "Calibration";
 const EVALUATION: &str = "Evaluation";
 const COMPUTE: &str = "Compute";
@@ -208,7 +188,7 @@ impl PlanOptions {
     /// Overrides the keys whose flags were given.
     pub fn apply(&self, plan: &mut Plan) {
         self.apply_pruning(plan);
-        self.apply_shrinking(plan);
+        self.shrinking.apply(plan);
         self.reconstruction.apply(&mut plan.reconstruction);
         self.retraining.apply(&mut plan.retraining);
         self.apply_calibration(plan);
@@ -242,24 +222,6 @@ impl PlanOptions {
         set(&mut pruning.column_block, self.column_block.as_ref());
         set(&mut pruning.swaps, self.swaps.as_ref());
         set(&mut pruning.granularity, self.prune_granularity.as_ref());
-    }
-
-    fn apply_shrinking(&self, plan: &mut Plan) {
-        // neurons and heads that go and weights that become zero exclude each other: the flag replaces what the file has
-        let is_wide = self.width.is_some() || self.ratio.is_some();
-        if is_wide || self.kv_heads.is_some() {
-            (plan.pruning.sparsity, plan.pruning.pattern) = (None, None);
-        }
-        if is_wide {
-            (plan.shrink.ratio, plan.shrink.width) = (self.ratio, self.width);
-        }
-        set_some(&mut plan.shrink.kv_heads, self.kv_heads.as_ref());
-        set_some(&mut plan.shrink.multiple, self.multiple.as_ref());
-        set_some(&mut plan.shrink.experts, self.experts.as_ref());
-        if self.depth.is_some() || !self.drop.is_empty() {
-            plan.shrink.depth = self.depth;
-            plan.shrink.drop = self.drop.iter().cloned().flatten().collect();
-        }
     }
 
     fn apply_calibration(&self, plan: &mut Plan) {

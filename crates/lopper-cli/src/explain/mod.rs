@@ -36,7 +36,7 @@ struct Explanation {
     /// A line for each kind of pattern, where matrices differ.
     #[serde(skip)]
     kinds: Vec<String>,
-    /// What taking neurons, heads or blocks out will come to.
+    /// What taking neurons, heads, experts or blocks out will come to.
     #[serde(skip_serializing_if = "Option::is_none")]
     shrunk: Option<Shrunk>,
     memory: Memory,
@@ -100,7 +100,9 @@ fn explain(model: &Model, plan: &Plan) -> Result<Explanation> {
     let decoder = Decoder::open(Checkpoint::open(model.directory())?)?.without(&plan.omitted(whole.spec())?)?;
     let spec = decoder.spec();
     let run = Run::new(plan, spec)?;
-    let shrunk = lopper::explain::shrunk(&run, [&whole, &decoder])?;
+    let mut shrunk = lopper::explain::shrunk(&run, [&whole, &decoder])?;
+    // which experts stay is chosen later
+    shrunk.iter_mut().for_each(|shrunk| shrunk.experts_kept.clear());
     let texts = text_lengths(plan, model, spec)?;
     let (texts, budget) = (Texts::of(plan, spec, &texts), Budget::of(plan));
     let estimate = Estimate::new(&run, texts, budget.bytes());

@@ -56,6 +56,14 @@ pub fn steps(run: &Run, bytes: u64, scored: usize) -> Result<Vec<String>> {
     }
     steps.push(format!("    write {whose} in the dtype of the file, and forget them"));
     steps.extend(gone(run, span)?);
+    if !spec.fewer.is_empty() && schedule.dense_stream {
+        let train = if plan.reconstruction.granularity == Granularity::None {
+            ""
+        } else {
+            "; they and every window behind train to give it"
+        };
+        steps.push(format!("    where experts go: the targets are what all of them give{train}"));
+    }
     steps.extend(retrain(plan));
     steps.push("reopen what was written, check that every matrix has its zeros and that nothing else changed".into());
     let kept = run.kept_units().into_iter().map(|(kind, keep)| format!("{} {}", units::count(keep), kind.plural()));

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::steps::{Alive, gram};
 use super::{Sizes, Texts};
-use crate::calibration::{AT_ONCE, MOST_OUTPUTS, MOST_PRODUCTS, Needs};
+use crate::calibration::{AT_ONCE, Needs};
 use crate::checkpoint::PIECE;
 use crate::evaluation::{BATCH_ROWS, HEAD_BATCHES, group_bytes};
 use crate::method::SLAB;
@@ -102,36 +102,6 @@ impl Sizes<'_> {
         }
     }
 
-    /// Blocks that go are chosen: the states before as many of them as go, those after, and a block.
-    fn measuring(&self) -> Phase {
-        let row = self.spec.hidden as u64 * self.plan.compute.hidden_states.bytes();
-        let activations = self.most(|_, branch| branch.program.numbers_forward() as u64) * self.batch_tokens() * F32;
-        let items = vec![
-            self.states((self.spec.gone.len() + 1) as u64 * self.looked_at() as u64 * row),
-            Item { name: "one block", bytes: self.spec.block_weights() as u64 * F32 },
-            Item { name: "activations of one batch", bytes: activations },
-        ];
-        Phase { name: "choosing the blocks that go", items }
-    }
-
-    /// Experts that stay are chosen: one stream of states, a block, what all its experts give, and their products.
-    fn comparing(&self) -> Phase {
-        let tokens = self.looked_at() as u64;
-        let row = self.spec.hidden as u64 * self.plan.compute.hidden_states.bytes();
-        let most =
-            self.spec.fewer.values().filter_map(|fewer| fewer.whole.routing()).map(|routing| routing.experts as u64);
-        let experts = most.max().unwrap_or(0);
-        let outputs = (MOST_OUTPUTS as u64).min(tokens * experts * self.spec.hidden as u64);
-        let products = (MOST_PRODUCTS as u64).min(tokens * experts * experts);
-        let items = vec![
-            self.states(tokens * row),
-            Item { name: "one block", bytes: self.spec.whole_weights() as u64 * F32 },
-            Item { name: "outputs of all experts at a time", bytes: outputs * F32 },
-            Item { name: "products of the outputs of experts", bytes: products * F32 },
-        ];
-        Phase { name: "choosing the experts that stay", items }
-    }
-
     /// A pass over the dense model: one stream of the sequences that train, a block, and its scores.
     fn surveying(&self, needs: Needs) -> Phase {
         let bytes = self.plan.compute.hidden_states.bytes();
@@ -160,7 +130,7 @@ impl Sizes<'_> {
     }
 
     /// Tokens of a forward pass.
-    fn batch_tokens(&self) -> u64 {
+    pub(super) fn batch_tokens(&self) -> u64 {
         (AT_ONCE * self.seqlen * batch(self.seqlen)) as u64
     }
 

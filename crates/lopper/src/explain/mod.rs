@@ -2,6 +2,7 @@
 //! that mirror what `prune` allocates and multiplies; elementwise work is not counted.
 
 mod budget;
+mod choosing;
 mod memory;
 mod rate;
 mod shrunk;

@@ -66,7 +66,7 @@ impl Alive {
             Step::Load(block) => {
                 let held = Held { dense: true, ..Held::default() };
                 self.branches.extend(sizes.spec.blocks[*block].branch_ids(*block).map(|branch| (branch, held)));
-                if sizes.spec.whole(*block).weights() > sizes.spec.blocks[*block].weights() {
+                if sizes.schedule.dense_stream && sizes.spec.whole(*block) != &sizes.spec.blocks[*block] {
                     self.whole.insert(*block);
                 }
             }

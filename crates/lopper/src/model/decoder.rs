@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::block::Block;
 use super::block_spec::{BlockSpec, LinearId, TensorSpec};
-use super::edit::{narrowed, shortened, with_experts};
+use super::edit::narrowed;
+use super::edit_depth::shortened;
+use super::edit_experts::with_experts;
 use super::families::describe;
 use super::head::{Head, HeadWeights};
 use super::naming::{as_named, explained, is_of_language};

@@ -1,17 +1,15 @@
-//! config.json of the same model with fewer neurons or heads, or fewer blocks.
+//! config.json of the same model with fewer neurons or heads.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::block_spec::BlockSpec;
-use super::families::{COUNTS, describe};
-use super::program::Operation;
+use super::families::describe;
 use super::rotary::RotarySpec;
 use super::spec::DecoderSpec;
 use super::units::UnitKind;
-use crate::autograd::{AttentionLayout, Routing};
+use crate::autograd::AttentionLayout;
 use crate::error::{Error, Result};
 
 /// What the keys are called that say how many neurons a feed-forward layer has.
@@ -25,21 +23,6 @@ const KV_HEADS: [&str; 2] = ["num_key_value_heads", "num_kv_heads"];
 const HEAD_WIDTH: &str = "head_dim";
 /// Families that transformers loads only where the heads of queries divide the hidden size, whatever `head_dim` is.
 const DIVIDING: [&str; 5] = ["llama", "arcee", "gemma2", "gemma3", "gemma3_text"];
-/// And those that say how many blocks there are.
-const DEPTHS: [&str; 3] = ["num_hidden_layers", "n_layer", "num_layers"];
-/// Lists with an entry for each block.
-const KINDS: &str = "layer_types";
-const TURNED: &str = "no_rope_layers";
-const LAYERS: &str = "mlp_layer_types";
-const BLOCKS: &str = "layers_block_type";
-/// Lists with the numbers of blocks that attend.
-const NUMBERED: [&str; 2] = ["attn_layer_indices", "full_attn_idxs"];
-/// A text with a letter for each block.
-const LETTERS: &str = "hybrid_override_pattern";
-/// Which blocks have a feed-forward layer instead of experts: a list, every so many, how many at the beginning.
-const WITHOUT_EXPERTS: &str = "mlp_only_layers";
-const STEP: &str = "decoder_sparse_step";
-const FIRST: &str = "first_k_dense_replace";
 /// Where models of more than text describe their text.
 const TEXT: &str = "text_config";
 
@@ -68,12 +51,12 @@ pub fn narrowed(path: &Path, config: &Value, kind: UnitKind, keep: usize) -> Res
     let shape = Narrowed::of(&whole, kind, keep)?;
     let found = match kind {
         UnitKind::Neuron => {
-            let said = |mut edited: Value| {
-                let adjusted = text(&mut edited).get_mut(ADJUSTED);
-                adjusted.into_iter().for_each(|adjusted| *adjusted = json!(false));
+            let as_said = |mut edited: Value| {
+                text(&mut edited)[ADJUSTED] = json!(false);
                 edited
             };
-            edits(config, &WIDTHS, keep).map(said).find(|edited| shape.is_of(path, edited))
+            let said = edits(config, &WIDTHS, keep).find(|edited| shape.is_of(path, edited));
+            said.or_else(|| edits(config, &WIDTHS, keep).map(as_said).find(|edited| shape.is_of(path, edited)))
         }
         UnitKind::KvHead => {
             let Some(layout) = layouts(&whole).next() else { return Err(no_words(&whole, kind)) };
@@ -170,146 +153,17 @@ fn layouts(spec: &DecoderSpec) -> impl Iterator<Item = &AttentionLayout> {
     spec.blocks.iter().flat_map(|block| block.layouts())
 }
 
-/// A config.json of the model without the blocks of these numbers. Where the kind of a block follows from its place, it says the kind
-/// of each instead, as `layer_types`, `no_rope_layers` and `mlp_only_layers`.
-///
-/// # Errors
-/// If it describes no model of this program, or no config.json describes what stays.
-///
-/// ```
-/// use lopper::model::{describe, shortened};
-///
-/// let config = serde_json::json!({"model_type": "llama", "vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 4,
-///     "num_attention_heads": 2, "intermediate_size": 32});
-/// let shorter = shortened("config.json".as_ref(), &config, &[1, 2])?;
-/// assert_eq!(shorter["num_hidden_layers"], 2);
-/// # Ok::<(), lopper::Error>(())
-/// ```
-pub fn shortened(path: &Path, config: &Value, gone: &[usize]) -> Result<Value> {
-    let whole = describe(path, config)?;
-    let (family, count) = (whole.family, whole.blocks.len());
-    let has_experts = whole.blocks.iter().any(has_experts);
-    let stay = whole.without(gone).blocks;
-    for mut edited in edits(config, &DEPTHS, stay.len()).flat_map(|edited| by_experts(edited, has_experts, &stay)) {
-        renumber(text(&mut edited), gone);
-        for key in [KINDS, TURNED, LAYERS, BLOCKS] {
-            let list = text(&mut edited).get_mut(key).and_then(Value::as_array_mut);
-            if let Some(list) = list.filter(|list| list.len() == count) {
-                let mut numbers = 0..count;
-                list.retain(|_| numbers.next().is_some_and(|number| !gone.contains(&number)));
-            }
-        }
-        for keys in [&[][..], &[KINDS], &[TURNED], &[KINDS, TURNED]] {
-            let mut spelt = edited.clone();
-            for &key in keys {
-                let of = if key == KINDS { kind } else { turns };
-                text(&mut spelt)[key] = stay.iter().map(|block| of(block)).collect();
-            }
-            if describe(path, &spelt).is_ok_and(|spec| spec.blocks == stay) {
-                return Ok(spelt);
-            }
-        }
-    }
-    Err(Error::Plan {
-        problem: format!(
-            "without the blocks {gone:?} no config.json of a {family} describes the others: what a block does follows from its place"
-        ),
-        hint: Some("take out others, as many as the pattern of the kinds of blocks is long".into()),
-    })
-}
-
-/// Blocks that are named by their numbers, or by a letter each, as they are without those that are `gone`.
-fn renumber(config: &mut Value, gone: &[usize]) {
-    for key in NUMBERED {
-        let Some(list) = config.get_mut(key).and_then(Value::as_array_mut) else { continue };
-        let stay = list.iter().filter_map(Value::as_u64).map(|number| number as usize);
-        let renumbered = stay.filter(|number| !gone.contains(number));
-        *list = renumbered.map(|number| json!(number - gone.iter().filter(|&&gone| gone < number).count())).collect();
-    }
-    if let Some(Value::String(letters)) = config.get_mut(LETTERS) {
-        let stay = letters.chars().enumerate().filter(|(block, _)| !gone.contains(block));
-        *letters = stay.map(|(_, letter)| letter).collect();
-    }
-}
-
-/// A config.json with as many experts in every layer that has such.
-///
-/// # Errors
-/// If it describes no model of this program, or no config.json says that there are so many.
-///
-/// ```
-/// use lopper::model::{describe, with_experts};
-///
-/// let config = serde_json::json!({"model_type": "mixtral", "vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2,
-///     "num_attention_heads": 2, "intermediate_size": 32, "num_local_experts": 8, "num_experts_per_tok": 2});
-/// let smaller = with_experts("config.json".as_ref(), &config, 6)?;
-/// assert_eq!(smaller["num_local_experts"], 6);
-/// # Ok::<(), lopper::Error>(())
-/// ```
-pub fn with_experts(path: &Path, config: &Value, keep: usize) -> Result<Value> {
-    let whole = describe(path, config)?;
-    let is_of = |edited: &Value| {
-        describe(path, edited).is_ok_and(|spec| {
-            spec.blocks.iter().zip(&whole.blocks).all(|(block, whole)| {
-                block.routing().copied() == whole.routing().map(|&routing| Routing { experts: keep, ..routing })
-            })
-        })
-    };
-    let mut said = config.clone();
-    for key in COUNTS {
-        let within = text(&mut said).get_mut(key).filter(|number| !number.is_null());
-        within.into_iter().for_each(|number| *number = json!(keep));
-    }
-    let found = std::iter::once(said).chain(edits(config, &COUNTS, keep)).find(is_of);
-    found.ok_or_else(|| Error::Plan {
-        problem: format!("no config.json of the family {} says that there are {keep} experts", whole.family),
-        hint: Some("prune weights instead: --sparsity, --pattern".into()),
-    })
-}
-
-/// The same, and where the model `had` experts also with the blocks that have none named one by one, or counted.
-fn by_experts(mut edited: Value, had: bool, blocks: &[Arc<BlockSpec>]) -> Vec<Value> {
-    if !had {
-        return vec![edited];
-    }
-    let without: Vec<usize> = (0..blocks.len()).filter(|&block| !has_experts(&blocks[block])).collect();
-    let [mut named, mut counted] = [edited.clone(), edited.clone()];
-    text(&mut named)[WITHOUT_EXPERTS] = json!(without);
-    if let Some(step) = text(&mut named).get_mut(STEP) {
-        *step = json!(1);
-    }
-    text(&mut counted)[FIRST] = json!(blocks.iter().take_while(|block| !has_experts(block)).count());
-    // numbers that were named are others now
-    let names = text(&mut edited).get(WITHOUT_EXPERTS).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
-    if names { vec![named, edited, counted] } else { vec![edited, named, counted] }
-}
-
-fn has_experts(block: &Arc<BlockSpec>) -> bool {
-    block.linears.iter().any(|linear| linear.of_expert)
-}
-
 /// The part of a config.json that describes a model of text.
-fn text(config: &mut Value) -> &mut Value {
+pub(super) fn text(config: &mut Value) -> &mut Value {
     if config.get(TEXT).is_some_and(Value::is_object) { &mut config[TEXT] } else { config }
 }
 
 /// The same with one of the `keys` set to a number, where the text is described, or above.
-fn edits(config: &Value, keys: &[&str], number: usize) -> impl Iterator<Item = Value> {
+pub(super) fn edits(config: &Value, keys: &[&str], number: usize) -> impl Iterator<Item = Value> {
     keys.iter().flat_map(move |key| {
         let [mut within, mut above] = [config.clone(), config.clone()];
         text(&mut within)[key] = json!(number);
         above[key] = json!(number);
         [within, above]
     })
-}
-
-/// What `layer_types` calls a block.
-fn kind(block: &BlockSpec) -> Value {
-    let slides = |operation: &Operation| matches!(operation, Operation::Attention(layout) if layout.window.is_some());
-    if block.operations().any(slides) { json!("sliding_attention") } else { json!("full_attention") }
-}
-
-/// What `no_rope_layers` says of a block, against its name: 1 where queries and keys are turned.
-fn turns(block: &BlockSpec) -> Value {
-    json!(usize::from(block.operations().any(|operation| matches!(operation, Operation::Rotary { .. }))))
 }

@@ -235,9 +235,10 @@ impl DecoderSpec {
         self.blocks.iter().map(|block| block.weights()).max().unwrap_or(0)
     }
 
-    /// Weights of the largest block as the files have it, if any block has fewer experts than that.
-    pub fn whole_weights(&self) -> usize {
-        self.fewer.values().map(|fewer| fewer.whole.weights()).max().unwrap_or(0)
+    /// The same of the dense model: with all experts, and the blocks that are gone.
+    pub fn largest_block(&self) -> usize {
+        let whole = self.fewer.values().map(|fewer| &fewer.whole).chain(self.gone.values());
+        whole.map(|block| block.weights()).max().unwrap_or(0).max(self.block_weights())
     }
 
     /// Whether any linear layer has a bias.

@@ -3,6 +3,7 @@
 mod allocation;
 mod byte_size;
 mod keys;
+mod omitted;
 mod rules;
 mod shrink;
 mod targets;

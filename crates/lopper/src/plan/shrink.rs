@@ -1,13 +1,12 @@
 //! What is to disappear whole, so that the model becomes an ordinary smaller one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Granularity, Inputs, Plan, PruningPlan, Ratios, WindowTargets, conflict};
-use crate::autograd::{Groups, Routing};
 use crate::error::Result;
-use crate::model::{BranchId, DecoderSpec, LinearId, Omitted, StageId, UnitKind, Units};
+use crate::model::{BranchId, DecoderSpec, LinearId, StageId, UnitKind, Units};
 use crate::sparsity::Pattern;
 
 /// Multiples that runtimes like widths to be of, the best first: llama.cpp's k-quants want 256.
@@ -39,7 +38,7 @@ pub struct ShrinkPlan {
     /// Numbers of the blocks that go, instead.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub drop: Vec<usize>,
-    /// How many experts of every layer that has such are kept: those without whom it gives most nearly what it gave, on the calibration text.
+    /// How many experts of every layer that has such are kept: those without which its output on the calibration text would change most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub experts: Option<usize>,
 }
@@ -86,61 +85,6 @@ pub struct Narrowing {
 }
 
 impl Plan {
-    /// What goes of a whole model. Where that is chosen later, other blocks and experts stand for it here.
-    ///
-    /// # Errors
-    /// As [`Plan::depth`] and [`Plan::experts`].
-    pub fn omitted(&self, whole: &DecoderSpec) -> Result<Omitted> {
-        let blocks = self.depth(whole)?.map_or_else(Vec::new, |depth| depth.numbers(whole));
-        let mut experts = BTreeMap::new();
-        if let Some(keep) = self.experts(whole)? {
-            for (number, block) in whole.blocks.iter().enumerate().filter(|(number, _)| !blocks.contains(number)) {
-                let Some(&Routing { experts: count, groups, .. }) = block.routing() else { continue };
-                let groups = groups.map_or(1, |groups| groups.count);
-                let of_group = |group: usize| group * (count / groups)..group * (count / groups) + keep / groups;
-                experts.insert(number, (0..groups).flat_map(of_group).collect());
-            }
-        }
-        Ok(Omitted { blocks, experts })
-    }
-
-    /// How many experts of every layer of a whole model are kept; `None` if all are.
-    ///
-    /// # Errors
-    /// If there are none, or tokens could not be sent to so many.
-    pub fn experts(&self, whole: &DecoderSpec) -> Result<Option<usize>> {
-        let Some(keep) = self.shrink.experts else { return Ok(None) };
-        let Some(&Routing { experts, top_k, groups, .. }) = whole.blocks.iter().find_map(|block| block.routing())
-        else {
-            return Err(conflict("shrink.experts is about experts, and the model has none", "leave it out"));
-        };
-        let fault = |problem: String, hint: &str| Err(conflict(&format!("shrink.experts is {keep}, {problem}"), hint));
-        if keep >= experts {
-            return fault(
-                format!("and the model has {experts} in a layer"),
-                "give how many to keep, fewer than there are",
-            );
-        }
-        if keep < top_k {
-            return fault(format!("and every token goes to {top_k}"), "keep at least as many");
-        }
-        if let Some(Groups { count, kept, best }) = groups {
-            let own = keep / count;
-            if !keep.is_multiple_of(count) || own < best || own * kept < top_k {
-                let problem =
-                    format!("and they are in {count} groups, of which a token goes to {top_k} experts of {kept}");
-                return fault(problem, "keep a larger multiple of the number of groups");
-            }
-        }
-        if self.calibration.inputs == Inputs::Dense {
-            return Err(conflict(
-                "fewer experts and calibration.inputs = \"dense\" at once are not supported",
-                "leave the inputs out: with fewer experts other tokens go to those that stay",
-            ));
-        }
-        Ok(Some(keep))
-    }
-
     /// Which blocks of a whole model go; `None` if all stay.
     ///
     /// # Errors

@@ -152,7 +152,8 @@ impl Compression<'_, '_> {
     }
 
     fn load(&mut self, index: usize) -> Result<()> {
-        let whole = self.decoder.load_whole(index)?;
+        let targets = self.run.schedule.dense_stream;
+        let whole = if targets { self.decoder.load_whole(index)? } else { None };
         self.blocks.push(BlockState { whole, ..BlockState::load(self.decoder, index)? });
         self.decoder.prefetch_block(index + 1);
         Ok(())

@@ -21,7 +21,7 @@ pub(super) fn identity(run: &Run, model: &str, job: &Job, redo: Option<usize>) -
         Ok::<_, Error>(blake3::hash(parts.join("\n").as_bytes()).to_hex().to_string())
     };
     let run = name(&plan, &redo.map_or_else(String::new, |blocks| blocks.to_string()))?;
-    let Plan { calibration, evaluation, compute, shrink: ShrinkPlan { drop, .. }, .. } = plan;
-    let shrink = ShrinkPlan { drop, ..ShrinkPlan::default() };
+    let Plan { calibration, evaluation, compute, shrink: ShrinkPlan { drop, experts, .. }, .. } = plan;
+    let shrink = ShrinkPlan { drop, experts, ..ShrinkPlan::default() };
     Ok(Identity { run, input: name(&Plan { calibration, shrink, evaluation, compute, ..Plan::default() }, "")? })
 }

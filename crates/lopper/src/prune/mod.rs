@@ -7,6 +7,7 @@ mod choose;
 mod choose_experts;
 mod compact;
 mod compress;
+mod expert_loss;
 mod identity;
 mod job;
 mod journal;

@@ -1,4 +1,4 @@
-//! What a run writes: a copy of the input with some tensors replaced, or what is left of that when whole neurons are taken out.
+//! What a run writes: a copy of the input with some tensors replaced, or what is left of that when neurons, heads, experts or blocks are taken out.
 
 use std::path::Path;
 

@@ -47,7 +47,7 @@ struct Model {
     blocks: Vec<BlockState>,
     finish: Option<Block>,
     inputs: HiddenStates,
-    /// Whether neurons or blocks are gone.
+    /// Whether neurons, heads, experts or blocks are gone.
     drifts: bool,
 }
 
@@ -100,7 +100,7 @@ fn segment<'a>(block: &'a mut Block, trained: Vec<BranchId>, masks: &'a BTreeMap
     Segment { block, layers, masks }
 }
 
-/// Every block as it is in the files, with masks of its zeros. What was left dense stays so, but where blocks are gone and no rule says it.
+/// Every block as it is in the files, with masks of its zeros. What was left dense stays so, but where something is gone and no rule says it.
 fn load(plan: &Plan, pruned: &Decoder, record: &Record) -> Result<Vec<BlockState>> {
     let spec = pruned.spec();
     let all = plan.shrink.is_asked() && plan.pruning.rules.is_empty();

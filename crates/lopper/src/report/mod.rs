@@ -23,7 +23,7 @@ pub struct Report {
     pub plan: Plan,
     /// What was pruned.
     pub model: ModelFacts,
-    /// What taking neurons or blocks out came to, where that was asked for.
+    /// What taking neurons, heads, experts or blocks out came to, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shrunk: Option<Shrunk>,
     /// Scores, from dense to final.

@@ -43,7 +43,7 @@ pub struct Run<'a> {
     pub targets: Targets,
     /// What becomes of feed-forward layers and attention that are to be narrower.
     pub narrowings: Vec<Narrowing>,
-    /// Stages that train though nothing of them is pruned, because of blocks that go.
+    /// Stages that train though nothing of them is pruned, because of blocks or experts that go.
     pub drifting: BTreeSet<StageId>,
     /// What happens to every window.
     pub schedule: Schedule<'a>,
@@ -54,7 +54,7 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Resolves a plan against a model; where blocks are to go, against what is left of it: see [`Plan::shortened`].
+    /// Resolves a plan against a model; where blocks or experts are to go, against what is left of it: see [`Plan::omitted`].
     ///
     /// # Errors
     /// Everything that can be known to be wrong before the first forward pass: see [`Plan::validate`].

@@ -115,14 +115,14 @@ impl Routing {
             return Err(misfit(format!("scores {:?} of {} experts", scores.shape(), self.experts)));
         }
         let bias = bias.map(Tensor::host);
-        let of_token = |scores: &[f32]| self.choose_for(scores, bias);
+        let of_token = |scores: &[f32]| self.choose_for(scores, bias, None);
         let chosen: Vec<Vec<u32>> = scores.host().par_chunks(experts.max(1)).map(of_token).collect();
         debug_assert_eq!(chosen.len(), tokens, "a row for every token");
         Ok(Routes::new(experts, self.top_k, chosen.concat()))
     }
 
-    /// The experts of a token, best first. One with a score of −∞ is not there.
-    pub(crate) fn choose_for(&self, scores: &[f32], bias: Option<&[f32]>) -> Vec<u32> {
+    /// The experts of a token, best first, of those that are `open`; of all without it.
+    pub(crate) fn choose_for(&self, scores: &[f32], bias: Option<&[f32]>, open: Option<&[bool]>) -> Vec<u32> {
         let mut by: Vec<f64> = match (self.scoring, bias, self.groups) {
             // order is all that counts
             (_, None, None) => scores.iter().copied().map(f64::from).collect(),
@@ -131,19 +131,33 @@ impl Routing {
         if let Some(bias) = bias {
             by.iter_mut().zip(bias).for_each(|(by, &bias)| *by += f64::from(bias));
         }
-        let is_there = |expert: &usize| scores[*expert] > f32::NEG_INFINITY;
-        let mut open: Vec<usize> = (0..by.len()).filter(is_there).collect();
+        let mut open: Vec<usize> = (0..by.len()).filter(|&expert| open.is_none_or(|open| open[expert])).collect();
         if let Some(Groups { count, kept, best }) = self.groups {
             let size = by.len() / count;
-            let worth = |group: usize| {
-                let own = open.iter().copied().filter(|expert| expert / size == group).collect();
-                first(best, &by, own).into_iter().map(|expert| by[expert]).sum()
-            };
-            let worth: Vec<f64> = (0..count).map(worth).collect();
+            let worth = |own: Vec<usize>| own.into_iter().map(|expert| by[expert]).sum();
+            let leaders = (0..count).map(|group| first(best, &by, of_group(&open, group * size..(group + 1) * size)));
+            let worth: Vec<f64> = leaders.map(worth).collect();
             let kept = first(kept, &worth, (0..count).collect());
             open.retain(|&expert| kept.contains(&(expert / size)));
         }
         first(self.top_k, &by, open).into_iter().map(|expert| expert as u32).collect()
+    }
+
+    /// Experts of a token that others would be chosen without: those that it goes to, and those that a group is as good as.
+    pub(crate) fn deciding(&self, scores: &[f32], bias: Option<&[f32]>, open: &[bool]) -> Vec<u32> {
+        let mut deciding = self.choose_for(scores, bias, Some(open));
+        if let Some(Groups { count, best, .. }) = self.groups {
+            let size = scores.len() / count;
+            for group in 0..count {
+                let own = group * size..(group + 1) * size;
+                let of_group = |numbers: &[f32]| numbers[own.clone()].to_vec();
+                let alone = Self { experts: size, top_k: best, groups: None, ..*self };
+                let leaders =
+                    alone.choose_for(&of_group(scores), bias.map(of_group).as_deref(), Some(&open[own.clone()]));
+                deciding.extend(leaders.into_iter().map(|leader| leader + own.start as u32));
+            }
+        }
+        deciding
     }
 
     /// How much each of some experts of a token counts.
@@ -172,6 +186,11 @@ impl Routing {
             }
         }
     }
+}
+
+/// Those of some places that are within a group.
+fn of_group(open: &[usize], group: std::ops::Range<usize>) -> Vec<usize> {
+    open.iter().copied().filter(|expert| group.contains(expert)).collect()
 }
 
 /// So many of some places with the largest numbers, those first; of equal ones the first.
@@ -278,6 +297,12 @@ mod tests {
         };
         // by its best expert the first group wins, by both together the second
         assert_eq!((of(1, 1), of(2, 1), of(2, 2)), (vec![0, 1], vec![3, 2], vec![3, 2]));
+    }
+
+    #[test]
+    fn scores_that_are_no_numbers_send_tokens_somewhere() {
+        let scores = Tensor::new([1, 6], vec![f32::NAN, f32::NEG_INFINITY, f32::NAN, f32::NAN, f32::NAN, f32::NAN]);
+        assert_eq!(PLAIN.choose(&scores, None).expect("fits").of(0).len(), 2);
     }
 
     #[test]

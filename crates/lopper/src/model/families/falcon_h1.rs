@@ -30,8 +30,9 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         config.size_or(own, 1024)?
     };
     let mut mixer = ByHead::read(config, "mamba", &HYBRID, width, form.norm)?;
-    mixer.norm = mixer.norm.filter(|_| matches!(config.flag_or("mamba_rms_norm", false), Ok(true)));
-    mixer.gated_last = config.flag_or("mamba_norm_before_gate", true)?;
+    let norms = config.flag_or("mamba_rms_norm", false)?;
+    mixer.norm = mixer.norm.filter(|_| norms);
+    mixer.gated_last = config.flag_or_null("mamba_norm_before_gate", true)?;
     mixer.output_bias = config.flag_or("projectors_bias", false)?;
     mixer.factors = config.factors("ssm_multipliers")?;
     let blocks = vec![true; form.blocks.len()];

@@ -1,5 +1,7 @@
 //! Jamba (Lieber et al. 2024, arXiv 2403.19887): Mamba, every so many blocks attention without positions, and every so many experts.
 
+use lopper_kernels::Activation;
+
 use super::bamba::{NAMES, NORMS};
 use super::config::Config;
 use super::experts::{ExpertNames, Experts};
@@ -15,6 +17,9 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
     let mut form = LlamaForm::read(config, "jamba", &Defaults { max_positions: 262_144, ..LLAMA })?;
     (form.names, form.norms) = (NAMES, NORMS);
     form.forget_positions();
+    if form.activation != Activation::Silu {
+        return Err(config.wrong("\"hidden_act\" is not \"silu\": no other is known of the filters of this family"));
+    }
     let mixer = Selective {
         name: "mamba",
         width: expanded(config, "mamba_expand", form.hidden)?,

@@ -37,9 +37,9 @@ const EXPERTS: ExpertNames = ExpertNames {
 
 pub fn dense(config: &Config) -> Result<DecoderSpec> {
     let mut form = read(config, "lfm2")?;
-    let width = config.size_or("block_ff_dim", form.intermediate)?;
-    form.intermediate =
-        if config.flag_or("block_auto_adjust_ff_dim", true)? { adjusted(config, width)? } else { width };
+    if config.flag_or("block_auto_adjust_ff_dim", true)? {
+        form.intermediate = adjusted(config, form.intermediate)?;
+    }
     Ok(form.build())
 }
 
@@ -57,7 +57,10 @@ pub fn experts(config: &Config) -> Result<DecoderSpec> {
 }
 
 fn read(config: &Config, family: &'static str) -> Result<LlamaForm> {
-    let mut form = LlamaForm::read(config, family, &DEFAULTS)?;
+    // files of before have a key of their own, which wins
+    let own = "block_ff_dim";
+    let width = if config.get(own).is_some() { own } else { DEFAULTS.width };
+    let mut form = LlamaForm::read(config, family, &Defaults { width, ..DEFAULTS })?;
     (form.names, form.norms, form.query_norms) = (NAMES, NORMS, Some(QUERY_NORMS));
     form.activation = Activation::Silu;
     form.tied = config.flag_or("tie_embedding", form.tied)?;
@@ -74,14 +77,14 @@ fn read(config: &Config, family: &'static str) -> Result<LlamaForm> {
     Ok(form)
 }
 
-/// Two thirds of a width, times a factor, in whole multiples.
+/// Two thirds of a width; unless the factor is `null`, times it and in whole multiples.
 fn adjusted(config: &Config, width: usize) -> Result<usize> {
-    let (factor, multiple) = ("block_ffn_dim_multiplier", "block_multiple_of");
-    let multiple = config.size_or(multiple, 256)?;
-    let width = (config.positive_or(factor, 1.0)? * (2 * width / 3) as f64) as usize;
-    match width.next_multiple_of(multiple) {
-        0 => Err(config.wrong(format!("{factor:?} leaves no neurons"))),
-        width if width < 1 << 32 => Ok(width),
-        width => Err(config.wrong(format!("{factor:?} makes {width} neurons"))),
+    let (key, width) = ("block_ffn_dim_multiplier", 2 * width / 3);
+    let plain = config.has(key) && config.get(key).is_none();
+    let multiple = config.size_or("block_multiple_of", 256)?;
+    let scaled = if plain { width as f64 } else { config.positive_or(key, 1.0)? * width as f64 };
+    if !(1.0..4e9).contains(&scaled) {
+        return Err(config.wrong(format!("{key:?} makes {scaled} neurons")));
     }
+    Ok(if plain { width } else { (scaled as usize).next_multiple_of(multiple) })
 }

@@ -22,6 +22,8 @@ const EMBEDDING: &str = "model.embed_tokens.weight";
 /// What a family has where config.json says nothing, and the keys that it names otherwise.
 #[derive(Clone, Copy)]
 pub struct Defaults {
+    /// The key for the width of the feed-forward layer.
+    pub width: &'static str,
     /// Of the feed-forward layer, under this key.
     pub activation: (&'static str, &'static str),
     /// ε of the norms, under this key.
@@ -51,6 +53,7 @@ pub enum Base {
 
 /// Those of Llama.
 pub const LLAMA: Defaults = Defaults {
+    width: "intermediate_size",
     activation: ("hidden_act", "silu"),
     epsilon: ("rms_norm_eps", 1e-6),
     max_positions: 2048,
@@ -160,7 +163,7 @@ impl LlamaForm {
             family,
             vocabulary: config.size("vocab_size")?,
             hidden,
-            intermediate: config.size("intermediate_size")?,
+            intermediate: config.size(defaults.width)?,
             heads,
             kv_heads,
             head_dim,

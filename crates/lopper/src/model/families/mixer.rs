@@ -109,7 +109,7 @@ pub const HYBRID: Keys = Keys {
 };
 
 impl ByHead {
-    /// As wide as `expand` makes the states of the model, or as the heads are where it is 0.
+    /// Of so many channels. Where no key says how wide a head is, or it says `auto`, heads share them out.
     pub fn read(config: &Config, name: &'static str, keys: &Keys, width: usize, norm: Norm) -> Result<Self> {
         let heads = config.size_or(keys.heads.0, keys.heads.1)?;
         let (key, head_dim) = keys.head_dim;

@@ -8,7 +8,7 @@ use lopper_kernels::Activation;
 use serde_json::Value;
 
 use super::config::Config;
-use super::experts::{ExpertNames, Experts, Shared};
+use super::experts::{COUNTS, ExpertNames, Experts, Shared};
 use super::mixer::{ByHead, Keys, Mixer};
 use crate::autograd::{AttentionLayout, Groups, Routing, Scoring};
 use crate::error::Result;
@@ -66,6 +66,9 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
         kv_heads: config.kv_heads("num_key_value_heads", heads)?,
         ..AttentionLayout::new(heads, config.head_dim(Some(128), hidden / heads)?)
     };
+    if layout.head_dim == 0 {
+        return Err(config.wrong(format!("{heads} heads have no entry each of a width of {hidden}")));
+    }
     let latent = "moe_latent_size";
     let model = NemotronH {
         hidden,
@@ -150,7 +153,7 @@ fn mixer(config: &Config, norm: Norm) -> Result<ByHead> {
 fn experts(config: &Config, kinds: &[Kind]) -> Result<Experts> {
     let groups = Groups { count: config.size_or("n_group", 1)?, kept: config.size_or("topk_group", 1)?, best: 2 };
     let routing = Routing {
-        experts: config.size_or("n_routed_experts", 8)?,
+        experts: if COUNTS.iter().any(|key| config.get(key).is_some()) { config.size_of(&COUNTS)? } else { 8 },
         top_k: config.size_or("num_experts_per_tok", 2)?,
         scoring: Scoring::Sigmoid,
         normalised: config.flag_or("norm_topk_prob", true)?,
