@@ -66,7 +66,7 @@ simd! {
 }
 
 /// Where the tasks write.
-struct Out<'a> {
+struct Shares<'a> {
     x: Shared<'a, f32>,
     step: Shared<'a, f32>,
     into: Shared<'a, f32>,
@@ -99,7 +99,7 @@ pub fn head_scan_backward(
     assert!(x.len() == dy.len() && step.len() == inputs.step.len(), "gradients of x and steps");
     assert!(into.len() == inputs.into.len() && out_of.len() == inputs.into.len(), "gradients of B and C");
     let [x, step, into, out_of] = [x, step, into, out_of].map(Shared::new);
-    let out = Out { x, step, into, out_of, of_heads: Shared::new(&mut of_heads) };
+    let out = Shares { x, step, into, out_of, of_heads: Shared::new(&mut of_heads) };
     scan.by_group(&numbered, |number, chunk, group| {
         scan.chunk_gradients((number, chunk, group), [dy, kept, &after], &out);
     });
@@ -138,7 +138,7 @@ impl Scan<'_> {
         &self,
         (number, chunk, group): (usize, Chunk, usize),
         [dy, kept, after]: [&[f32]; 3],
-        out: &Out,
+        out: &Shares,
     ) {
         let Self { tier, shape, inputs } = *self;
         let (n, ways, length) = (shape.states, shape.ways(), chunk.end - chunk.start);
@@ -174,7 +174,7 @@ impl Scan<'_> {
         (dy, [before, after]): (&[f32], [&[f32]; 2]),
         (scores, d_scores): (&[f32], &mut [f32]),
         [d_into, d_out_of]: &mut [Vec<f32>; 2],
-        out: &Out,
+        out: &Shares,
     ) -> [f32; 3] {
         let Self { tier, shape, inputs } = *self;
         let (n, p, ways, width) = (shape.states, shape.head_dim, shape.ways(), shape.width());

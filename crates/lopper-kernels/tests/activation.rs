@@ -97,7 +97,8 @@ fn the_tail_of_the_gelu_is_right_relative_to_itself() {
 
 #[test]
 fn extremes_saturate_and_nan_stays() {
-    for kind in ACTIVATIONS.into_iter().filter(|kind| *kind != Activation::ReluSquared) {
+    let saturates = |kind: &Activation| ![Activation::ReluSquared, Activation::Identity].contains(kind);
+    for kind in ACTIVATIONS.into_iter().filter(saturates) {
         let x = [0.0, 1e4, -1e4, f32::INFINITY, f32::MAX, f32::NAN];
         let (y, dx) = (forward(kind, &x), backward(kind, &x, &[3.0; 6]));
         let all = format!("{kind:?}: {y:?}, slopes {dx:?}");
@@ -106,6 +107,14 @@ fn extremes_saturate_and_nan_stays() {
         assert!(dx[0] == if kind == Activation::Relu { 0.0 } else { 1.5 }, "{all}");
         assert!(kind == Activation::Relu || dx[5].is_nan(), "{all}");
     }
+}
+
+#[test]
+fn the_identity_changes_nothing() {
+    let x = [0.0, -1e4, f32::INFINITY, f32::MAX];
+    assert_eq!(forward(Activation::Identity, &x), x);
+    assert_eq!(backward(Activation::Identity, &x, &[3.0; 4]), [3.0; 4]);
+    assert!(forward(Activation::Identity, &[f32::NAN])[0].is_nan());
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn backward_agrees_with_differences_of_f64() {
 
 #[test]
 fn extreme_gates_saturate_and_nan_stays() {
-    for kind in ACTIVATIONS {
+    for kind in ACTIVATIONS.into_iter().filter(|kind| *kind != Activation::Identity) {
         let out = forward(kind, &[1e4, -1e4, f32::NAN, f32::INFINITY, 0.0], &[2.0; 5]);
         assert_eq!(out[0], if kind == Activation::ReluSquared { 2e8 } else { 2e4 });
         let saturated = out[1].abs() < 1e-30 && out[3] == f32::INFINITY;

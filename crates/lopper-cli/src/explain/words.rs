@@ -32,7 +32,7 @@ pub fn steps(run: &Run, bytes: u64, scored: usize) -> Result<Vec<String>> {
     }
     if let Some(keep) = plan.shrink.experts {
         steps.push(format!(
-            "run the dense model once, every expert on every token: choose the {keep} of each layer without whom its output would change most"
+            "run the dense model once, every expert on every token: choose the {keep} of each layer without which its output would change most"
         ));
     }
     steps.extend(schedule.survey.map(|needs| survey(plan, needs)));

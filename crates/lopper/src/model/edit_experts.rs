@@ -39,7 +39,9 @@ pub fn with_experts(path: &Path, config: &Value, keep: usize) -> Result<Value> {
     let mut said = config.clone();
     for key in COUNTS {
         let within = text(&mut said).get_mut(key).filter(|number| !number.is_null());
-        within.into_iter().for_each(|number| *number = json!(keep));
+        if let Some(number) = within {
+            *number = json!(keep);
+        }
     }
     // where no key says it, the one that the reader of the family knows
     let by_family = if LOCAL.contains(&whole.family) { LOCAL_COUNT } else { COUNTS[0] };

@@ -93,6 +93,6 @@ fn add(layer: &mut Layer, block: &Block, branch: BranchId, passage: &Passage, x:
         product(rows, rows.t(), Precision::F32)
     };
     let products: Vec<Vec<f32>> = (0..x.shape()[0]).into_par_iter().map(of_token).collect();
-    products.iter().for_each(|products| layer.products.extend_from_slice(products));
+    layer.products.extend(products.into_iter().flatten());
     Ok(())
 }

@@ -230,7 +230,7 @@ mod tests {
     /// The square of the output.
     fn naive_square(layer: &Layer, outputs: &[f32]) -> f64 {
         let of_token = |token: usize| {
-            let mut y = vec![0.0; WIDTH];
+            let mut y = [0.0; WIDTH];
             for (expert, weight) in layer.weights(token, &[true; EXPERTS]) {
                 let output = &outputs[(token * EXPERTS + expert as usize) * WIDTH..][..WIDTH];
                 y.iter_mut().zip(output).for_each(|(y, &x)| *y += weight * f64::from(x));

@@ -71,6 +71,7 @@ fn build(config: &Config, family: &'static str, mixer: &Mixer, tied: bool) -> Re
     mixer.mix(&mut branch, x, hidden);
     let branch = branch.finish();
     block.stage([branch]);
+    let block = Arc::new(block.finish());
     Ok(DecoderSpec {
         family,
         vocabulary: config.size("vocab_size")?,
@@ -80,7 +81,7 @@ fn build(config: &Config, family: &'static str, mixer: &Mixer, tied: bool) -> Re
         block_prefix: "backbone.layers.".into(),
         gone: BTreeMap::new(),
         fewer: BTreeMap::new(),
-        blocks: vec![Arc::new(block.finish()); config.blocks()?],
+        blocks: vec![block; config.blocks()?],
         head: HeadSpec::plain(
             BlockBuilder::final_norm(hidden, norm, "backbone.norm_f", None),
             "lm_head.weight",

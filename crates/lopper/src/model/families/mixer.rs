@@ -51,6 +51,7 @@ pub struct Selective {
 
 /// A scan whose channels fall alike within a head (Dao and Gu 2024, arXiv 2405.21060).
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each says whether one tensor is there, or where")]
 pub struct ByHead {
     /// What stands before the names of its tensors.
     pub name: &'static str,
