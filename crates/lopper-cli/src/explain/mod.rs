@@ -102,7 +102,9 @@ fn explain(model: &Model, plan: &Plan) -> Result<Explanation> {
     let run = Run::new(plan, spec)?;
     let mut shrunk = lopper::explain::shrunk(&run, [&whole, &decoder])?;
     // which experts stay is chosen later
-    shrunk.iter_mut().for_each(|shrunk| shrunk.experts_kept.clear());
+    if let Some(shrunk) = &mut shrunk {
+        shrunk.experts_kept.clear();
+    }
     let texts = text_lengths(plan, model, spec)?;
     let (texts, budget) = (Texts::of(plan, spec, &texts), Budget::of(plan));
     let estimate = Estimate::new(&run, texts, budget.bytes());
