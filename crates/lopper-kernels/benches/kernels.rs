@@ -137,14 +137,7 @@ fn activations(criterion: &mut Criterion) {
     for n in [1024 * 1536, 8192 * 2048] {
         let (a, b, c) = (numbers(n), numbers(n), numbers(n));
         let (mut d, mut e) = (vec![0f32; n], vec![0f32; n]);
-        for kind in [
-            Activation::Silu,
-            Activation::Gelu,
-            Activation::GeluTanh,
-            Activation::Relu,
-            Activation::ReluSquared,
-            Activation::Identity,
-        ] {
+        for kind in Activation::ALL {
             group.throughput(Throughput::BytesDecimal(8 * n as u64));
             group.bench_function(format!("{kind:?} {n}"), |bencher| bencher.iter(|| activate(kind, &a, &mut d)));
             group.throughput(Throughput::BytesDecimal(12 * n as u64));

@@ -34,6 +34,11 @@ pub enum Activation {
     Identity,
 }
 
+impl Activation {
+    /// Every one.
+    pub const ALL: [Self; 6] = [Self::Silu, Self::Gelu, Self::GeluTanh, Self::Relu, Self::ReluSquared, Self::Identity];
+}
+
 /// An activation at one point.
 #[allow(clippy::inline_always, reason = "it has to be compiled inside the caller's target features")]
 pub(crate) trait Curve {

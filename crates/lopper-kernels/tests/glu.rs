@@ -5,9 +5,7 @@ use crate::reference;
 
 use lopper_kernels::dispatch::{Tier, with_tier};
 use lopper_kernels::{Activation, gated, gated_backward};
-use reference::{
-    ACTIVATIONS, activation, assert_close, assert_threads_agree, assert_tiers_agree, random, slope, to_f64,
-};
+use reference::{activation, assert_close, assert_threads_agree, assert_tiers_agree, random, slope, to_f64};
 
 /// `(gate, up, d_out)`: a spread of gates from deep saturation on one side to the other.
 fn inputs(n: usize) -> [Vec<f32>; 3] {
@@ -28,7 +26,7 @@ fn backward(kind: Activation, [gate, up, d_out]: &[Vec<f32>; 3]) -> [Vec<f32>; 2
 
 #[test]
 fn forward_agrees_with_f64() {
-    for kind in ACTIVATIONS {
+    for kind in Activation::ALL {
         for n in [0, 1, 15, 16, 17, 1000, 40_000] {
             let [gate, up, _] = inputs(n);
             let expected: Vec<f64> =
@@ -41,7 +39,7 @@ fn forward_agrees_with_f64() {
 #[test]
 fn backward_agrees_with_differences_of_f64() {
     let x = inputs(501);
-    for kind in ACTIVATIONS {
+    for kind in Activation::ALL {
         let [d_gate, d_up] = backward(kind, &x);
         for i in 0..501 {
             let [gate, up, d_out] = [f64::from(x[0][i]), f64::from(x[1][i]), f64::from(x[2][i])];
@@ -55,7 +53,7 @@ fn backward_agrees_with_differences_of_f64() {
 
 #[test]
 fn extreme_gates_saturate_and_nan_stays() {
-    for kind in ACTIVATIONS.into_iter().filter(|kind| *kind != Activation::Identity) {
+    for kind in Activation::ALL.into_iter().filter(|kind| *kind != Activation::Identity) {
         let out = forward(kind, &[1e4, -1e4, f32::NAN, f32::INFINITY, 0.0], &[2.0; 5]);
         assert_eq!(out[0], if kind == Activation::ReluSquared { 2e8 } else { 2e4 });
         let saturated = out[1].abs() < 1e-30 && out[3] == f32::INFINITY;
@@ -108,7 +106,7 @@ fn the_bits_of_the_gated_silu_are_those_of_its_formula() {
 #[test]
 fn tiers_and_threads_agree() {
     let x = inputs(50_001);
-    for kind in ACTIVATIONS {
+    for kind in Activation::ALL {
         let all = || [&[forward(kind, &x[0], &x[1])][..], &backward(kind, &x)].concat().concat();
         assert_tiers_agree(&format!("{kind:?}"), 5e-7, all);
         assert_threads_agree(&format!("{kind:?}"), all);

@@ -164,19 +164,10 @@ fn norms() {
     }
 }
 
-const ACTIVATIONS: [Activation; 6] = [
-    Activation::Silu,
-    Activation::Gelu,
-    Activation::GeluTanh,
-    Activation::Relu,
-    Activation::ReluSquared,
-    Activation::Identity,
-];
-
 #[test]
 fn activations() {
     for shape in [[1, 1], [3, 37], [64, 65]] {
-        for kind in ACTIVATIONS {
+        for kind in Activation::ALL {
             check(
                 &format!("{kind:?} of {shape:?}"),
                 &[&shape],

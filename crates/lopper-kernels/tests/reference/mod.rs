@@ -66,15 +66,6 @@ pub fn inner(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-pub const ACTIVATIONS: [Activation; 6] = [
-    Activation::Silu,
-    Activation::Gelu,
-    Activation::GeluTanh,
-    Activation::Relu,
-    Activation::ReluSquared,
-    Activation::Identity,
-];
-
 /// The activations, as their formulas are written.
 pub fn activation(kind: Activation, x: f64) -> f64 {
     match kind {
