@@ -1,12 +1,10 @@
 //! Blocks that go: what is written is the model without them, for every family, and what comes before them is trained to stand in.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use lopper::autograd::Tape;
 use lopper::model::{Context, Decoder, FAMILIES, LinearId, NoTap, Sequences, describe, shortened};
 use lopper::plan::{Granularity, Inputs, Plan, RetrainingObjective, WindowTargets};
-use lopper::progress::{Event, Silent};
-use lopper::prune::{prune, redo_from};
+use lopper::progress::Silent;
+use lopper::prune::redo_from;
 use lopper::tensor::Tensor;
 use lopper_kernels::Precision;
 use serde_json::{Value, json};
@@ -310,13 +308,7 @@ fn blocks_are_not_done_again_without_others() {
     let (model, out) = (tiny.open("model"), tiny.path("out"));
     let mut plan = plan(&tiny, &[2]);
     plan.pruning.sparsity = Some(0.5);
-    let mut prunes = false;
-    let mut stop = |event: Event| match event {
-        Event::Stage { name } => prunes = name.starts_with("pruning"),
-        Event::Progress(_) => assert!(!prunes, "interrupted after the first block"),
-        _ => {}
-    };
-    assert!(catch_unwind(AssertUnwindSafe(|| prune(&plan, &model, &out, &mut stop))).is_err());
+    tiny.prune_one_block(&plan, "out");
     plan.shrink.drop = vec![1];
     let error = redo_from(1, &plan, &model, &out, &mut Silent).expect_err("another run").to_string();
     assert!(error.contains("another run"), "{error}");

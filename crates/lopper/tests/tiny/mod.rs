@@ -76,6 +76,17 @@ impl Tiny {
         prune(plan, &self.open("model"), &self.path(out), &mut Silent)
     }
 
+    /// Runs a plan, stopped after the first block.
+    pub fn prune_one_block(&self, plan: &Plan, out: &str) {
+        let (model, out, mut prunes) = (self.open("model"), self.path(out), false);
+        let mut stop = |event: Event| match event {
+            Event::Stage { name } => prunes = name.starts_with("pruning"),
+            Event::Progress(_) => assert!(!prunes, "interrupted after the first block"),
+            _ => {}
+        };
+        assert!(catch_unwind(AssertUnwindSafe(|| prune(plan, &model, &out, &mut stop))).is_err());
+    }
+
     /// Runs a plan again and again, stopped at the dense scores, after a block, at the next retraining and before a smaller model is written,
     /// until it ends. Returns how often it was stopped.
     pub fn prune_interrupted(&self, plan: &Plan, out: &str) -> usize {
