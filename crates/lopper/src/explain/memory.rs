@@ -270,7 +270,8 @@ impl Sizes<'_> {
         let rows = (AT_ONCE * self.scored_batch()).min(scored_tokens) as u64;
         let activations = self.most(|_, branch| branch.program.numbers_forward() as u64);
         vec![
-            Item { name: "one block", bytes: self.spec.block_weights() as u64 * F32 },
+            // the dense model is scored too
+            Item { name: "one block", bytes: self.spec.largest_block() as u64 * F32 },
             Item { name: "activations of the windows at hand", bytes: activations * rows * F32 },
         ]
     }

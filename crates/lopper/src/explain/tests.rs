@@ -249,3 +249,30 @@ fn blocks_that_go_are_chosen_passed_and_scored_with_the_dense_model() {
     let choosing = shorter.phases.iter().find(|phase| phase.name == "choosing the blocks that go").expect("a phase");
     assert_eq!(choosing.items[0].bytes, 2 * 60 * 8 * 4, "states before the block that goes, and after it");
 }
+
+#[test]
+fn experts_that_go_are_there_where_all_of_them_give_the_targets() {
+    let of_experts = |count: usize| {
+        let config = serde_json::json!({"model_type": "mixtral", "vocab_size": 32, "hidden_size": 8, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "intermediate_size": 16, "num_local_experts": count, "num_experts_per_tok": 2,
+            "max_position_embeddings": 64});
+        describe(Path::new("config.json"), &config).expect("a mixtral")
+    };
+    let mut plan = plan();
+    plan.shrink.experts = Some(3);
+    let kept = [0, 1].map(|block| (block, vec![0, 1, 2])).into();
+    let spec = of_experts(4).with_experts(&of_experts(3), &kept).expect("the same model");
+    let texts = Texts { scored_tokens: 10, ..Texts::default() };
+    let estimate = Estimate::new(&Run::new(&plan, &spec).expect("valid"), texts, None);
+    let bytes = |phase: &str, item: &str| {
+        let phase = estimate.phases.iter().find(|known| known.name.contains(phase)).expect("a phase");
+        phase.items.iter().find(|known| known.name.contains(item)).expect("an item").bytes
+    };
+    // 4·8² of the attention, 3·8·16 of each expert
+    let weights = |experts: u64| 256 + 384 * experts;
+    assert_eq!(bytes("scoring: the blocks", "one block"), weights(4) * 4, "of the dense model");
+    assert_eq!(bytes("experts that stay", "one block"), weights(4) * 4);
+    // 60 tokens, of each what four experts give, and their products
+    assert_eq!(bytes("experts that stay", "outputs"), 60 * 4 * 8 * 4);
+    assert_eq!(bytes("experts that stay", "products"), 60 * 4 * 4 * 4);
+}

@@ -29,7 +29,7 @@ impl DecoderSpec {
     ///
     /// # Errors
     /// If that is another model.
-    pub(super) fn with_experts(mut self, small: &Self, kept: &BTreeMap<usize, Vec<usize>>) -> Result<Self> {
+    pub(crate) fn with_experts(mut self, small: &Self, kept: &BTreeMap<usize, Vec<usize>>) -> Result<Self> {
         for (&number, kept) in kept {
             let [whole, small] = [&self.blocks[number], &small.blocks[number]];
             let (block, fewer) = whole.with_experts(small, kept)?;
