@@ -9,7 +9,7 @@ use super::expert_loss::Layer;
 use super::job::Job;
 use super::states::Passage;
 use crate::calibration::{HiddenStates, MOST_OUTPUTS, MOST_PRODUCTS, looked_at};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Block, BranchId, Decoder, Operation, Sequences};
 use crate::plan::Plan;
 use crate::progress::Event;
@@ -33,9 +33,11 @@ pub(super) fn experts(
         let block = model.load_block(index)?;
         model.prefetch_block(index + 1);
         for branch in block.spec.branch_ids(index) {
-            if block.spec.routes(branch) && !gone.contains(&index) {
-                let chosen_of = || Ok(layer(&block, branch, &passage, &states)?.map(|layer| layer.choose(keep)));
-                let Some((kept, lost)) = job.timings.measure(Stage::Calibrate, chosen_of)? else { continue };
+            let choice = || {
+                let layer = if gone.contains(&index) { None } else { layer(&block, branch, &passage, &states)? };
+                Ok::<_, Error>(layer.map(|layer| layer.choose(keep)))
+            };
+            if let Some((kept, lost)) = job.timings.measure(Stage::Calibrate, choice)? {
                 let line =
                     format!("block {index}: experts {kept:?} stay, without the others {lost:.4} of the output is lost");
                 job.observer.event(Event::Detail(&line));
