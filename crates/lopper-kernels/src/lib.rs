@@ -20,6 +20,8 @@ mod buffer;
 mod cholesky;
 mod conjugate_gradient;
 mod convolution;
+mod delta_scan;
+mod delta_scan_backward;
 pub mod dispatch;
 mod distillation;
 mod elementwise;
@@ -56,6 +58,8 @@ pub use buffer::{copied, zeros};
 pub use cholesky::cholesky;
 pub use conjugate_gradient::{conjugate_gradient_start, conjugate_gradient_step};
 pub use convolution::{ConvolutionShape, convolution, convolution_backward};
+pub use delta_scan::{DeltaScanInputs, DeltaScanShape, delta_scan};
+pub use delta_scan_backward::{DeltaScanGradients, delta_scan_backward};
 pub use distillation::{distillation, distillation_backward};
 pub use elementwise::{
     add_assign, add_bias, apply_mask, column_products, column_squares, column_sums, multiply_assign,

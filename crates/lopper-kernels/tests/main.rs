@@ -7,6 +7,7 @@ mod adamw;
 mod attention;
 mod cholesky;
 mod conjugate_gradient;
+mod delta_scan;
 mod distillation;
 mod elementwise;
 mod gemm;
