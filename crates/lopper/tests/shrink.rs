@@ -34,6 +34,9 @@ const NEURONS_STAY: [(&[&str], &str); 3] = [
             "granitemoehybrid",
             "jamba",
             "lfm2_moe",
+            "qwen3_next",
+            "qwen3_5_moe_text",
+            "qwen3_5_moe",
         ],
         "has experts",
     ),
@@ -43,7 +46,22 @@ const NEURONS_STAY: [(&[&str], &str); 3] = [
 /// takes all heads together, or heads have biases by their place.
 const HEADS_STAY: [(&[&str], &str); 5] = [
     (
-        &["mamba", "mamba2", "falcon_mamba", "nemotron_h", "granitemoehybrid", "bamba", "jamba", "lfm2", "lfm2_moe"],
+        &[
+            "mamba",
+            "mamba2",
+            "falcon_mamba",
+            "nemotron_h",
+            "granitemoehybrid",
+            "bamba",
+            "jamba",
+            "lfm2",
+            "lfm2_moe",
+            "qwen3_next",
+            "qwen3_5_text",
+            "qwen3_5",
+            "qwen3_5_moe_text",
+            "qwen3_5_moe",
+        ],
         "0 attention layers",
     ),
     (

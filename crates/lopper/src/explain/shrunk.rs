@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::Result;
-use crate::model::{Decoder, DecoderSpec, UnitKind, describe};
+use crate::model::{Decoder, DecoderSpec, UnitKind};
 use crate::report::Shrunk;
 use crate::schedule::Run;
 
@@ -14,7 +14,7 @@ use crate::schedule::Run;
 pub fn shrunk(run: &Run, [whole, shorter]: [&Decoder; 2]) -> Result<Option<Shrunk>> {
     let Some(config) = shorter.edited_config(&run.kept_units())? else { return Ok(None) };
     let checkpoint = whole.checkpoint();
-    let small = describe(&checkpoint.dir().join("config.json"), &config)?;
+    let small = whole.describe(&config)?;
     let of = |kind| {
         let own = run.narrowings.iter().find(|narrowing| narrowing.kind == kind);
         own.map(|narrowing| [narrowing.of, narrowing.keep])

@@ -18,6 +18,16 @@ const QUANTISED: [&str; 8] =
 /// Parts of the names of tensors of adapters.
 const ADAPTED: [&str; 3] = [".lora_A", ".lora_B", ".base_layer."];
 
+/// End of the name of the tensor in which some files have matrices of all experts of a layer.
+const STACK: &str = ".mlp.experts.gate_up_proj";
+/// What stands before the names of layers that predict tokens further ahead, which are no part of the decoder.
+const AHEAD: &str = "mtp.";
+
+/// Whether the files have the matrices of all experts of a layer in one tensor, where others have a tensor for each.
+pub(super) fn stacks_experts(checkpoint: &Checkpoint) -> bool {
+    checkpoint.names().any(|name| name.ends_with(STACK) && !name.starts_with(AHEAD))
+}
+
 /// The model with its tensors as the files name them, and what the user should know of that: as its family does; in another [`KNOWN`] way; or
 /// behind a prefix, as wrappers of training leave it. Where nothing fits, as most of it is named.
 ///

@@ -176,6 +176,7 @@ impl Trace<'_> {
             | Operation::Convolution { .. }
             | Operation::Scan { .. }
             | Operation::HeadScan { .. }
+            | Operation::DeltaScan { .. }
             | Operation::Add
             | Operation::Score { .. }
             | Operation::Route { .. }

@@ -34,12 +34,19 @@ const ACTIVATIONS: [(&str, Activation); 10] = [
 pub struct Config<'a> {
     pub(super) path: PathBuf,
     json: &'a Value,
+    /// Whether the files have the matrices of all experts of a layer in one tensor.
+    pub stacked: bool,
 }
 
 impl<'a> Config<'a> {
     pub fn new(path: &Path, json: &'a Value) -> Result<Self> {
-        let config = Self { path: path.into(), json };
+        let config = Self { path: path.into(), json, stacked: false };
         if json.is_object() { Ok(config) } else { Err(config.wrong("is not a JSON object")) }
+    }
+
+    /// The same of files that are so.
+    pub fn stored(self, stacked: bool) -> Self {
+        Self { stacked, ..self }
     }
 
     /// An error about this file.

@@ -27,17 +27,22 @@ pub struct ExpertNames {
 pub enum Matrices {
     /// Each by itself, behind the number of the expert.
     Apart { gate: &'static str, up: &'static str, down: &'static str },
-    /// Gates and what they gate in one, first the gates; those of all experts stacked.
+    /// Gates and what they gate in one, first the gates, those of all experts stacked: the names of the tensors.
     Stacked { gate_up: &'static str, down: &'static str },
+}
+
+impl Matrices {
+    /// As most families have them.
+    pub const PLAIN: Self = Self::Apart { gate: "gate_proj", up: "up_proj", down: "down_proj" };
 }
 
 impl ExpertNames {
     /// As most families have them.
-    pub const PLAIN: Self = Self {
-        router: "mlp.gate",
-        experts: "mlp.experts",
-        matrices: Matrices::Apart { gate: "gate_proj", up: "up_proj", down: "down_proj" },
-    };
+    pub const PLAIN: Self = Self { router: "mlp.gate", experts: "mlp.experts", matrices: Matrices::PLAIN };
+
+    /// The same as transformers 5 has them in memory, and some files.
+    pub const STACKED: Self =
+        Self { matrices: Matrices::Stacked { gate_up: "gate_up_proj", down: "down_proj" }, ..Self::PLAIN };
 
     /// What stands before and after the name of a matrix of an expert.
     pub fn around(&self, expert: usize) -> (String, String) {
@@ -52,6 +57,7 @@ impl ExpertNames {
 #[derive(Clone, Copy)]
 pub struct Shared {
     pub name: &'static str,
+    pub matrices: Matrices,
     pub width: usize,
     /// What says how much it counts for a token.
     pub gate: Option<&'static str>,
@@ -95,7 +101,8 @@ impl Experts {
             groups: None,
         };
         let blocks = vec![true; config.blocks()?];
-        Ok(Self { routing, width, names: ExpertNames::PLAIN, correction: None, shared: None, blocks })
+        let names = if config.stacked { ExpertNames::STACKED } else { ExpertNames::PLAIN };
+        Ok(Self { routing, width, names, correction: None, shared: None, blocks })
     }
 
     /// Experts that are scored each by itself, in groups, in all blocks but the first few: as DeepSeek-V3 has them.
@@ -112,7 +119,7 @@ impl Experts {
         routing.groups = Some(groups).filter(|groups| groups.count > 1);
         experts.correction = Some("mlp.gate.e_score_correction_bias");
         let width = config.size_or("n_shared_experts", 1)? * experts.width;
-        experts.shared = Some(Shared { name: "mlp.shared_experts", width, gate: None });
+        experts.shared = Some(Shared { name: "mlp.shared_experts", matrices: Matrices::PLAIN, width, gate: None });
         Ok(experts)
     }
 

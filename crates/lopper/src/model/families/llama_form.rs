@@ -99,6 +99,8 @@ pub struct LlamaForm {
     pub soft_cap: Option<f32>,
     /// Bound of the entries of queries, keys and values.
     pub clamp: Option<f32>,
+    /// Whether what attention gives passes a gate that the matrix of the queries makes: of every head first the query.
+    pub gated_attention: bool,
     /// Whether queries, keys and values come from one matrix, one after the other.
     pub fused_inputs: bool,
     /// Whether queries, keys and values have biases.
@@ -180,6 +182,7 @@ impl LlamaForm {
             scale: None,
             soft_cap: None,
             clamp: None,
+            gated_attention: false,
             fused_inputs: false,
             input_bias: false,
             output_bias: false,
