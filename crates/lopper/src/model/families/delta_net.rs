@@ -41,6 +41,12 @@ impl DeltaNet {
             )));
         }
         let widths = [config.size_or("linear_key_head_dim", 128)?, config.size_or("linear_value_head_dim", 128)?];
+        if heads.values.saturating_mul(widths[1]).max(heads.keys.saturating_mul(widths[0])) >= 1 << 32 {
+            let DeltaHeads { keys, values } = heads;
+            return Err(
+                config.wrong(format!("{keys} key and {values} value heads of {widths:?} make too many channels"))
+            );
+        }
         let taps = config.size_or("linear_conv_kernel_dim", 4)?;
         Ok(Self { name, heads, widths, taps, activation: config.activation("hidden_act", "silu")?, norm, fused })
     }
