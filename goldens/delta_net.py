@@ -4,11 +4,12 @@ qwen3_next: bf16, two fused matrices of the mixer, block 1 attends, 5 experts an
     variant:
     interval    every second block attends, as older files say it
 qwen3_5_text: f32, four matrices of the mixer, blocks 0 and 2 attend with biases, a feed-forward layer, tied.
-qwen3_5: bf16, the same as the text part of a model of images, tied.
+qwen3_5: bf16, the same as the text part of a model of images, tied, with a layer that predicts further ahead (two of its tensors).
 qwen3_5_moe_text: f32, experts. qwen3_5_moe: f16, the same as the text part of a model of images, experts stacked as the published files
     have them.
 """
 
+import json
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ import text_part
 from experts import as_in_file, load, write_golden, write_variant
 from fixtures import FIXTURES
 from text_part import QWEN_IMAGES, write_whole
-from tiny_checkpoint import LEFT_OUT, write_checkpoint
+from tiny_checkpoint import LEFT_OUT, write_checkpoint, write_config
 
 SIZES = dict(
     vocab_size=97, hidden_size=40, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=12,
@@ -59,12 +60,25 @@ def write() -> None:
 
     text = SIZES | dict(intermediate_size=44, rope_parameters=THREE_POSITIONS)
     config = Qwen3_5Config(text_config=text, vision_config=IMAGES, tie_word_embeddings=True)
-    text_part.write_golden(write_whole("qwen3_5", config, torch.bfloat16, seed=198), load=text_part.load)
+    whole = write_whole("qwen3_5", config, torch.bfloat16, seed=198)
+    look_ahead(whole)
+    text_part.write_golden(whole, load=text_part.load)
     text = SIZES | EXPERTS | dict(rope_parameters=THREE_POSITIONS)
     config = Qwen3_5MoeConfig(text_config=text, vision_config=IMAGES)
     whole = write_whole("qwen3_5_moe", config, torch.float16, seed=194)
     stack(whole / "model.safetensors")
     text_part.write_golden(whole, load=text_part.load)
+
+
+def look_ahead(folder: Path) -> None:
+    """Add tensors of a layer that predicts further ahead, which transformers does not read."""
+    tensors = load_file(folder / "model.safetensors")
+    for name in ("norm.weight", "layers.0.mlp.up_proj.weight"):
+        tensors[f"mtp.{name}"] = tensors[f"model.language_model.{name}"].clone()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    said = json.loads((folder / "config.json").read_text())
+    said["text_config"]["mtp_num_hidden_layers"] = 1
+    write_config(folder, said)
 
 
 def stack(path: Path) -> None:

@@ -149,6 +149,24 @@ fn what_is_written_is_the_model_with_neurons_switched_off() {
 }
 
 #[test]
+fn layers_that_predict_further_ahead_stay_where_blocks_keep_their_width() {
+    let tiny = Tiny::new("qwen3_5");
+    let mut zeros = tiny.plan();
+    zeros.shrink.depth = Some(2);
+    zeros.pruning.sparsity = None;
+    for (plan, stays) in [(tiny.plan(), true), (zeros, true), (plan(&tiny), false)] {
+        let out = format!("{:?}", plan.shrink);
+        let report = tiny.try_prune(&plan, &out).unwrap_or_else(|error| panic!("{out}: {error}"));
+        let small = tiny.open(&out);
+        assert_eq!(small.checkpoint().names().any(|name| name.starts_with("mtp.")), stays, "{out}");
+        let config = small.checkpoint().config_json().expect("config.json");
+        assert_eq!(config["text_config"]["mtp_num_hidden_layers"], usize::from(stays), "{out}");
+        let warned = report.warnings.iter().any(|warning| warning.contains("further ahead (mtp."));
+        assert_eq!(warned, !stays, "{out}: {:?}", report.warnings);
+    }
+}
+
+#[test]
 fn what_is_written_is_the_model_with_heads_switched_off() {
     for folder in FAMILIES.iter().map(|family| family.name).chain(KINDS).chain(["falcon/grouped"]) {
         let tiny = Tiny::new(folder);

@@ -22,8 +22,8 @@ const EMBEDDING: &str = "model.embed_tokens.weight";
 /// What a family has where config.json says nothing, and the keys that it names otherwise.
 #[derive(Clone, Copy)]
 pub struct Defaults {
-    /// The key for the width of the feed-forward layer.
-    pub width: &'static str,
+    /// Width of the feed-forward layer, under this key; `None` where the file has to say it.
+    pub width: (&'static str, Option<usize>),
     /// Of the feed-forward layer, under this key.
     pub activation: (&'static str, &'static str),
     /// ε of the norms, under this key.
@@ -53,7 +53,7 @@ pub enum Base {
 
 /// Those of Llama.
 pub const LLAMA: Defaults = Defaults {
-    width: "intermediate_size",
+    width: ("intermediate_size", None),
     activation: ("hidden_act", "silu"),
     epsilon: ("rms_norm_eps", 1e-6),
     max_positions: 2048,
@@ -165,7 +165,10 @@ impl LlamaForm {
             family,
             vocabulary: config.size("vocab_size")?,
             hidden,
-            intermediate: config.size(defaults.width)?,
+            intermediate: match defaults.width {
+                (key, Some(width)) => config.size_or(key, width)?,
+                (key, None) => config.size(key)?,
+            },
             heads,
             kv_heads,
             head_dim,

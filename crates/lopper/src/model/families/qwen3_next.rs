@@ -33,7 +33,7 @@ pub fn dense(config: &Config) -> Result<DecoderSpec> {
 
 /// Qwen 3.5 with experts.
 pub fn experts(config: &Config) -> Result<DecoderSpec> {
-    let defaults = Defaults { width: "moe_intermediate_size", ..DEFAULTS };
+    let defaults = Defaults { width: ("moe_intermediate_size", Some(512)), ..DEFAULTS };
     let mut form = read(config, "qwen3_5_moe_text", &defaults, false)?;
     let mut experts = Experts::shares(config, [256, 8], form.intermediate)?;
     experts.routing.normalised = true;
