@@ -77,6 +77,7 @@ fn attentions(criterion: &mut Criterion) {
             window,
             soft_cap: None,
             slopes: &[],
+            sinks: &[],
         };
         let tokens = offsets[offsets.len() - 1];
         let (q, k, v, d_out) =
