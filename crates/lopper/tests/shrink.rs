@@ -34,6 +34,7 @@ const NEURONS_STAY: [(&[&str], &str); 3] = [
             "granitemoehybrid",
             "jamba",
             "lfm2_moe",
+            "gpt_oss",
         ],
         "has experts",
     ),

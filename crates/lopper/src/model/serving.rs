@@ -61,7 +61,13 @@ impl DecoderSpec {
                         .iter()
                         .all(|one| !matches!(one.operation, Operation::HeadScan { heads, .. } if !shares(heads.heads)));
                     let mut neurons = made.filter(|(_, one)| {
-                        matches!(one.operation, Operation::Gated(_) | Operation::Activate(_) | Operation::Scan { .. })
+                        matches!(
+                            one.operation,
+                            Operation::Gated(_)
+                                | Operation::ClampedGate(_)
+                                | Operation::Activate(_)
+                                | Operation::Scan { .. }
+                        )
                     });
                     scans && neurons.all(|(place, _)| shares(program.width(place + 1)))
                 })
@@ -85,7 +91,7 @@ impl BlockSpec {
 /// How heads lie in each attention of a branch.
 fn layouts(branch: &Branch) -> impl Iterator<Item = &AttentionLayout> {
     branch.program.instructions().iter().filter_map(|instruction| match &instruction.operation {
-        Operation::Attention(layout) => Some(layout),
+        Operation::Attention { layout, .. } => Some(layout),
         _ => None,
     })
 }
