@@ -18,19 +18,23 @@ deepseek_v3: f32, latent attention with narrow queries and biases, yarn that mak
 glm4_moe_lite: f16, the same, heads of values wider than those of keys, the kinds of blocks listed.
 granitemoe: bf16, factors as granite, 6 experts of which the files have every matrix stacked. granitemoeshared: f32, the same, and one for
 every token.
+gpt_oss: bf16, sinks, biases everywhere, windows in blocks 0 and 2, yarn, 5 stacked experts as [in, out] whose bounds bite; its variants:
+    published   the keys of the published files, whose bounds are those by default
+    bare        keys left out that the default says, no biases of attention (own weights)
 """
 
+import json
 from pathlib import Path
 
 import torch
 from transformers import (
-    AutoConfig, AutoModelForCausalLM, DeepseekV2Config, DeepseekV3Config, Dots1Config, Glm4MoeConfig, Glm4MoeLiteConfig,
+    AutoConfig, AutoModelForCausalLM, DeepseekV2Config, DeepseekV3Config, Dots1Config, Glm4MoeConfig, Glm4MoeLiteConfig, GptOssConfig,
     GraniteMoeConfig, GraniteMoeSharedConfig, MixtralConfig, OlmoeConfig, PreTrainedModel, Qwen2MoeConfig, Qwen3MoeConfig,
 )
 
 import tiny_checkpoint
 from fixtures import FIXTURES
-from tiny_checkpoint import LEFT_OUT, assert_differs, old_style, write_checkpoint
+from tiny_checkpoint import LEFT_OUT, assert_differs, old_style, write_checkpoint, write_config
 
 SIZES = dict(
     vocab_size=97, hidden_size=40, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
@@ -126,6 +130,7 @@ def write() -> None:
     write_checkpoint(shared, GraniteMoeSharedConfig(**sizes, shared_intermediate_size=28), torch.float32, seed=128)
     write_golden(shared)
     write_latent()
+    write_sinks()
 
 
 def write_latent() -> None:
@@ -166,6 +171,28 @@ def write_latent() -> None:
     write_golden(lite)
 
 
+def write_sinks() -> None:
+    """Attention with sinks."""
+    sizes = SIZES | dict(head_dim=12, intermediate_size=20, num_local_experts=5, num_experts_per_tok=2)
+    yarn = {
+        "rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 32.0,
+        "beta_slow": 1.0, "truncate": False,
+    }
+    oss = FIXTURES / "gpt_oss"
+    config = GptOssConfig(**sizes, sliding_window=6, swiglu_alpha=1.3, swiglu_limit=0.7, rope_parameters=yarn)
+    write_checkpoint(oss, config, torch.bfloat16, seed=180)
+    write_golden(oss)
+    published = dict.fromkeys(("layer_types", "swiglu_alpha", "swiglu_limit"), LEFT_OUT)
+    scaling = {key: value for key, value in yarn.items() if key != "rope_theta"}
+    write_variant(oss / "published", oss, **published, **old_style(1e4, scaling))
+    assert_differs(oss / "published", oss)
+    bare = oss / "bare"
+    write_checkpoint(bare, GptOssConfig(**sizes, attention_bias=False, tie_word_embeddings=True), torch.float32, seed=181)
+    left_out = dict.fromkeys(("layer_types", "sliding_window", "rope_parameters", "swiglu_alpha", "swiglu_limit"), LEFT_OUT)
+    write_config(bare, json.loads((bare / "config.json").read_text()) | left_out)
+    write_golden(bare)
+
+
 def as_in_file(gradients: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Gradients of a block as the files name its tensors: those of experts apart."""
     named = {}
@@ -187,6 +214,15 @@ def as_in_file(gradients: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return named
 
 
+def as_in_gpt_oss(gradients: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Gradients of a block of gpt-oss: those of experts apart."""
+    named = {}
+    for name, gradient in gradients.items():
+        parts = {f"{name}[{expert}]": own.clone() for expert, own in enumerate(gradient)}
+        named |= parts if ".experts." in name else {name: gradient}
+    return named
+
+
 def as_in_mixtral(gradients: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The same, as Mixtral names them."""
     named = {}
@@ -203,6 +239,7 @@ def write_gradients() -> None:
     from window import save_block
 
     save_block("mixtral", "mixtral", "mixtral", 129, load, as_in_mixtral)
+    save_block("gpt_oss", "gpt_oss", "gpt_oss", 182, load, as_in_gpt_oss)
     for seed, family in enumerate(("qwen2_moe", "glm4_moe", "granitemoeshared", "deepseek_v2", "deepseek_v3"), start=136):
         save_block(family, family, family, seed, load, as_in_file)
 

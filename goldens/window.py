@@ -20,7 +20,7 @@ The whole block 1 of other checkpoints, as the model calls it:
     gpt_bigcode_block, phi3_block, glm4_block, hunyuan_v1_dense_block, nemotron_block, cohere_block
     phi_normed_block         fixtures/phi/normed
     falcon_grouped_block     fixtures/falcon/grouped
-    mixtral_block, qwen2_moe_block, glm4_moe_block, granitemoeshared_block, deepseek_v2_block, deepseek_v3_block (by experts.py), each expert's own matrices as the files name
+    mixtral_block, qwen2_moe_block, glm4_moe_block, granitemoeshared_block, gpt_oss_block, deepseek_v2_block, deepseek_v3_block (by experts.py), each expert's own matrices as the files name
     them; of a stacked one `name[expert]`
     mamba_block, falcon_mamba_block, mamba2_block (by mamba.py)
     falcon_h1_block, falcon_h1_normed_block, lfm2_block (by hybrids.py)

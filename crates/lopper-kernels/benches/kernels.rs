@@ -9,8 +9,9 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lopper_kernels::{
-    Activation, AdamWStep, AttentionShape, Precision, View, activate, activate_backward, adamw, attention,
-    attention_backward, gated, gated_backward, layer_norm, layer_norm_backward, matmul, rms_norm, rms_norm_backward,
+    Activation, AdamWStep, AttentionShape, ClampedGate, Precision, View, activate, activate_backward, adamw, attention,
+    attention_backward, clamped_gate, clamped_gate_backward, gated, gated_backward, layer_norm, layer_norm_backward,
+    matmul, rms_norm, rms_norm_backward,
 };
 use rayon::prelude::*;
 use std::hint::black_box;
@@ -77,6 +78,7 @@ fn attentions(criterion: &mut Criterion) {
             window,
             soft_cap: None,
             slopes: &[],
+            sinks: &[],
         };
         let tokens = offsets[offsets.len() - 1];
         let (q, k, v, d_out) =
@@ -153,6 +155,22 @@ fn activations(criterion: &mut Criterion) {
     }
 }
 
+/// In bytes, as [`rows`].
+fn gates(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("clamped_gate");
+    let gate = ClampedGate { alpha: 1.702, limit: 7.0 };
+    for n in [1024 * 1536, 8192 * 2048] {
+        let (pairs, d_out) = (numbers(2 * n), numbers(n));
+        let (mut out, mut d_pairs) = (vec![0f32; n], vec![0f32; 2 * n]);
+        group.throughput(Throughput::BytesDecimal(12 * n as u64));
+        group.bench_function(format!("forward {n}"), |bencher| bencher.iter(|| clamped_gate(gate, &pairs, &mut out)));
+        group.throughput(Throughput::BytesDecimal(20 * n as u64));
+        group.bench_function(format!("backward {n}"), |bencher| {
+            bencher.iter(|| clamped_gate_backward(gate, &pairs, &d_out, &mut d_pairs));
+        });
+    }
+}
+
 fn updates(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("adamw");
     let n = 3 * 576 * 1536;
@@ -170,6 +188,6 @@ fn updates(criterion: &mut Criterion) {
 criterion_group! {
     name = kernels;
     config = Criterion::default().sample_size(20).warm_up_time(std::time::Duration::from_millis(300)).measurement_time(std::time::Duration::from_secs(1));
-    targets = products, peer, attentions, rows, activations, updates
+    targets = products, peer, attentions, rows, activations, gates, updates
 }
 criterion_main!(kernels);

@@ -3,7 +3,7 @@
 //! `o[t] = Σ_{s ≤ t} p[t, s]·v[s]` with `p[t, s] = exp(scale·q[t]·k[s] − ℓ[t])` and `ℓ[t] = log Σ_{s ≤ t} exp(scale·q[t]·k[s])`. Saving ℓ
 //! alone lets the backward pass recompute p, as in T. Dao et al., `FlashAttention`, 2022, arXiv:2205.14135, §3.1. A tile of [`QUERIES`] queries meets its keys
 //! in blocks of [`KEYS`], whose scores fit the second-level cache, and carries the maximum and the sum from block to block (algorithm 1
-//! there), so scratch memory does not grow with the sequence.
+//! there), so scratch memory does not grow with the sequence. A sink of a head is where both begin.
 
 use crate::attention_shape::{AttentionShape, PANEL, QUERIES, Tile};
 use crate::dispatch::{Tier, simd, tier};
@@ -107,7 +107,7 @@ impl Forward<'_> {
         with_scratch(QUERIES * (leading(KEYS) + d), |scratch| {
             let (scores, mixed) = scratch.split_at_mut(QUERIES * leading(KEYS));
             mixed.fill(0.0);
-            let mut softmax = [Softmax { largest: f32::MIN, sum: 0.0 }; QUERIES];
+            let mut softmax = [self.beginning(tile.head); QUERIES];
             let mut workspace = Workspace { scores, mixed };
             // from the start of a panel on
             for start in (shape.visible(tile.queries.start).start / PANEL * PANEL..tile.queries.end).step_by(KEYS) {
@@ -115,6 +115,13 @@ impl Forward<'_> {
             }
             self.store(tile, workspace.mixed, &softmax);
         });
+    }
+
+    /// The softmax before any key: of the sink alone, if there is one.
+    fn beginning(&self, head: usize) -> Softmax {
+        let sink = self.shape.sinks.get(head);
+        let none = Softmax { largest: f32::MIN, sum: 0.0 };
+        sink.map_or(none, |sink| Softmax { largest: sink / self.shape.remaining_scale(), sum: 1.0 })
     }
 
     /// Takes one block of keys into the softmax and the mixed values of a tile.

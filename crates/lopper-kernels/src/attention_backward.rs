@@ -28,7 +28,7 @@ simd! {
         }
     }
     /// `Σ out·d_out`
-    fn pull_of(out: &[f32], d_out: &[f32]) -> f32 {
+    pub(crate) fn pull_of(out: &[f32], d_out: &[f32]) -> f32 {
         dot::<FUSED>(out, d_out)
     }
     /// Turns a row of scores into probabilities and a row of dP into dS, both 0 outside `columns`; `scale` is still to be applied to the
@@ -49,7 +49,8 @@ simd! {
     }
 }
 
-/// Gradients of [`crate::attention`] with respect to `q`, `k` and `v`; overwrites `dq`, `dk` and `dv`.
+/// Gradients of [`crate::attention`] with respect to `q`, `k` and `v`; overwrites `dq`, `dk` and `dv`. That of sinks is
+/// [`crate::attention_sinks_backward`].
 ///
 /// `out` and `log_sum_exp` are what the forward pass wrote, `d_out` is `[tokens, heads·head_dim]`; the gradients have the shapes of what
 /// they belong to.

@@ -31,6 +31,9 @@ pub struct AttentionShape<'a> {
     /// How much less than itself a query sees of the key before, the same again for each further back, by head: linear biases (Press et
     /// al. 2021, arXiv 2108.12409). Empty for none.
     pub slopes: &'a [f32],
+    /// By head, the score of a key that every query sees and that has no value: what it takes of the softmax goes nowhere (an attention
+    /// sink: `OpenAI` 2025, arXiv 2508.10925, §2.2). It is neither scaled nor capped. Empty for none.
+    pub sinks: &'a [f32],
 }
 
 /// Some queries of one head of one sequence.
@@ -111,6 +114,7 @@ impl AttentionShape<'_> {
         assert!(self.window != Some(0), "{kernel}: a window of no keys");
         assert!(self.soft_cap.is_none_or(|cap| cap > 0.0), "{kernel}: a cap that is not positive");
         assert!(self.slopes.is_empty() || self.slopes.len() == self.heads, "{kernel}: slopes are not [heads]");
+        assert!(self.sinks.is_empty() || self.sinks.len() == self.heads, "{kernel}: sinks are not [heads]");
         assert_eq!(q.len(), tokens * self.heads * self.head_dim, "{kernel}: q is not [tokens, heads·head_dim]");
         assert_eq!(k.len(), tokens * self.kv_heads * self.head_dim, "{kernel}: k is not [tokens, kv_heads·head_dim]");
         assert_eq!(v.len(), k.len(), "{kernel}: k and v differ in length");

@@ -6,6 +6,7 @@ mod activation;
 mod adamw;
 mod attention;
 mod cholesky;
+mod clamped_gate;
 mod conjugate_gradient;
 mod delta_scan;
 mod distillation;

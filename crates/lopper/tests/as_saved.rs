@@ -317,6 +317,9 @@ fn what_is_no_model_is_named() {
         "an adapter that is not merged",
         "merge_and_unload",
     );
+    let mut four_bits = packed("model.layers.0.self_attn.q_proj_blocks");
+    four_bits.config["quantization_config"] = json!({"quant_method": "mxfp4"});
+    check(&four_bits, "the checkpoint is quantised (mxfp4)", "Mxfp4Config(dequantize=True)");
     check(&packed("_fsdp_wrapped_module.flat_param"), "parameters of FSDP", "FULL_STATE_DICT");
     check(&packed("elsewhere"), "the files have other tensors", "check that the files are whole");
     check(

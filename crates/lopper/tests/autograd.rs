@@ -104,7 +104,7 @@ fn attention_with_and_without_window() {
     for (name, window) in [("attention", None), ("attention_window", Some(13))] {
         let layout = AttentionLayout { kv_heads: 2, window, ..AttentionLayout::new(4, 8) };
         check_with(&golden, name, &inputs, upstream, &|tape, v| {
-            tape.attention([&v[0], &v[1], &v[2]], &layout, sequences.offsets()).expect("op")
+            tape.attention([&v[0], &v[1], &v[2]], None, &layout, sequences.offsets()).expect("op")
         });
     }
 }
@@ -291,7 +291,7 @@ fn gradients_of_other_blocks() {
 
 #[test]
 fn gradients_of_experts() {
-    for family in ["mixtral", "qwen2_moe", "glm4_moe", "granitemoeshared", "deepseek_v2", "deepseek_v3"] {
+    for family in ["mixtral", "qwen2_moe", "glm4_moe", "granitemoeshared", "deepseek_v2", "deepseek_v3", "gpt_oss"] {
         check_window(family, 0..2, &format!("{family}_block"));
     }
 }

@@ -8,8 +8,9 @@ use lopper::report::{MatrixFacts, Report};
 
 use crate::tiny::Tiny;
 
-/// A tensor for each matrix; an expert for every token and dense blocks; stacked tensors; groups, and experts that no token reaches.
-const KINDS: [&str; 4] = ["mixtral", "qwen2_moe", "granitemoe", "deepseek_v3"];
+/// A tensor for each matrix; an expert for every token and dense blocks; stacked tensors; those with biases, transposed; groups, and experts
+/// that no token reaches.
+const KINDS: [&str; 5] = ["mixtral", "qwen2_moe", "granitemoe", "gpt_oss", "deepseek_v3"];
 
 fn plan(tiny: &Tiny, tokens: ExpertTokens, least: usize) -> Plan {
     let mut plan = tiny.plan();
@@ -55,8 +56,9 @@ fn tokens_of_experts_add_up() {
     }
 }
 
-/// Families with experts, how many of them are kept, and of how many: each by itself; stacked; in groups; without gates, in hybrids.
-const SHRUNK: [(&str, [usize; 2]); 10] = [
+/// Families with experts, how many of them are kept, and of how many: each by itself; stacked; in groups; without gates, in hybrids;
+/// stacked with biases, transposed.
+const SHRUNK: [(&str, [usize; 2]); 11] = [
     ("mixtral", [3, 5]),
     ("qwen2_moe", [4, 6]),
     ("granitemoeshared", [4, 6]),
@@ -67,6 +69,7 @@ const SHRUNK: [(&str, [usize; 2]); 10] = [
     ("lfm2_moe", [4, 5]),
     ("qwen3_next", [3, 5]),
     ("qwen3_5_moe", [4, 5]),
+    ("gpt_oss", [3, 5]),
 ];
 
 fn fewer(tiny: &Tiny, keep: usize) -> Plan {
@@ -132,7 +135,7 @@ fn what_is_written_is_the_model_without_the_experts_that_go() {
 
 #[test]
 fn those_that_stay_are_trained_to_give_what_all_gave() {
-    for (family, keep) in [("mixtral", 3), ("granitemoeshared", 4), ("nemotron_h", 4)] {
+    for (family, keep) in [("mixtral", 3), ("granitemoeshared", 4), ("nemotron_h", 4), ("gpt_oss", 3)] {
         let tiny = Tiny::new(family);
         let mut plan = fewer(&tiny, keep);
         plan.reconstruction.granularity = Granularity::Submodule;

@@ -175,6 +175,26 @@ fn stacked_experts_are_as_many_as_config_json_says() {
 }
 
 #[test]
+fn positions_of_gpt_oss_are_scaled_where_nothing_is_said_of_them() {
+    let published = RotaryScaling::Yarn {
+        factor: 32.0,
+        beta_fast: 32.0,
+        beta_slow: 1.0,
+        attention_factor: 0.1 * 32f64.ln() + 1.0,
+        truncate: false,
+        original_positions: 4096,
+    };
+    for (changes, theta, scaling) in [
+        (json!({ "rope_parameters": null }), 150_000.0, &published),
+        (json!({ "rope_parameters": null, "rope_theta": 5e4, "rope_scaling": {} }), 5e4, &published),
+        (json!({ "rope_parameters": {} }), 150_000.0, &RotaryScaling::Default),
+    ] {
+        let rotary = changed("gpt_oss", &changes).expect("supported").rotary;
+        assert_eq!((rotary[0].theta, &rotary[0].scaling), (theta, scaling), "{changes}");
+    }
+}
+
+#[test]
 fn a_refusal_says_what_differs_and_what_may_do() {
     let error = |config: Value| describe(Path::new("config.json"), &config).expect_err("unknown");
     let cases = [
@@ -249,7 +269,7 @@ fn windows(spec: &DecoderSpec) -> Vec<Option<usize>> {
     let of_block = spec.blocks.iter().map(|block| {
         let branches = block.stages.iter().flat_map(|stage| &stage.branches);
         branches.flat_map(|branch| branch.program.instructions()).find_map(|one| match &one.operation {
-            Operation::Attention(layout) => Some(layout.window),
+            Operation::Attention { layout, .. } => Some(layout.window),
             _ => None,
         })
     });

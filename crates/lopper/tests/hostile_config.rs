@@ -71,6 +71,9 @@ fn experts_that_cannot_be_chosen_are_refused() {
     refused("deepseek_v3", &json!({"topk_group": 9}), "cannot be chosen from so many of 8 groups");
     refused("deepseek_v2", &json!({"topk_method": "noaux_tc"}), "\"noaux_tc\"");
     refused("glm4_moe_lite", &json!({"mlp_layer_types": ["dense", "sparse"]}), "of block 2");
+    for key in ["swiglu_alpha", "swiglu_limit"] {
+        refused("gpt_oss", &json!({ key: 0.0 }), &format!("{key:?} is 0, not above 0"));
+    }
     refused("mamba", &json!({"hidden_act": "gelu"}), "\"hidden_act\"");
     refused("mamba", &json!({"expand": 1u64 << 31, "hidden_size": 64}), "channels");
 }
@@ -331,7 +334,7 @@ proptest! {
             for one in branches.flat_map(|branch| branch.program.instructions()) {
                 match &one.operation {
                     &Operation::Rotary { head_dim, table } => prop_assert!(spec.rotary[table].dim <= head_dim),
-                    Operation::Attention(layout) => prop_assert!(layout.heads.is_multiple_of(layout.kv_heads)),
+                    Operation::Attention { layout, .. } => prop_assert!(layout.heads.is_multiple_of(layout.kv_heads)),
                     _ => (),
                 }
             }

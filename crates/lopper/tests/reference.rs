@@ -14,7 +14,7 @@ use lopper::autograd::{AdapterForm, AttentionLayout, RotaryTable, Tape, Value};
 use lopper::model::{RotaryScaling, RotarySpec, Sequences};
 use lopper::sparsity::Mask;
 use lopper::tensor::Tensor;
-use lopper_kernels::{Activation, RotaryPairs};
+use lopper_kernels::{Activation, ClampedGate, RotaryPairs};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -184,6 +184,26 @@ fn activations() {
     }
 }
 
+#[test]
+fn clamped_gates() {
+    let gate = ClampedGate { alpha: 1.702, limit: 0.8 };
+    let (alpha, limit) = (f64::from(gate.alpha), f64::from(gate.limit));
+    for [rows, width] in [[3, 5], [3, 37], [64, 65]] {
+        check(
+            &format!("clamped gate of [{rows}, {width}]"),
+            &[&[rows, 2 * width]],
+            &|tape, v| tape.clamped_gate(gate, &v[0]).expect("op"),
+            &|v| {
+                let pairs = v[0].reshape((rows, width, 2))?;
+                let [gates, ups] = [0, 1].map(|which| pairs.narrow(2, which, 1)?.reshape((rows, width)));
+                let gates = gates?.minimum(&Candle::full(limit, (rows, width), &Device::Cpu)?)?;
+                let sigmoid = (((&gates * -alpha)?.exp()? + 1.0)?).recip()?;
+                (ups?.clamp(-limit, limit)? + 1.0)? * (gates * sigmoid)?
+            },
+        );
+    }
+}
+
 fn activated(kind: Activation, x: &Candle) -> Result<Candle> {
     let sigmoid = |x: Candle| ((x.neg()?.exp()? + 1.0)?).recip();
     match kind {
@@ -208,15 +228,22 @@ fn attention() {
         for (heads, kv_heads, head_dim) in [(1, 1, 1), (6, 2, 5), (4, 4, 8), (8, 1, 12), (3, 3, 64)] {
             for window in [None, Some(1), Some(3), Some(40)] {
                 let slopes: Vec<f32> = (1..=heads).map(|head| (head as f32).recip()).collect();
-                for (soft_cap, slopes) in [(None, Vec::new()), (None, slopes.clone()), (Some(0.7), Vec::new())] {
+                let plain = Vec::new();
+                for (soft_cap, slopes, sinks) in [
+                    (None, plain.clone(), false),
+                    (None, slopes.clone(), false),
+                    (Some(0.7), plain.clone(), false),
+                    (None, plain.clone(), true),
+                    (Some(0.7), slopes.clone(), true),
+                ] {
                     let layout =
                         AttentionLayout { kv_heads, window, soft_cap, slopes, ..AttentionLayout::new(heads, head_dim) };
                     let [q, k, v] = layout.widths().map(|width| [tokens, width]);
                     check(
-                        &format!("attention {layout:?} {lengths:?}"),
-                        &[&q, &k, &v],
-                        &|tape, v| tape.attention([&v[0], &v[1], &v[2]], &layout, offsets).expect("op"),
-                        &|v| attended([&v[0], &v[1], &v[2]], &layout, offsets),
+                        &format!("attention {layout:?} {lengths:?} sinks {sinks}"),
+                        &[&q[..], &k, &v, &[heads]][..3 + usize::from(sinks)],
+                        &|tape, v| tape.attention([&v[0], &v[1], &v[2]], v.get(3), &layout, offsets).expect("op"),
+                        &|v| attended([&v[0], &v[1], &v[2]], v.get(3), &layout, offsets),
                     );
                 }
             }
@@ -224,7 +251,12 @@ fn attention() {
     }
 }
 
-fn attended([q, k, v]: [&Candle; 3], layout: &AttentionLayout, offsets: &[usize]) -> Result<Candle> {
+fn attended(
+    [q, k, v]: [&Candle; 3],
+    sinks: Option<&Candle>,
+    layout: &AttentionLayout,
+    offsets: &[usize],
+) -> Result<Candle> {
     let &AttentionLayout { heads, kv_heads, head_dim, scale, window, soft_cap, ref slopes } = layout;
     let group = heads / kv_heads;
     let mut outputs = Vec::new();
@@ -243,8 +275,13 @@ fn attended([q, k, v]: [&Candle; 3], layout: &AttentionLayout, offsets: &[usize]
         };
         let scores = scores.reshape((heads, length, length))?.broadcast_add(&causal_bias(length, window)?)?;
         let scores = if slopes.is_empty() { scores } else { (scores + linear_biases(length, slopes)?)? };
+        // a sink is one more key, whose share goes nowhere
+        let scores = match sinks {
+            Some(sinks) => Candle::cat(&[&scores, &sinks.reshape((heads, 1, 1))?.expand((heads, length, 1))?], 2)?,
+            None => scores,
+        };
         let weights = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?.exp()?;
-        let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
+        let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?.narrow(2, 0, length)?.contiguous()?;
         let mixed = weights.reshape((kv_heads, group * length, length))?.matmul(&values)?;
         outputs.push(mixed.reshape((heads, length, head_dim))?.transpose(0, 1)?.reshape((length, heads * head_dim))?);
     }

@@ -37,6 +37,7 @@ const NEURONS_STAY: [(&[&str], &str); 3] = [
             "qwen3_next",
             "qwen3_5_moe_text",
             "qwen3_5_moe",
+            "gpt_oss",
         ],
         "has experts",
     ),

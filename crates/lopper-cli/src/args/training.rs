@@ -17,7 +17,7 @@ pub struct ReconstructionOptions {
     /// What to train together against the dense model: matrix, submodule, block, blocks:N or model; `none` skips training [default: submodule]
     #[arg(long, value_name = "SIZE", help_heading = RECONSTRUCTION)]
     pub reconstruct: Option<Granularity>,
-    /// What of it trains: weights, bias, norm, full (all three), router, conv, state, lora, masklora, scalelora, spp, joined by + [default: full]
+    /// What of it trains: weights, bias, norm, full (all three), router, conv, state, sink, lora, masklora, scalelora, spp, joined by + [default: full]
     #[arg(long, value_name = "WHAT", help_heading = RECONSTRUCTION)]
     pub parameters: Option<Parameters>,
     /// Match the dense model's activations, or what the dense window makes of the inputs at hand (local) [default: dense]

@@ -61,11 +61,13 @@ pub enum Kind {
     Convolution,
     /// How the state of a recurrence decays, or what passes it by.
     State,
+    /// Scores of attention that belong to no key.
+    Sink,
 }
 
 impl Kind {
     /// Those that train only where they are asked for.
-    pub const SPECIAL: [Self; 3] = [Self::Router, Self::Convolution, Self::State];
+    pub const SPECIAL: [Self; 4] = [Self::Router, Self::Convolution, Self::State, Self::Sink];
 }
 
 impl TensorSpec {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use lopper_kernels::Activation;
+use lopper_kernels::{Activation, ClampedGate};
 
 use super::block_spec::{BlockSpec, Branch, Kind, LinearSpec, TensorSpec};
 use super::form::Form;
@@ -37,7 +37,8 @@ impl Norm {
 /// A branch in the making.
 pub struct BranchBuilder<'a> {
     pub(super) spec: &'a mut BlockSpec,
-    pub(super) weights: Form,
+    /// How the file holds the weights of the linear layers to come.
+    pub weights: Form,
     pub(super) name: &'static str,
     pub(super) program: Program,
     pub(super) linears: Vec<usize>,
@@ -165,8 +166,14 @@ impl BranchBuilder<'_> {
 
     /// Causal attention of queries, keys and values.
     pub fn attention(&mut self, inputs: [usize; 3], layout: AttentionLayout) -> usize {
+        self.attention_with(inputs, layout, None)
+    }
+
+    /// The same, where heads may have sinks; their name.
+    pub fn attention_with(&mut self, inputs: [usize; 3], layout: AttentionLayout, sinks: Option<&str>) -> usize {
         let [width, ..] = layout.widths();
-        self.program.push(Operation::Attention(layout), inputs.to_vec(), width)
+        let sinks = sinks.map(|name| self.special(name.into(), vec![layout.heads], Kind::Sink));
+        self.program.push(Operation::Attention { layout, sinks }, inputs.to_vec(), width)
     }
 
     /// A function of every entry.
@@ -177,6 +184,11 @@ impl BranchBuilder<'_> {
     /// `f(gate) · up`
     pub fn gated(&mut self, kind: Activation, gate: usize, up: usize) -> usize {
         self.program.push(Operation::Gated(kind), vec![gate, up], self.program.width(up))
+    }
+
+    /// A clamped gate of gates and what they gate by turns.
+    pub fn clamped_gate(&mut self, gate: ClampedGate, pairs: usize) -> usize {
+        self.program.push(Operation::ClampedGate(gate), vec![pairs], self.program.width(pairs) / 2)
     }
 
     /// Every entry times a factor; the value itself without one.

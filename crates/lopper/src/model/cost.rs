@@ -93,13 +93,14 @@ impl BlockSpec {
             }
             &Operation::Convolution { weight, .. } | &Operation::Score { weight, .. } => 2.0 * self.numbers_in(weight),
             // scores and their product with the values, over the half of the square that is causal
-            Operation::Attention(layout) => 2.0 * (layout.heads * layout.head_dim * length) as f64,
+            Operation::Attention { layout, .. } => 2.0 * (layout.heads * layout.head_dim * length) as f64,
             Operation::Norm { .. }
             | Operation::Columns(_)
             | Operation::Join(_)
             | Operation::Rotary { .. }
             | Operation::Activate(_)
             | Operation::Gated(_)
+            | Operation::ClampedGate(_)
             | Operation::Scale(_)
             | Operation::Clamp(_)
             | Operation::Add
@@ -151,7 +152,7 @@ impl Program {
                 | Operation::Scale(_)
                 | Operation::Add
                 | Operation::Reaching { .. } => {}
-                Operation::Attention(_) => {
+                Operation::Attention { .. } => {
                     kept[place + 1] = true;
                     one.reads.iter().for_each(|&value| kept[value] = true);
                 }
@@ -159,6 +160,7 @@ impl Program {
                 | Operation::Linear(_)
                 | Operation::Activate(_)
                 | Operation::Gated(_)
+                | Operation::ClampedGate(_)
                 | Operation::Clamp(_)
                 | Operation::Convolution { .. }
                 | Operation::Scan { .. }

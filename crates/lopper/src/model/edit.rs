@@ -133,6 +133,9 @@ impl Narrowed {
                     block.tensors[tensor].shape[0] = outputs;
                 }
             }
+            for (tensor, entries) in &units.tensors {
+                block.tensors[*tensor].shape[0] = entries.len() / units.count * keep;
+            }
         }
         let mut layouts: Vec<AttentionLayout> = layouts(whole).cloned().collect();
         if kind == UnitKind::KvHead {

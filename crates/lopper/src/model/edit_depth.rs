@@ -134,7 +134,8 @@ fn has_experts(block: &Arc<BlockSpec>) -> bool {
 
 /// What `layer_types` calls a block.
 fn kind(block: &BlockSpec) -> Value {
-    let slides = |operation: &Operation| matches!(operation, Operation::Attention(layout) if layout.window.is_some());
+    let slides =
+        |operation: &Operation| matches!(operation, Operation::Attention { layout, .. } if layout.window.is_some());
     if block.operations().any(slides) {
         json!("sliding_attention")
     } else if block.operations().any(|operation| matches!(operation, Operation::DeltaScan { .. })) {

@@ -10,7 +10,7 @@ use crate::autograd::Routing;
 use crate::error::{Error, Result};
 
 /// Families whose readers call the number of experts so, and not otherwise.
-const LOCAL: [&str; 4] = ["mixtral", "granitemoe", "granitemoeshared", "granitemoehybrid"];
+const LOCAL: [&str; 5] = ["mixtral", "granitemoe", "granitemoeshared", "granitemoehybrid", "gpt_oss"];
 const LOCAL_COUNT: &str = "num_local_experts";
 
 /// A config.json with as many experts in every layer that has such.

@@ -15,6 +15,8 @@ const KNOWN: [[&str; 2]; 3] = [["", ""], ["language_model.model.", "language_mod
 /// Ends of the names of tensors that quantised checkpoints have beside their weights, or instead.
 const QUANTISED: [&str; 8] =
     [".qweight", ".qzeros", ".scales", ".weight_scale", ".weight_packed", ".SCB", ".absmax", "_blocks"];
+/// How to come by weights of gpt-oss that are not packed.
+const UNPACKED: &str = "let transformers unpack it: AutoModelForCausalLM.from_pretrained(…, dtype=\"bfloat16\", quantization_config=Mxfp4Config(dequantize=True)).save_pretrained(DIRECTORY)";
 /// Parts of the names of tensors of adapters.
 const ADAPTED: [&str; 3] = [".lora_A", ".lora_B", ".base_layer."];
 
@@ -136,7 +138,8 @@ pub(super) fn explained(spec: &DecoderSpec, checkpoint: &Checkpoint, config: &Va
     let has = |is: &dyn Fn(&str) -> bool| checkpoint.names().find(|name| is(name));
     let original = "quantised checkpoints cannot be pruned: take the one that it was made from";
     if let Some(method) = config["quantization_config"]["quant_method"].as_str() {
-        return wrong(&format!("the checkpoint is quantised ({method})"), original);
+        let hint = if method == "mxfp4" { UNPACKED } else { original };
+        return wrong(&format!("the checkpoint is quantised ({method})"), hint);
     }
     if let Some(packed) = has(&|name| QUANTISED.iter().any(|end| name.ends_with(end))) {
         return wrong(&format!("the checkpoint is quantised (there is {packed:?})"), original);

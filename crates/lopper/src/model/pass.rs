@@ -176,10 +176,11 @@ impl Pass<'_, '_> {
                 let (x, offsets) = (self.whole(first)?, self.context.sequences.offsets());
                 Slot::new(self.tape.rotary(&x, head_dim, offsets, &self.context.rotary[table])?, &Rows::Whole)
             }
-            Operation::Attention(layout) => {
+            Operation::Attention { layout, sinks } => {
                 let [q, k, v] = [0, 1, 2].map(|which| self.whole(slot(which)?));
                 let (q, k, v) = (q?, k?, v?);
-                let y = self.tape.attention([&q, &k, &v], layout, self.context.sequences.offsets())?;
+                let (sinks, offsets) = (sinks.map(|place| &self.tensors[place]), self.context.sequences.offsets());
+                let y = self.tape.attention([&q, &k, &v], sinks, layout, offsets)?;
                 Slot::new(self.context.sequences.rows(self.tape, y)?, &Rows::Batch)
             }
             &Operation::Convolution { weight, bias } => {
@@ -218,6 +219,7 @@ impl Pass<'_, '_> {
             &Operation::Scale(factor) => Slot::new(self.tape.scale(first.value()?, factor)?, rows),
             &Operation::Clamp(bound) => Slot::new(self.tape.clamp(first.value()?, bound)?, rows),
             &Operation::Gated(kind) => Slot::new(self.tape.gated(kind, first.value()?, slot(1)?.value()?)?, rows),
+            &Operation::ClampedGate(gate) => Slot::new(self.tape.clamped_gate(gate, first.value()?)?, rows),
             Operation::Add => Slot::new(self.tape.add(first.value()?, slot(1)?.value()?)?, rows),
             Operation::GateRows => Slot::new(self.tape.gate_rows(first.value()?, slot(1)?.value()?)?, rows),
             &Operation::Score { weight, bias } => {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use lopper_kernels::Activation;
+use lopper_kernels::{Activation, ClampedGate};
 
 use crate::autograd::{AttentionLayout, DeltaHeads, Part, Routing, ScanHeads};
 
@@ -47,11 +47,18 @@ pub enum Operation {
         table: usize,
     },
     /// Causal attention of queries, keys and values.
-    Attention(AttentionLayout),
+    Attention {
+        /// How heads lie in them, and what they see.
+        layout: AttentionLayout,
+        /// Place of a score for each head that belongs to no key `[heads]`.
+        sinks: Option<usize>,
+    },
     /// A function of every entry.
     Activate(Activation),
     /// `f(gate) · up`
     Gated(Activation),
+    /// The same of gates and what they gate by turns, both within bounds.
+    ClampedGate(ClampedGate),
     /// Every entry times a factor.
     Scale(f32),
     /// Every entry within ± a bound.

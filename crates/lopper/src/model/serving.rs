@@ -62,7 +62,13 @@ impl DecoderSpec {
                         _ => true,
                     });
                     let mut neurons = made.filter(|(_, one)| {
-                        matches!(one.operation, Operation::Gated(_) | Operation::Activate(_) | Operation::Scan { .. })
+                        matches!(
+                            one.operation,
+                            Operation::Gated(_)
+                                | Operation::ClampedGate(_)
+                                | Operation::Activate(_)
+                                | Operation::Scan { .. }
+                        )
                     });
                     scans && neurons.all(|(place, _)| shares(program.width(place + 1)))
                 })
@@ -86,7 +92,7 @@ impl BlockSpec {
 /// How heads lie in each attention of a branch.
 fn layouts(branch: &Branch) -> impl Iterator<Item = &AttentionLayout> {
     branch.program.instructions().iter().filter_map(|instruction| match &instruction.operation {
-        Operation::Attention(layout) => Some(layout),
+        Operation::Attention { layout, .. } => Some(layout),
         _ => None,
     })
 }

@@ -44,6 +44,8 @@ pub struct Units {
     /// Linear layers, and the outputs that units are made of, as many of each, unit after unit. A fused matrix is here once for each of
     /// its parts.
     pub writers: Vec<(usize, Vec<usize>)>,
+    /// Tensors of no linear layer, and the entries that belong to units in the same way.
+    pub tensors: Vec<(usize, Vec<usize>)>,
 }
 
 impl Units {
@@ -55,12 +57,21 @@ impl Units {
 
     /// Of the outputs of a linear layer, whether those stay whose units are `kept`; those that make no unit do. `None` if it makes none.
     pub fn outputs_kept(&self, linear: usize, outputs: usize, kept: &[bool]) -> Option<Vec<bool>> {
-        let mut stays = vec![true; outputs];
-        let mut parts = self.writers.iter().filter(|(writer, _)| *writer == linear).peekable();
+        self.stay(&self.writers, linear, outputs, kept)
+    }
+
+    /// The same of the entries of a tensor of no linear layer.
+    pub fn entries_kept(&self, tensor: usize, entries: usize, kept: &[bool]) -> Option<Vec<bool>> {
+        self.stay(&self.tensors, tensor, entries, kept)
+    }
+
+    fn stay(&self, of: &[(usize, Vec<usize>)], which: usize, length: usize, kept: &[bool]) -> Option<Vec<bool>> {
+        let mut stays = vec![true; length];
+        let mut parts = of.iter().filter(|(one, _)| *one == which).peekable();
         parts.peek()?;
         for (_, made) in parts {
             let size = made.len() / self.count;
-            made.iter().enumerate().for_each(|(place, &output)| stays[output] = kept[place / size]);
+            made.iter().enumerate().for_each(|(place, &entry)| stays[entry] = kept[place / size]);
         }
         Some(stays)
     }
@@ -81,7 +92,7 @@ impl BlockSpec {
             return None;
         }
         let heads = program.instructions().iter().find_map(|one| match &one.operation {
-            Operation::Attention(layout) => Some(layout.kv_heads),
+            Operation::Attention { layout, .. } => Some(layout.kv_heads),
             _ => None,
         });
         let count = match (kind, heads) {
@@ -89,9 +100,9 @@ impl BlockSpec {
             (UnitKind::KvHead, Some(heads)) => heads,
             _ => return None,
         };
-        let mut trace = Trace { program, count, writers: Vec::new() };
+        let mut trace = Trace { program, count, writers: Vec::new(), tensors: Vec::new() };
         trace.follow(value, (0..program.width(value)).collect())?;
-        Some(Units { reader, count, writers: trace.writers })
+        Some(Units { reader, count, writers: trace.writers, tensors: trace.tensors })
     }
 }
 
@@ -136,6 +147,7 @@ struct Trace<'a> {
     program: &'a Program,
     count: usize,
     writers: Vec<(usize, Vec<usize>)>,
+    tensors: Vec<(usize, Vec<usize>)>,
 }
 
 impl Trace<'_> {
@@ -163,7 +175,10 @@ impl Trace<'_> {
                 self.follow(read[0], entries)
             }
             // biases by the place of a head are those of no smaller model
-            Operation::Attention(layout) if layout.slopes.is_empty() => {
+            Operation::Attention { layout, sinks } if layout.slopes.is_empty() => {
+                if let &Some(sinks) = sinks {
+                    self.tensors.push((sinks, self.heads(&entries, layout.head_dim)?));
+                }
                 let groups = self.heads(&entries, layout.heads / layout.kv_heads * layout.head_dim)?;
                 let of_group = |group: usize| group * layout.head_dim..(group + 1) * layout.head_dim;
                 let shared: Vec<usize> = groups.into_iter().flat_map(of_group).collect();
@@ -171,7 +186,8 @@ impl Trace<'_> {
                 self.follow(read[1], shared.clone())?;
                 self.follow(read[2], shared)
             }
-            Operation::Attention(_)
+            Operation::Attention { .. }
+            | Operation::ClampedGate(_)
             | Operation::Join(_)
             | Operation::Convolution { .. }
             | Operation::Scan { .. }

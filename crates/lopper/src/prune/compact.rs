@@ -33,6 +33,11 @@ pub(super) fn cuts(model: &Decoder, narrowings: &[Narrowing]) -> Result<BTreeMap
                     cut(bias, 0, &outputs);
                 }
             }
+            for (index, tensor) in spec.tensors.iter().enumerate() {
+                if let Some(entries) = units.entries_kept(index, tensor.shape[0], &kept) {
+                    cut(index, 0, &entries);
+                }
+            }
         }
     }
     Ok(cuts)

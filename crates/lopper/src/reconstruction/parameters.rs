@@ -46,14 +46,24 @@ pub struct Parameters {
     pub filters: bool,
     /// How states of recurrences decay, in pruned branches.
     pub states: bool,
+    /// Sinks of pruned attention.
+    pub sinks: bool,
     /// An adapter beside each pruned matrix.
     pub adapter: Option<AdapterKind>,
 }
 
 impl Parameters {
     /// Kept weights, biases and norms.
-    pub const FULL: Self =
-        Self { weights: true, biases: true, norms: true, routers: false, filters: false, states: false, adapter: None };
+    pub const FULL: Self = Self {
+        weights: true,
+        biases: true,
+        norms: true,
+        routers: false,
+        filters: false,
+        states: false,
+        sinks: false,
+        adapter: None,
+    };
 
     /// Whether tensors of this kind train.
     pub fn train(self, kind: Kind) -> bool {
@@ -64,6 +74,7 @@ impl Parameters {
             Kind::Router => self.routers,
             Kind::Convolution => self.filters,
             Kind::State => self.states,
+            Kind::Sink => self.sinks,
         }
     }
 
@@ -82,8 +93,8 @@ impl FromStr for Parameters {
         for name in text.split('+').map(str::trim) {
             match name {
                 "full" => {
-                    let Self { adapter, routers, filters, states, .. } = parameters;
-                    parameters = Self { routers, filters, states, adapter, ..Self::FULL };
+                    let Self { weights, biases, norms, .. } = Self::FULL;
+                    parameters = Self { weights, biases, norms, ..parameters };
                 }
                 "weights" => parameters.weights = true,
                 "bias" => parameters.biases = true,
@@ -91,10 +102,11 @@ impl FromStr for Parameters {
                 "router" => parameters.routers = true,
                 "conv" => parameters.filters = true,
                 "state" => parameters.states = true,
+                "sink" => parameters.sinks = true,
                 _ => {
                     let known = ADAPTERS.iter().find(|(known, _)| *known == name);
                     let (_, kind) = known.ok_or_else(|| {
-                        format!("{name:?} does not train: known are full, weights, bias, norm, router, conv, state, lora, masklora, scalelora and spp, joined by +")
+                        format!("{name:?} does not train: known are full, weights, bias, norm, router, conv, state, sink, lora, masklora, scalelora and spp, joined by +")
                     })?;
                     if parameters.adapter.replace(*kind).is_some_and(|earlier| earlier != *kind) {
                         return Err(format!("{text:?} has two adapters: a matrix can have one"));
@@ -108,7 +120,7 @@ impl FromStr for Parameters {
 
 impl Display for Parameters {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        let &Self { weights, biases, norms, routers, filters, states, adapter } = self;
+        let &Self { weights, biases, norms, routers, filters, states, sinks, adapter } = self;
         let full = weights && biases && norms;
         let named = [
             (full, "full"),
@@ -118,6 +130,7 @@ impl Display for Parameters {
             (routers, "router"),
             (filters, "conv"),
             (states, "state"),
+            (sinks, "sink"),
         ];
         let named = named.into_iter().filter_map(|(trains, name)| trains.then_some(name));
         let adapters = ADAPTERS.iter().filter(|(_, kind)| adapter == Some(*kind)).map(|(name, _)| *name);
@@ -156,6 +169,7 @@ mod tests {
             "full+spp",
             "full+router",
             "full+conv+state",
+            "full+sink",
             "scalelora",
         ] {
             let parsed: Parameters = name.parse().expect(name);
@@ -172,8 +186,8 @@ mod tests {
             let parameters: Parameters = name.parse().expect(name);
             parameters.any(|kind| has.contains(&kind))
         };
-        let all = [Kind::Bias, Kind::Norm, Kind::Router, Kind::Convolution, Kind::State];
-        for (place, name) in ["bias", "norm", "router", "conv", "state"].into_iter().enumerate() {
+        let all = [Kind::Bias, Kind::Norm, Kind::Router, Kind::Convolution, Kind::State, Kind::Sink];
+        for (place, name) in ["bias", "norm", "router", "conv", "state", "sink"].into_iter().enumerate() {
             let others: Vec<Kind> = all.into_iter().filter(|&kind| kind != all[place]).collect();
             assert!(any(name, &all) && !any(name, &others), "{name}");
         }

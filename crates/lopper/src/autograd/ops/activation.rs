@@ -1,6 +1,9 @@
 //! Activations of feed-forward layers, `f(x)`, and their gated forms, `f(gate) · up` (Shazeer 2020, arXiv 2002.05202).
 
-use lopper_kernels::{Activation, activate, activate_backward, gated, gated_backward, zeros};
+use lopper_kernels::{
+    Activation, ClampedGate, activate, activate_backward, clamped_gate, clamped_gate_backward, gated, gated_backward,
+    zeros,
+};
 
 use crate::autograd::op::{Inputs, Op};
 use crate::autograd::tape::{Tape, Value};
@@ -46,6 +49,26 @@ impl Op<2> for Gated {
     }
 }
 
+struct Clamped(ClampedGate);
+
+impl Op<1> for Clamped {
+    type Saved = Tensor;
+
+    fn forward(&self, [pairs]: [&Tensor; 1]) -> Result<(Tensor, Tensor)> {
+        let [tokens, width] = pairs.matrix()?;
+        if !width.is_multiple_of(2) {
+            return Err(misfit(format!("{:?} are no pairs", pairs.shape())));
+        }
+        let y = Tensor::filled(&[tokens, width / 2], |y| clamped_gate(self.0, pairs.host(), y));
+        Ok((y, pairs.clone()))
+    }
+
+    fn backward(self, pairs: Tensor, dy: Tensor, inputs: &mut Inputs) {
+        let backward = |d_pairs: &mut [f32]| clamped_gate_backward(self.0, pairs.host(), dy.host(), d_pairs);
+        inputs.give(0, Tensor::filled(pairs.shape(), backward));
+    }
+}
+
 impl Tape {
     /// `f(x)` of every entry.
     ///
@@ -61,5 +84,13 @@ impl Tape {
     /// If shapes do not fit.
     pub fn gated(&mut self, kind: Activation, gate: &Value, up: &Value) -> Result<Value> {
         self.apply(Gated(kind), [gate, up])
+    }
+
+    /// The clamped gate of pairs, gates and what they gate by turns [tokens, 2·d] → [tokens, d].
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn clamped_gate(&mut self, gate: ClampedGate, pairs: &Value) -> Result<Value> {
+        self.apply(Clamped(gate), [pairs])
     }
 }

@@ -1,11 +1,16 @@
 //! Experts in the place of a feed-forward layer: a router sends every token to a few of them.
 
+use lopper_kernels::ClampedGate;
 use serde_json::Value;
 
 use super::config::Config;
+use super::llama_form::LlamaForm;
 use crate::autograd::{Groups, Routing, Scoring};
 use crate::checkpoint::part_of;
 use crate::error::Result;
+use crate::model::block_spec::Branch;
+use crate::model::builder::{BlockBuilder, BranchBuilder};
+use crate::model::form::Form;
 
 /// More experts than any layer has, and than any model has in all its layers.
 const MOST_EXPERTS: usize = 1 << 12;
@@ -27,28 +32,39 @@ pub struct ExpertNames {
 pub enum Matrices {
     /// Each by itself, behind the number of the expert.
     Apart { gate: &'static str, up: &'static str, down: &'static str },
-    /// Gates and what they gate in one, first the gates, those of all experts stacked: the names of the tensors.
-    Stacked { gate_up: &'static str, down: &'static str },
+    /// Gates and what they gate in one, first the gates, those of all experts stacked: the names of the tensors, and how they hold matrices.
+    Stacked { gate_up: &'static str, down: &'static str, form: Form },
+    /// The same with biases and as [in, out], gates and what they gate by turns, both within bounds.
+    Clamped { gate_up: &'static str, down: &'static str, gate: ClampedGate },
 }
 
 impl Matrices {
     /// As most families have them.
     pub const PLAIN: Self = Self::Apart { gate: "gate_proj", up: "up_proj", down: "down_proj" };
+
+    /// The same stacked as transformers 5 has them in memory, and some files.
+    pub fn stacked(form: Form) -> Self {
+        Self::Stacked { gate_up: "gate_up_proj", down: "down_proj", form }
+    }
+
+    fn form(self) -> Form {
+        match self {
+            Self::Apart { .. } => Form::Plain,
+            Self::Stacked { form, .. } => form,
+            Self::Clamped { .. } => Form::Transposed,
+        }
+    }
 }
 
 impl ExpertNames {
     /// As most families have them.
     pub const PLAIN: Self = Self { router: "mlp.gate", experts: "mlp.experts", matrices: Matrices::PLAIN };
 
-    /// The same as transformers 5 has them in memory, and some files.
-    pub const STACKED: Self =
-        Self { matrices: Matrices::Stacked { gate_up: "gate_up_proj", down: "down_proj" }, ..Self::PLAIN };
-
     /// What stands before and after the name of a matrix of an expert.
     pub fn around(&self, expert: usize) -> (String, String) {
         match self.matrices {
             Matrices::Apart { .. } => (format!("{}.{expert}", self.experts), String::new()),
-            Matrices::Stacked { .. } => (self.experts.into(), part_of("", expert)),
+            Matrices::Stacked { .. } | Matrices::Clamped { .. } => (self.experts.into(), part_of("", expert)),
         }
     }
 }
@@ -71,6 +87,8 @@ pub struct Experts {
     /// Neurons of each.
     pub width: usize,
     pub names: ExpertNames,
+    /// Whether the router has a bias.
+    pub router_bias: bool,
     /// What is added to the scores where experts are chosen.
     pub correction: Option<&'static str>,
     pub shared: Option<Shared>,
@@ -101,8 +119,9 @@ impl Experts {
             groups: None,
         };
         let blocks = vec![true; config.blocks()?];
-        let names = if config.stacked { ExpertNames::STACKED } else { ExpertNames::PLAIN };
-        Ok(Self { routing, width, names, correction: None, shared: None, blocks })
+        let matrices = if config.stacked { Matrices::stacked(Form::Plain) } else { Matrices::PLAIN };
+        let names = ExpertNames { matrices, ..ExpertNames::PLAIN };
+        Ok(Self { routing, width, names, router_bias: false, correction: None, shared: None, blocks })
     }
 
     /// Experts that are scored each by itself, in groups, in all blocks but the first few: as DeepSeek-V3 has them.
@@ -181,5 +200,67 @@ impl Experts {
             )));
         }
         Ok(())
+    }
+}
+
+impl LlamaForm {
+    /// Experts and the router that chooses of them.
+    pub fn experts(&self, block: &mut BlockBuilder, experts: &Experts) -> Branch {
+        let Experts { routing, names, shared, .. } = experts;
+        let mut branch = block.branch("experts", self.hidden);
+        let x = self.normed(&mut branch, BranchBuilder::INPUT, self.norms.before_mlp);
+        let scores = branch.score(x, names.router, routing.experts, experts.router_bias);
+        let routes = branch.route(scores, *routing, experts.correction);
+        let of_expert = |expert: usize| {
+            let own = branch.reaching(x, routes, expert, routing);
+            self.expert(&mut branch, own, names.matrices, (names.around(expert), experts.width))
+        };
+        let outputs: Vec<usize> = (0..routing.experts).map(of_expert).collect();
+        let mut y = branch.combine(routes, &outputs);
+        if let Some(shared) = shared {
+            let around = (shared.name.to_owned(), String::new());
+            let mut z = self.expert(&mut branch, x, shared.matrices, (around, shared.width));
+            if let Some(gate) = shared.gate {
+                let gate = branch.score(x, gate, 1, false);
+                z = branch.gate_rows(z, gate);
+            }
+            y = branch.add(y, z);
+        }
+        self.leave(branch, y, self.norms.after_mlp)
+    }
+
+    /// One expert: what stands around the names of its matrices, and its width.
+    fn expert(
+        &self,
+        branch: &mut BranchBuilder,
+        x: usize,
+        matrices: Matrices,
+        ((before, after), width): ((String, String), usize),
+    ) -> usize {
+        branch.weights = matrices.form();
+        let named = |name: &str| match matrices {
+            Matrices::Apart { .. } => (format!("{before}.{name}.weight{after}"), None),
+            Matrices::Stacked { .. } => (format!("{before}.{name}{after}"), None),
+            Matrices::Clamped { .. } => {
+                (format!("{before}.{name}{after}"), Some(format!("{before}.{name}_bias{after}")))
+            }
+        };
+        let mut linear = |role, name, d_out| branch.linear_named(x, role, named(name), d_out);
+        let (down, activated) = match matrices {
+            Matrices::Apart { gate, up, down } => {
+                let (gate, up) = (linear("gate", gate, width), linear("up", up, width));
+                (down, branch.gated(self.activation, gate, up))
+            }
+            Matrices::Stacked { gate_up, down, .. } => {
+                let fused = linear("gate_up", gate_up, 2 * width);
+                let [gate, up] = branch.split(fused, [width; 2]);
+                (down, branch.gated(self.activation, gate, up))
+            }
+            Matrices::Clamped { gate_up, down, gate } => {
+                let pairs = linear("gate_up", gate_up, 2 * width);
+                (down, branch.clamped_gate(gate, pairs))
+            }
+        };
+        branch.linear_named(activated, "down", named(down), self.hidden)
     }
 }

@@ -7,12 +7,13 @@ use super::llama_block::Mlp;
 use super::llama_form::{LLAMA, LlamaForm};
 use super::mixer::{ByHead, HYBRID, Mixer, Mixers, expanded};
 use crate::error::Result;
+use crate::model::form::Form;
 use crate::model::spec::DecoderSpec;
 
 const NAMES: ExpertNames = ExpertNames {
     router: "block_sparse_moe.router.layer",
     experts: "block_sparse_moe",
-    matrices: Matrices::Stacked { gate_up: "input_linear.weight", down: "output_linear.weight" },
+    matrices: Matrices::Stacked { gate_up: "input_linear.weight", down: "output_linear.weight", form: Form::Plain },
 };
 
 pub fn dense(config: &Config) -> Result<DecoderSpec> {

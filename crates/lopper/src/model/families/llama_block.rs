@@ -2,7 +2,7 @@
 
 use lopper_kernels::Activation;
 
-use super::experts::{Experts, Matrices};
+use super::experts::Experts;
 use super::llama_form::LlamaForm;
 use super::mixer::Mixer;
 use crate::autograd::AttentionLayout;
@@ -176,7 +176,7 @@ impl LlamaForm {
         if !norms_first {
             self.norm_queries(&mut branch, &mut inputs);
         }
-        let mixed = branch.attention(inputs, layout);
+        let mixed = branch.attention_with(inputs, layout, self.sinks);
         let mixed = gate.map_or(mixed, |gate| branch.gated(Activation::Sigmoid, gate, mixed));
         let y = branch.linear(mixed, "output", self.names.output, hidden, self.output_bias);
         let y = branch.scale(y, after);
@@ -237,56 +237,6 @@ impl LlamaForm {
         let y = branch.linear(activated, "down", names.down, self.hidden, bias);
         let y = branch.scale(y, self.factors.down);
         self.leave(branch, y, self.norms.after_mlp)
-    }
-
-    fn experts(&self, block: &mut BlockBuilder, experts: &Experts) -> Branch {
-        let Experts { routing, names, shared, .. } = experts;
-        let mut branch = block.branch("experts", self.hidden);
-        let x = self.normed(&mut branch, BranchBuilder::INPUT, self.norms.before_mlp);
-        let scores = branch.score(x, names.router, routing.experts, false);
-        let routes = branch.route(scores, *routing, experts.correction);
-        let of_expert = |expert: usize| {
-            let own = branch.reaching(x, routes, expert, routing);
-            self.expert(&mut branch, own, names.matrices, (names.around(expert), experts.width))
-        };
-        let outputs: Vec<usize> = (0..routing.experts).map(of_expert).collect();
-        let mut y = branch.combine(routes, &outputs);
-        if let Some(shared) = shared {
-            let around = (shared.name.to_owned(), String::new());
-            let mut z = self.expert(&mut branch, x, shared.matrices, (around, shared.width));
-            if let Some(gate) = shared.gate {
-                let gate = branch.score(x, gate, 1, false);
-                z = branch.gate_rows(z, gate);
-            }
-            y = branch.add(y, z);
-        }
-        self.leave(branch, y, self.norms.after_mlp)
-    }
-
-    /// One expert: what stands around the names of its matrices, and its width.
-    fn expert(
-        &self,
-        branch: &mut BranchBuilder,
-        x: usize,
-        matrices: Matrices,
-        ((before, after), width): ((String, String), usize),
-    ) -> usize {
-        let mut linear = |x: usize, role: &'static str, name: &str, d_out: usize| {
-            branch.linear_named(x, role, (format!("{before}.{name}{after}"), None), d_out)
-        };
-        let (down, gate, up) = match matrices {
-            Matrices::Apart { gate, up, down } => {
-                let [gate, up, down] = [gate, up, down].map(|name| format!("{name}.weight"));
-                (down, linear(x, "gate", &gate, width), linear(x, "up", &up, width))
-            }
-            Matrices::Stacked { gate_up, down } => {
-                let fused = linear(x, "gate_up", gate_up, 2 * width);
-                let [gate, up] = branch.split(fused, [width; 2]);
-                (down.to_owned(), gate, up)
-            }
-        };
-        let activated = branch.gated(self.activation, gate, up);
-        branch.linear_named(activated, "down", (format!("{before}.{down}{after}"), None), self.hidden)
     }
 
     pub fn normed(&self, branch: &mut BranchBuilder, x: usize, name: Option<&str>) -> usize {

@@ -95,6 +95,8 @@ pub struct LlamaForm {
     pub parallel: bool,
     /// Factor of attention scores, where it is not 1/√head_dim.
     pub scale: Option<f32>,
+    /// Name of the sinks of attention, where heads have such.
+    pub sinks: Option<&'static str>,
     /// Bound of attention scores.
     pub soft_cap: Option<f32>,
     /// Bound of the entries of queries, keys and values.
@@ -165,10 +167,7 @@ impl LlamaForm {
             family,
             vocabulary: config.size("vocab_size")?,
             hidden,
-            intermediate: match defaults.width {
-                (key, Some(width)) => config.size_or(key, width)?,
-                (key, None) => config.size(key)?,
-            },
+            intermediate: config.size_unless(defaults.width)?,
             heads,
             kv_heads,
             head_dim,
@@ -183,6 +182,7 @@ impl LlamaForm {
             blocks: vec![Attention { window: None, rotary: Some(0) }; config.blocks()?],
             parallel: false,
             scale: None,
+            sinks: None,
             soft_cap: None,
             clamp: None,
             gated_attention: false,

@@ -5,6 +5,7 @@ mod bamba;
 mod bloom;
 mod cohere;
 mod config;
+mod config_blocks;
 mod deepseek;
 mod delta_net;
 mod dots1;
@@ -18,6 +19,7 @@ mod glm;
 mod glm4_moe;
 mod gpt2;
 mod gpt_neox;
+mod gpt_oss;
 mod gptj;
 mod granite;
 mod helium;
@@ -89,6 +91,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "deepseek_v2", examples: "DeepSeek-V2 and V2-Lite, Coder V2", spec: deepseek::second },
     Family { name: "deepseek_v3", examples: "Moonlight; DeepSeek-V3 and R1 in bf16", spec: deepseek::third },
     Family { name: "dots1", examples: "dots.llm1", spec: dots1::spec },
+    Family { name: "gpt_oss", examples: "gpt-oss 20B and 120B (in bf16)", spec: gpt_oss::spec },
     Family { name: "gemma", examples: "Gemma 1, CodeGemma", spec: gemma::first },
     Family { name: "gemma2", examples: "Gemma 2", spec: gemma::second },
     Family { name: "gemma3_text", examples: "Gemma 3 270M and 1B", spec: gemma::third },

@@ -165,6 +165,7 @@ fn experts(config: &Config, kinds: &[Kind]) -> Result<Experts> {
         routing,
         width: config.size_or("moe_intermediate_size", 7688)?,
         names: ExpertNames { router: "mixer.gate", experts: "mixer.experts", ..ExpertNames::PLAIN },
+        router_bias: false,
         correction: Some("mixer.gate.e_score_correction_bias"),
         shared: Some(Shared { name: "mixer.shared_experts", matrices: Matrices::PLAIN, width, gate: None }),
         blocks: kinds.iter().map(|kind| *kind == Kind::Experts).collect(),

@@ -79,7 +79,7 @@ impl Config<'_> {
     }
 
     /// What says how positions turn, and the key that it stands under.
-    fn rotary_parameters(&self) -> Option<(&'static str, &Value)> {
+    pub fn rotary_parameters(&self) -> Option<(&'static str, &Value)> {
         let scaling =
             self.get("rope_scaling").filter(|scaling| scaling.as_object().is_none_or(|keys| !keys.is_empty()));
         let scaling = scaling.map(|scaling| ("rope_scaling", scaling));
