@@ -1,4 +1,4 @@
-//! Entries scaled or bounded: by a factor, within ± a bound, softly by `cap·tanh(x / cap)` (Gemma Team 2024, arXiv 2408.00118, §2).
+//! Entries scaled or bounded: by a factor, by one number of a tensor, within ± a bound, softly by `cap·tanh(x / cap)` (Gemma Team 2024, arXiv 2408.00118, §2).
 
 use lopper_kernels::{soft_cap, soft_cap_backward};
 use rayon::prelude::*;
@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use crate::autograd::op::{Inputs, Op};
 use crate::autograd::tape::{Tape, Value};
 use crate::error::Result;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, misfit};
 
 /// Entries that a thread has at a time.
 const PIECE: usize = 16 * 1024;
@@ -31,6 +31,35 @@ impl Op<1> for Scale {
     fn backward(self, (): (), mut dy: Tensor, inputs: &mut Inputs) {
         self.apply(dy.host_mut());
         inputs.give(0, dy);
+    }
+}
+
+/// By this number of the second input.
+struct Times(usize);
+
+impl Op<2> for Times {
+    type Saved = (Tensor, f32);
+
+    fn forward(&self, [x, factors]: [&Tensor; 2]) -> Result<(Tensor, (Tensor, f32))> {
+        let factor = factors.host().get(self.0).copied();
+        let factor = factor.ok_or_else(|| misfit(format!("factor {} of {}", self.0, factors.len())))?;
+        let (y, ()) = Scale(factor).forward([x])?;
+        Ok((y, (x.clone(), factor)))
+    }
+
+    fn backward(self, (x, factor): (Tensor, f32), dy: Tensor, inputs: &mut Inputs) {
+        inputs.with(1, |d_factors, accumulate| {
+            if !accumulate {
+                d_factors.fill(0.0);
+            }
+            let pieces = x.host().par_chunks(PIECE).zip(dy.host().par_chunks(PIECE));
+            let along = |(x, dy): (&[f32], &[f32])| -> f64 {
+                x.iter().zip(dy).map(|(x, dy)| f64::from(*x) * f64::from(*dy)).sum()
+            };
+            // in the same order for any number of threads
+            d_factors[self.0] += pieces.map(along).collect::<Vec<_>>().into_iter().sum::<f64>() as f32;
+        });
+        Scale(factor).backward((), dy, inputs);
     }
 }
 
@@ -81,6 +110,14 @@ impl Tape {
     /// None so far.
     pub fn scale(&mut self, x: &Value, factor: f32) -> Result<Value> {
         self.apply(Scale(factor), [x])
+    }
+
+    /// Every entry times number `which` of `factors`.
+    ///
+    /// # Errors
+    /// If there are not so many.
+    pub fn times(&mut self, x: &Value, factors: &Value, which: usize) -> Result<Value> {
+        self.apply(Times(which), [x, factors])
     }
 
     /// Every entry within ± `bound`.
