@@ -1,7 +1,7 @@
 //! What a block is made of, as data: its tensors, its linear layers, and stages of branches that compute with them.
 //!
-//! A stage adds the outputs of its branches to the residual stream, and may norm the sum, or multiply it. Llama has two stages of one branch each;
-//! GPT-NeoX has one stage of two branches. A branch is what trains together by default.
+//! A stage adds the outputs of its branches to the residual stream, and may norm the sum, or multiply it. Llama has two stages of one
+//! branch each; GPT-NeoX has one stage of two branches. A branch is what trains together by default.
 
 use std::borrow::Cow;
 use std::sync::Arc;

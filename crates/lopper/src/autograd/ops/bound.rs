@@ -1,4 +1,5 @@
-//! Entries scaled or bounded: by a factor, by one number of a tensor, within ± a bound, softly by `cap·tanh(x / cap)` (Gemma Team 2024, arXiv 2408.00118, §2).
+//! Entries scaled or bounded: by a factor, which may be a number that trains, within ± a bound, softly by `cap·tanh(x / cap)` (Gemma Team
+//! 2024, arXiv 2408.00118, §2).
 
 use lopper_kernels::{soft_cap, soft_cap_backward};
 use rayon::prelude::*;
@@ -34,20 +35,21 @@ impl Op<1> for Scale {
     }
 }
 
-/// By this number of the second input.
-struct Times(usize);
+/// By one number of the second input, which trains.
+struct Times {
+    factor: f32,
+    which: usize,
+}
 
 impl Op<2> for Times {
-    type Saved = (Tensor, f32);
+    type Saved = Tensor;
 
-    fn forward(&self, [x, factors]: [&Tensor; 2]) -> Result<(Tensor, (Tensor, f32))> {
-        let factor = factors.host().get(self.0).copied();
-        let factor = factor.ok_or_else(|| misfit(format!("factor {} of {}", self.0, factors.len())))?;
-        let (y, ()) = Scale(factor).forward([x])?;
-        Ok((y, (x.clone(), factor)))
+    fn forward(&self, [x, _]: [&Tensor; 2]) -> Result<(Tensor, Tensor)> {
+        let (y, ()) = Scale(self.factor).forward([x])?;
+        Ok((y, x.clone()))
     }
 
-    fn backward(self, (x, factor): (Tensor, f32), dy: Tensor, inputs: &mut Inputs) {
+    fn backward(self, x: Tensor, dy: Tensor, inputs: &mut Inputs) {
         inputs.with(1, |d_factors, accumulate| {
             if !accumulate {
                 d_factors.fill(0.0);
@@ -57,9 +59,9 @@ impl Op<2> for Times {
                 x.iter().zip(dy).map(|(x, dy)| f64::from(*x) * f64::from(*dy)).sum()
             };
             // in the same order for any number of threads
-            d_factors[self.0] += pieces.map(along).collect::<Vec<_>>().into_iter().sum::<f64>() as f32;
+            d_factors[self.which] += pieces.map(along).collect::<Vec<_>>().into_iter().sum::<f64>() as f32;
         });
-        Scale(factor).backward((), dy, inputs);
+        Scale(self.factor).backward((), dy, inputs);
     }
 }
 
@@ -117,7 +119,9 @@ impl Tape {
     /// # Errors
     /// If there are not so many.
     pub fn times(&mut self, x: &Value, factors: &Value, which: usize) -> Result<Value> {
-        self.apply(Times(which), [x, factors])
+        let missing = || misfit(format!("factor {which} of {}", factors.tensor().len()));
+        let factor = *factors.tensor().host().get(which).ok_or_else(missing)?;
+        if factors.is_tracked() { self.apply(Times { factor, which }, [x, factors]) } else { self.scale(x, factor) }
     }
 
     /// Every entry within ± `bound`.

@@ -22,7 +22,7 @@ impl Config<'_> {
                 let problem = format!("{BY_BLOCK:?} changes {other:?} of block {number}; known are {known:?}");
                 return Err(self.wrong(problem));
             }
-            block.extend(own.clone());
+            block.clone_from(own);
         }
         Ok(Some(all))
     }
