@@ -74,6 +74,8 @@ fn experts_that_cannot_be_chosen_are_refused() {
     for key in ["swiglu_alpha", "swiglu_limit"] {
         refused("gpt_oss", &json!({ key: 0.0 }), &format!("{key:?} is 0, not above 0"));
     }
+    refused("hunyuan_v1_moe", &json!({"moe_topk": [2, 1, 2]}), "\"moe_topk\" differs between blocks");
+    refused("hunyuan_v1_moe", &json!({"moe_topk": []}), "\"moe_topk\"");
     refused("mamba", &json!({"hidden_act": "gelu"}), "\"hidden_act\"");
     refused("mamba", &json!({"expand": 1u64 << 31, "hidden_size": 64}), "channels");
 }
