@@ -24,7 +24,7 @@ fn read(family: &str, changes: &Value) -> lopper::Result<DecoderSpec> {
         "bloom" => (config["n_layer"], config["n_head"]) = (3.into(), 4.into()),
         "gptj" => config["rotary_dim"] = 8.into(),
         "helium" => config["head_dim"] = 8.into(),
-        "glm4_moe" | "dots1" | "deepseek_v2" | "deepseek_v3" | "glm4_moe_lite" => {
+        "glm4_moe" | "dots1" | "deepseek_v2" | "deepseek_v3" | "glm4_moe_lite" | "solar_open" | "exaone_moe" => {
             (config["n_routed_experts"], config["num_experts_per_tok"], config["moe_intermediate_size"]) =
                 (16.into(), 2.into(), 20.into());
         }

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::model::spec::DecoderSpec;
 
 const DEFAULTS: Defaults = Defaults {
-    width: ("moe_intermediate_size", Some(1280)),
+    width: ("moe_intermediate_size", None),
     epsilon: ("rms_norm_eps", 1e-5),
     max_positions: 131_072,
     head_dim: Some(128),
