@@ -12,6 +12,7 @@ import chat
 import compensation
 import config_keys
 import criteria
+import delta_net
 import elementwise
 import experts
 import gemma
@@ -37,7 +38,7 @@ import text_part
 import window
 
 GOLDENS = (
-    llama, mistral, qwen2, qwen3, gemma, llama_like, experts, mamba, hybrids, side_by_side, text_part, opt, gpt_neox, bloom, gpt2, gptj, window, adamw, optimizers, layer_problem,
+    llama, mistral, qwen2, qwen3, gemma, llama_like, experts, mamba, hybrids, delta_net, side_by_side, text_part, opt, gpt_neox, bloom, gpt2, gptj, window, adamw, optimizers, layer_problem,
     criteria, sparsegpt, compensation, rotary, elementwise, activations, losses, chat, config_keys,
 )
 

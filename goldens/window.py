@@ -24,6 +24,7 @@ The whole block 1 of other checkpoints, as the model calls it:
     them; of a stacked one `name[expert]`
     mamba_block, falcon_mamba_block, mamba2_block (by mamba.py)
     falcon_h1_block, falcon_h1_normed_block, lfm2_block (by hybrids.py)
+    qwen3_5_text_block, qwen3_next_block (by delta_net.py)
 A bias of OPT's keys shifts all scores of a query alike, so its gradient is zero but for rounding.
 
 model.safetensors: the whole model on ids [2, 24]: loss [1], the mean cross-entropy of the next tokens, and grad.<name> of every
@@ -37,6 +38,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.models.opt.modeling_opt import OPTDecoderLayer
 
+import delta_net
 import experts
 import hybrids
 import mamba
@@ -192,6 +194,7 @@ def write() -> None:
     experts.write_gradients()
     mamba.write_gradients()
     hybrids.write_gradients()
+    delta_net.write_gradients()
 
 
 if __name__ == "__main__":

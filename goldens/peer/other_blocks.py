@@ -104,7 +104,7 @@ class GemmaBlock(nn.Module):
 
 
 class StateSpaceBlock(nn.Module):
-    """The block of a state-space model as transformers has it, in plain PyTorch. Its weights are not masked."""
+    """The first block of a model as transformers has it, in plain PyTorch, called with nothing but states. Its weights are not masked."""
 
     def __init__(self, family: str, **sizes: object) -> None:
         super().__init__()
@@ -112,9 +112,10 @@ class StateSpaceBlock(nn.Module):
 
         config = AutoConfig.for_model(family, vocab_size=1, num_hidden_layers=1, pad_token_id=None, **sizes)
         self.block = AutoModel.from_config(config).layers[0]
+        self.unused = {"position_embeddings": None} if family.startswith("qwen") else {}
 
     def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-        return self.block(x)
+        return self.block(x, **self.unused)
 
 
 class Expert(nn.Module):

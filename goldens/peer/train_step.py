@@ -34,6 +34,11 @@ BLOCKS = {
     "olmoe-1b-7b": (lambda: ExpertsBlock(OLMOE, experts=64, top_k=8), 2048, (128, 10000.0)),
     "qwen1.5-moe-a2.7b": (lambda: ExpertsBlock(QWEN_MOE, experts=60, top_k=4), 2048, (128, 1000000.0)),
     "mamba-130m": (lambda: StateSpaceBlock("mamba", hidden_size=768), 768, (64, 10000.0)),
+    "qwen3.5-0.8b": (
+        lambda: StateSpaceBlock(
+            "qwen3_5_text", hidden_size=1024, intermediate_size=3584, linear_num_value_heads=16, layer_types=["linear_attention"],
+        ), 1024, (64, 10000.0),
+    ),
     "mamba2-130m": (
         lambda: StateSpaceBlock("mamba2", hidden_size=768, num_heads=24, head_dim=64, n_groups=1), 768, (64, 10000.0),
     ),

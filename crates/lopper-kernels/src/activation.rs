@@ -1,4 +1,4 @@
-//! The activations of feed-forward layers, with their slopes.
+//! The activations of feed-forward layers and of gates, with their slopes.
 //!
 //! | kind | value | slope |
 //! |---|---|---|
@@ -7,6 +7,7 @@
 //! | GELU by tanh | x·½(1 + tanh u) = x·σ(2u) with u = √(2/π)·(x + 0.044715·x³) | σ(2u) + x·σ(2u)·(1 − σ(2u))·2u′ |
 //! | ReLU | max(x, 0) | 1 above 0, 0 elsewhere |
 //! | ReLU² | max(x, 0)² | 2·max(x, 0) |
+//! | sigmoid | σ | σ·(1 − σ) |
 //! | identity | x | 1 |
 //!
 //! D. Hendrycks and K. Gimpel, "Gaussian Error Linear Units (GELUs)", 2016, arXiv:1606.08415, §2, for SiLU and both forms of GELU;
@@ -17,7 +18,7 @@ use crate::elementwise::CHUNK;
 use crate::math::{exp, mul_add, normal_tail};
 use rayon::prelude::*;
 
-/// An activation of a feed-forward layer; the module says the formulas.
+/// An activation of a feed-forward layer or a gate; the module says the formulas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// x·σ(x), also called Swish.
@@ -30,13 +31,16 @@ pub enum Activation {
     Relu,
     /// max(x, 0)².
     ReluSquared,
+    /// σ(x): a gate.
+    Sigmoid,
     /// x: a gate that is a plain product.
     Identity,
 }
 
 impl Activation {
     /// Every one.
-    pub const ALL: [Self; 6] = [Self::Silu, Self::Gelu, Self::GeluTanh, Self::Relu, Self::ReluSquared, Self::Identity];
+    pub const ALL: [Self; 7] =
+        [Self::Silu, Self::Gelu, Self::GeluTanh, Self::Relu, Self::ReluSquared, Self::Sigmoid, Self::Identity];
 }
 
 /// An activation at one point.
@@ -52,6 +56,7 @@ pub(crate) struct Gelu;
 pub(crate) struct GeluTanh;
 pub(crate) struct Relu;
 pub(crate) struct ReluSquared;
+pub(crate) struct Sigmoid;
 pub(crate) struct Identity;
 
 #[allow(clippy::inline_always, reason = "it has to be compiled inside the caller's target features")]
@@ -134,6 +139,22 @@ impl Curve for ReluSquared {
 }
 
 #[allow(clippy::inline_always, reason = "it has to be compiled inside the caller's target features")]
+impl Curve for Sigmoid {
+    #[inline(always)]
+    fn value<const FUSED: bool>(x: f32) -> f32 {
+        1.0 / (1.0 + exp::<FUSED>(-x))
+    }
+    #[inline(always)]
+    fn value_and_slope<const FUSED: bool>(x: f32) -> (f32, f32) {
+        // of |x|, where the sigmoid of −|x| is not lost in the sum
+        let fall = exp::<FUSED>(-x.abs());
+        let above = 1.0 / (1.0 + fall);
+        let below = fall * above;
+        (if x < 0.0 { below } else { above }, above * below)
+    }
+}
+
+#[allow(clippy::inline_always, reason = "it has to be compiled inside the caller's target features")]
 impl Curve for Identity {
     #[inline(always)]
     fn value<const FUSED: bool>(x: f32) -> f32 {
@@ -154,6 +175,7 @@ macro_rules! by_kind {
             $crate::activation::Activation::GeluTanh => $loop::<$crate::activation::GeluTanh, FUSED>($($argument),*),
             $crate::activation::Activation::Relu => $loop::<$crate::activation::Relu, FUSED>($($argument),*),
             $crate::activation::Activation::ReluSquared => $loop::<$crate::activation::ReluSquared, FUSED>($($argument),*),
+            $crate::activation::Activation::Sigmoid => $loop::<$crate::activation::Sigmoid, FUSED>($($argument),*),
             $crate::activation::Activation::Identity => $loop::<$crate::activation::Identity, FUSED>($($argument),*),
         }
     };

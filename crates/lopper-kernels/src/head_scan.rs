@@ -6,7 +6,7 @@
 //! tokens, and the states of every [`CHUNK`]th token are kept.
 
 use crate::dispatch::{Tier, tier};
-use crate::head_scan_steps::{Steps, add_scaled, multiply_all, remainders, scaled, steps_of, transposed};
+use crate::head_scan_steps::{StepInputs, Steps, add_scaled, multiply_all, remainders, scaled, transposed};
 use crate::scan::{CHUNK, Chunk, chunks};
 use crate::scratch::Shared;
 use crate::tile::{Extent, Left, Right, multiply};
@@ -140,20 +140,8 @@ impl<'a> Scan<'a> {
     }
 
     pub fn steps(&self, chunk: Chunk, head: usize) -> Steps {
-        let Self { tier, shape, inputs } = *self;
-        let (mut raw, bias) = ([0.0; CHUNK], inputs.bias[head]);
-        for (raw, token) in raw.iter_mut().zip(chunk.start..chunk.end) {
-            *raw = inputs.step[token * shape.heads + head] + bias;
-        }
-        let rate = -inputs.decay[head].exp();
-        let mut steps = Steps { delta: [0.0; CHUNK], slope: [0.0; CHUNK], fall: [0.0; CHUNK], rate };
-        steps_of(tier, &raw, &inputs.limits, &mut steps.delta, &mut steps.slope);
-        let mut sum = 0.0;
-        for (fall, delta) in steps.fall.iter_mut().zip(steps.delta) {
-            sum += f64::from(delta) * f64::from(rate);
-            *fall = sum;
-        }
-        steps
+        let HeadScanInputs { step, decay, bias, limits, .. } = *self.inputs;
+        Steps::of(self.tier, &StepInputs { step, decay, bias, limits }, chunk, head)
     }
 
     /// The columns of B or C of a group, from the first token of a chunk on.

@@ -1,8 +1,20 @@
-//! Steps of the scan by heads, and what is done to rows on the way.
+//! Steps of scans by heads, and what is done to rows on the way.
 
-use crate::dispatch::simd;
+use crate::dispatch::{Tier, simd};
 use crate::math::exp;
-use crate::scan::{CHUNK, softplus};
+use crate::scan::{CHUNK, Chunk, softplus};
+
+/// What the steps of heads are made of.
+pub(crate) struct StepInputs<'a> {
+    /// s [tokens, heads]
+    pub step: &'a [f32],
+    /// a, of which A is −eᵃ `[heads]`
+    pub decay: &'a [f32],
+    /// What is added to s `[heads]`.
+    pub bias: &'a [f32],
+    /// The smallest and the largest Δ.
+    pub limits: [f32; 2],
+}
 
 /// The steps of a head within a chunk.
 pub(crate) struct Steps {
@@ -17,6 +29,23 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
+    /// Those of a head in a chunk.
+    pub fn of(tier: Tier, inputs: &StepInputs, chunk: Chunk, head: usize) -> Self {
+        let (mut raw, heads) = ([0.0; CHUNK], inputs.bias.len());
+        for (raw, token) in raw.iter_mut().zip(chunk.start..chunk.end) {
+            *raw = inputs.step[token * heads + head] + inputs.bias[head];
+        }
+        let rate = -inputs.decay[head].exp();
+        let mut steps = Self { delta: [0.0; CHUNK], slope: [0.0; CHUNK], fall: [0.0; CHUNK], rate };
+        steps_of(tier, &raw, &inputs.limits, &mut steps.delta, &mut steps.slope);
+        let mut sum = 0.0;
+        for (fall, delta) in steps.fall.iter_mut().zip(steps.delta) {
+            sum += f64::from(delta) * f64::from(rate);
+            *fall = sum;
+        }
+        steps
+    }
+
     /// How much of what a token adds is left at the end of a chunk of so many.
     pub fn remains(&self, token: usize, length: usize) -> f32 {
         (self.fall[length - 1] - self.fall[token]).exp() as f32
@@ -30,7 +59,7 @@ impl Steps {
 
 simd! {
     /// Δ of a chunk, and its slope.
-    pub(crate) fn steps_of(raw: &[f32; CHUNK], limits: &[f32; 2], delta: &mut [f32; CHUNK], slope: &mut [f32; CHUNK]) {
+    fn steps_of(raw: &[f32; CHUNK], limits: &[f32; 2], delta: &mut [f32; CHUNK], slope: &mut [f32; CHUNK]) {
         let [least, most] = *limits;
         for i in 0..CHUNK {
             let free = softplus::<FUSED>(raw[i]);

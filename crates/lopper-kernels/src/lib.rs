@@ -22,6 +22,8 @@ mod cholesky;
 mod clamped_gate;
 mod conjugate_gradient;
 mod convolution;
+mod delta_scan;
+mod delta_scan_backward;
 pub mod dispatch;
 mod distillation;
 mod elementwise;
@@ -60,6 +62,8 @@ pub use cholesky::cholesky;
 pub use clamped_gate::{ClampedGate, clamped_gate, clamped_gate_backward};
 pub use conjugate_gradient::{conjugate_gradient_start, conjugate_gradient_step};
 pub use convolution::{ConvolutionShape, convolution, convolution_backward};
+pub use delta_scan::{DeltaScanInputs, DeltaScanShape, delta_scan};
+pub use delta_scan_backward::{DeltaScanGradients, delta_scan_backward};
 pub use distillation::{distillation, distillation_backward};
 pub use elementwise::{
     add_assign, add_bias, apply_mask, column_products, column_squares, column_sums, multiply_assign,

@@ -53,7 +53,8 @@ fn backward_agrees_with_differences_of_f64() {
 
 #[test]
 fn extreme_gates_saturate_and_nan_stays() {
-    for kind in Activation::ALL.into_iter().filter(|kind| *kind != Activation::Identity) {
+    let others = [Activation::Sigmoid, Activation::Identity];
+    for kind in Activation::ALL.into_iter().filter(|kind| !others.contains(kind)) {
         let out = forward(kind, &[1e4, -1e4, f32::NAN, f32::INFINITY, 0.0], &[2.0; 5]);
         assert_eq!(out[0], if kind == Activation::ReluSquared { 2e8 } else { 2e4 });
         let saturated = out[1].abs() < 1e-30 && out[3] == f32::INFINITY;

@@ -8,6 +8,7 @@ mod attention;
 mod cholesky;
 mod clamped_gate;
 mod conjugate_gradient;
+mod delta_scan;
 mod distillation;
 mod elementwise;
 mod gemm;

@@ -4,7 +4,8 @@
 //!
 //! The block is that of SmolLM2-135M, unless others are named: OPT-125M, Pythia-160M, BLOOM-560M, Gemma-3-270M (of the latter one
 //! that does not slide), OLMoE-1B-7B (without norms of queries and keys), Qwen1.5-MoE-A2.7B (without biases and
-//! the expert that every token goes to), Mamba-130M and Mamba2-130M (against transformers' own block in plain PyTorch). `f32` leaves bf16 out, which takes PyTorch minutes on a processor without instructions for it; `quick`
+//! the expert that every token goes to), Mamba-130M, Mamba2-130M and Qwen3.5-0.8B with Gated DeltaNet (against transformers' own
+//! block in plain PyTorch). `f32` leaves bf16 out, which takes PyTorch minutes on a processor without instructions for it; `quick`
 //! is one round of the longer length, three times each. Without
 //! `LOPPER_PYTHON` (a Python that has torch) only our own times are printed. Rounds of both take turns, so that a machine that slows down slows both.
 
@@ -30,7 +31,7 @@ const ROUNDS: usize = 3;
 const REPEATS: usize = 8;
 
 /// Blocks by the names of their models: what is in config.json beside the keys that do not matter here.
-fn blocks() -> [(&'static str, serde_json::Value); 9] {
+fn blocks() -> [(&'static str, serde_json::Value); 10] {
     let llama = json!({
         "model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_attention_heads": 9,
         "num_key_value_heads": 3, "rms_norm_eps": 1e-5, "rope_theta": 1e5,
@@ -51,6 +52,10 @@ fn blocks() -> [(&'static str, serde_json::Value); 9] {
             "num_local_experts": count, "num_experts_per_tok": top_k,
         })
     };
+    let delta = json!({
+        "model_type": "qwen3_5_text", "hidden_size": 1024, "intermediate_size": 3584, "num_attention_heads": 8,
+        "linear_num_value_heads": 16, "layer_types": ["linear_attention"],
+    });
     [
         ("SmolLM2-135M", llama),
         ("OPT-125M", opt),
@@ -64,6 +69,7 @@ fn blocks() -> [(&'static str, serde_json::Value); 9] {
             "Mamba2-130M",
             json!({ "model_type": "mamba2", "hidden_size": 768, "num_heads": 24, "head_dim": 64, "n_groups": 1 }),
         ),
+        ("Qwen3.5-0.8B", delta),
     ]
 }
 

@@ -304,6 +304,8 @@ fn gradients_of_a_recurrence() {
     check_window("falcon_h1", 0..2, "falcon_h1_block");
     check_window("falcon_h1/normed", 0..2, "falcon_h1_normed_block");
     check_window("lfm2", 0..2, "lfm2_block");
+    check_window("qwen3_5_text", 0..2, "qwen3_5_text_block");
+    check_window("qwen3_next", 0..2, "qwen3_next_block");
 }
 
 #[test]

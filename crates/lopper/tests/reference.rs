@@ -215,6 +215,7 @@ fn activated(kind: Activation, x: &Candle) -> Result<Candle> {
         }
         Activation::Relu => x.relu(),
         Activation::ReluSquared => x.relu()?.sqr(),
+        Activation::Sigmoid => sigmoid(x.clone()),
         Activation::Identity => Ok(x.clone()),
     }
 }

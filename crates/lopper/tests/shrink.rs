@@ -34,6 +34,9 @@ const NEURONS_STAY: [(&[&str], &str); 3] = [
             "granitemoehybrid",
             "jamba",
             "lfm2_moe",
+            "qwen3_next",
+            "qwen3_5_moe_text",
+            "qwen3_5_moe",
             "gpt_oss",
         ],
         "has experts",
@@ -44,7 +47,22 @@ const NEURONS_STAY: [(&[&str], &str); 3] = [
 /// takes all heads together, or heads have biases by their place.
 const HEADS_STAY: [(&[&str], &str); 5] = [
     (
-        &["mamba", "mamba2", "falcon_mamba", "nemotron_h", "granitemoehybrid", "bamba", "jamba", "lfm2", "lfm2_moe"],
+        &[
+            "mamba",
+            "mamba2",
+            "falcon_mamba",
+            "nemotron_h",
+            "granitemoehybrid",
+            "bamba",
+            "jamba",
+            "lfm2",
+            "lfm2_moe",
+            "qwen3_next",
+            "qwen3_5_text",
+            "qwen3_5",
+            "qwen3_5_moe_text",
+            "qwen3_5_moe",
+        ],
         "0 attention layers",
     ),
     (
@@ -128,6 +146,24 @@ fn what_is_written_is_the_model_with_neurons_switched_off() {
         let keep = (of as f64 * 0.6).round() as usize;
         assert_eq!(report.shrunk.as_ref().expect("it is smaller").width, Some([of, keep]), "{folder}");
         check_written(&tiny, &plan(&tiny), &report, (UnitKind::Neuron, keep));
+    }
+}
+
+#[test]
+fn layers_that_predict_further_ahead_stay_where_blocks_keep_their_width() {
+    let tiny = Tiny::new("qwen3_5");
+    let mut zeros = tiny.plan();
+    zeros.shrink.depth = Some(2);
+    zeros.pruning.sparsity = None;
+    for (plan, stays) in [(tiny.plan(), true), (zeros, true), (plan(&tiny), false)] {
+        let out = format!("{:?}", plan.shrink);
+        let report = tiny.try_prune(&plan, &out).unwrap_or_else(|error| panic!("{out}: {error}"));
+        let small = tiny.open(&out);
+        assert_eq!(small.checkpoint().names().any(|name| name.starts_with("mtp.")), stays, "{out}");
+        let config = small.checkpoint().config_json().expect("config.json");
+        assert_eq!(config["text_config"]["mtp_num_hidden_layers"], usize::from(stays), "{out}");
+        let warned = report.warnings.iter().any(|warning| warning.contains("further ahead (mtp."));
+        assert_eq!(warned, !stays, "{out}: {:?}", report.warnings);
     }
 }
 

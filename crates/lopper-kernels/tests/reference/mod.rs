@@ -76,6 +76,7 @@ pub fn activation(kind: Activation, x: f64) -> f64 {
         }
         Activation::Relu => x.max(0.0),
         Activation::ReluSquared => x.max(0.0).powi(2),
+        Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
         Activation::Identity => x,
     }
 }

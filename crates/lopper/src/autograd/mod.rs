@@ -9,5 +9,7 @@ mod tape;
 
 pub mod optimizer;
 
-pub use ops::{AdapterForm, AttentionLayout, Groups, Normed, Part, RotaryTable, Routes, Routing, ScanHeads, Scoring};
+pub use ops::{
+    AdapterForm, AttentionLayout, DeltaHeads, Groups, Normed, Part, RotaryTable, Routes, Routing, ScanHeads, Scoring,
+};
 pub use tape::{Gradients, Tape, Value};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::Result;
-use crate::model::{Decoder, DecoderSpec, UnitKind, describe};
+use crate::model::{Decoder, DecoderSpec, UnitKind};
 use crate::report::Shrunk;
 use crate::schedule::Run;
 
@@ -14,7 +14,7 @@ use crate::schedule::Run;
 pub fn shrunk(run: &Run, [whole, shorter]: [&Decoder; 2]) -> Result<Option<Shrunk>> {
     let Some(config) = shorter.edited_config(&run.kept_units())? else { return Ok(None) };
     let checkpoint = whole.checkpoint();
-    let small = describe(&checkpoint.dir().join("config.json"), &config)?;
+    let small = whole.describe(&config)?;
     let of = |kind| {
         let own = run.narrowings.iter().find(|narrowing| narrowing.kind == kind);
         own.map(|narrowing| [narrowing.of, narrowing.keep])
@@ -23,7 +23,7 @@ pub fn shrunk(run: &Run, [whole, shorter]: [&Decoder; 2]) -> Result<Option<Shrun
     let count =
         |spec: &DecoderSpec| spec.blocks.iter().find_map(|block| block.routing()).map(|routing| routing.experts);
     let count = count(whole.spec()).zip(count(&small)).map(|(before, after)| [before, after]);
-    let left = left(shorter, &small);
+    let left = left(shorter, &small, !run.narrowings.is_empty());
     let [parameters, bytes] = [0, 1].map(|place| left.iter().map(|sizes| sizes[place]).sum::<usize>());
     Ok(Some(Shrunk {
         width: of(UnitKind::Neuron),
@@ -38,7 +38,7 @@ pub fn shrunk(run: &Run, [whole, shorter]: [&Decoder; 2]) -> Result<Option<Shrun
 }
 
 /// Numbers and bytes of every tensor of the files that stays.
-fn left(shorter: &Decoder, small: &DecoderSpec) -> Vec<[usize; 2]> {
+fn left(shorter: &Decoder, small: &DecoderSpec, narrows: bool) -> Vec<[usize; 2]> {
     let (spec, checkpoint) = (shorter.spec(), shorter.checkpoint());
     let blocks = spec.blocks.iter().zip(&small.blocks).enumerate();
     let shapes: BTreeMap<String, usize> = blocks
@@ -47,7 +47,7 @@ fn left(shorter: &Decoder, small: &DecoderSpec) -> Vec<[usize; 2]> {
             (0..block.tensors.len()).map(move |tensor| spec.tensor_name(index, tensor)).zip(numbers)
         })
         .collect();
-    let stay = checkpoint.names().filter(|name| spec.renumbered(name).is_some());
+    let stay = checkpoint.names().filter(|name| spec.left(name, narrows).is_some());
     stay.filter_map(|name| {
         let info = checkpoint.info(name)?;
         let numbers = shapes.get(name).copied().unwrap_or(info.elements());

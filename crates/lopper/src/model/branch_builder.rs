@@ -7,7 +7,7 @@ use lopper_kernels::{Activation, ClampedGate};
 use super::block_spec::{BlockSpec, Branch, Kind, LinearSpec, TensorSpec};
 use super::form::Form;
 use super::program::{Instruction, NormKind, Operation, Program};
-use crate::autograd::{AttentionLayout, Part, Routing, ScanHeads};
+use crate::autograd::{AttentionLayout, DeltaHeads, Part, Routing, ScanHeads};
 
 /// A norm as a family describes it.
 #[derive(Clone, Copy, Debug)]
@@ -243,6 +243,13 @@ impl BranchBuilder<'_> {
         let width = self.program.width(inputs[0]);
         let [decay, skip, bias] = names.map(|name| self.special(name.into(), vec![heads.heads], Kind::State));
         self.program.push(Operation::HeadScan { decay, skip, bias, heads }, inputs.to_vec(), width)
+    }
+
+    /// The scan by the gated delta rule of queries, keys, values, steps and strengths; tensors `decay` and `bias`.
+    pub fn delta_scan(&mut self, inputs: [usize; 5], names: [&str; 2], heads: DeltaHeads) -> usize {
+        let width = self.program.width(inputs[2]);
+        let [decay, bias] = names.map(|name| self.special(name.into(), vec![heads.values], Kind::State));
+        self.program.push(Operation::DeltaScan { decay, bias, heads }, inputs.to_vec(), width)
     }
 
     /// A tensor that trains with the branch where it is asked for.

@@ -86,6 +86,11 @@ impl BlockSpec {
                 // C·Bᵀ within chunks, its product with x, and what goes into and comes out of the states
                 2.0 * (SCAN_CHUNK * (ways + x) + 2 * states * x) as f64
             }
+            Operation::DeltaScan { heads, .. } => {
+                let [keys, _, values] = [0, 1, 2].map(|place| program.width(reads[place]));
+                // K·Kᵀ and Q·Kᵀ within chunks, the half of a solve and a product with changes, and what the states find, give and take
+                (SCAN_CHUNK * (4 * keys + 3 * values) + 6 * keys / heads.keys * values) as f64
+            }
             &Operation::Convolution { weight, .. } | &Operation::Score { weight, .. } => 2.0 * self.numbers_in(weight),
             // scores and their product with the values, over the half of the square that is causal
             Operation::Attention { layout, .. } => 2.0 * (layout.heads * layout.head_dim * length) as f64,
@@ -124,11 +129,15 @@ impl Program {
         peak + 2 * self.widths[0]
     }
 
-    /// Numbers per token of the states that a scan by heads keeps of every chunk.
+    /// Numbers per token of the states that a scan by heads or by the delta rule keeps of every chunk.
     fn numbers_of_states(&self, place: usize) -> usize {
         let Instruction { operation, reads } = &self.instructions[place];
-        let Operation::HeadScan { heads, .. } = operation else { return 0 };
-        (self.numbers(reads[0]) * self.width(reads[2]) / heads.groups).div_ceil(SCAN_CHUNK)
+        let states = match operation {
+            Operation::HeadScan { heads, .. } => self.numbers(reads[0]) * self.width(reads[2]) / heads.groups,
+            Operation::DeltaScan { heads, .. } => self.numbers(reads[2]) * self.width(reads[0]) / heads.keys,
+            _ => return 0,
+        };
+        states.div_ceil(SCAN_CHUNK)
     }
 
     /// Numbers per token that a forward and backward pass holds at most: what operations keep for the way back, the output, its
@@ -156,6 +165,7 @@ impl Program {
                 | Operation::Convolution { .. }
                 | Operation::Scan { .. }
                 | Operation::HeadScan { .. }
+                | Operation::DeltaScan { .. }
                 | Operation::Score { .. }
                 | Operation::Route { .. }
                 | Operation::Combine

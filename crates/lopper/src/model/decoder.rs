@@ -8,9 +8,9 @@ use super::block_spec::{BlockSpec, LinearId, TensorSpec};
 use super::edit::narrowed;
 use super::edit_depth::shortened;
 use super::edit_experts::with_experts;
-use super::families::describe;
+use super::families::describe_stored;
 use super::head::{Head, HeadWeights};
-use super::naming::{as_named, explained, is_of_language};
+use super::naming::{as_named, explained, is_of_language, stacks_experts};
 use super::omitted::Omitted;
 use super::pass::{Context, NoTap};
 use super::sequences::Sequences;
@@ -27,6 +27,8 @@ pub struct Decoder {
     checkpoint: Checkpoint,
     spec: DecoderSpec,
     /// Whether the files have a head of their own where config.json has none.
+    /// Whether the files have the matrices of all experts of a layer in one tensor.
+    stacked: bool,
     unties: bool,
     notes: Vec<String>,
 }
@@ -39,7 +41,9 @@ impl Decoder {
     /// If the family is unknown, or a tensor is missing or of another shape.
     pub fn open(mut checkpoint: Checkpoint) -> Result<Self> {
         let config = checkpoint.config_json()?;
-        let (mut spec, note) = as_named(describe(&checkpoint.dir().join("config.json"), &config)?, &checkpoint)?;
+        let stacked = stacks_experts(&checkpoint);
+        let described = describe_stored(&checkpoint.dir().join("config.json"), &config, stacked)?;
+        let (mut spec, note) = as_named(described, &checkpoint)?;
         let mut notes: Vec<String> = note.into_iter().collect();
         let [embedding, head] = [&spec.stem.embedding, &spec.head.weight];
         let [has_embedding, has_head] = [embedding, head].map(|name| checkpoint.info(name).is_some());
@@ -57,9 +61,17 @@ impl Decoder {
         for (whole, parts) in spec.stacked() {
             checkpoint.divide(&whole, parts)?;
         }
-        let decoder = Self { checkpoint, spec, unties: ties && has_embedding && has_head, notes };
+        let decoder = Self { checkpoint, spec, stacked, unties: ties && has_embedding && has_head, notes };
         decoder.spec.tensors().iter().try_for_each(|(name, shape)| decoder.check(&config, name, shape))?;
         Ok(decoder)
+    }
+
+    /// What another config.json describes, of a model whose files are as those of this one.
+    ///
+    /// # Errors
+    /// As [`describe`](super::describe).
+    pub fn describe(&self, config: &serde_json::Value) -> Result<DecoderSpec> {
+        describe_stored(&self.checkpoint.dir().join("config.json"), config, self.stacked)
     }
 
     /// What the user should know of how the files were understood.
@@ -85,7 +97,8 @@ impl Decoder {
         if let Some(kept) = omitted.experts.values().next() {
             let path = self.checkpoint.dir().join("config.json");
             let small = with_experts(&path, &self.checkpoint.config_json()?, kept.len())?;
-            self.spec = self.spec.with_experts(&describe(&path, &small)?, &omitted.experts)?;
+            let small = self.describe(&small)?;
+            self.spec = self.spec.with_experts(&small, &omitted.experts)?;
         }
         self.spec = self.spec.without(&omitted.blocks);
         Ok(self)

@@ -23,6 +23,8 @@ const KV_HEADS: [&str; 2] = ["num_key_value_heads", "num_kv_heads"];
 const HEAD_WIDTH: &str = "head_dim";
 /// Families that transformers loads only where the heads of queries divide the hidden size, whatever `head_dim` is.
 const DIVIDING: [&str; 5] = ["llama", "arcee", "gemma2", "gemma3", "gemma3_text"];
+/// How many layers predict tokens further ahead.
+const AHEAD: [&str; 2] = ["num_nextn_predict_layers", "mtp_num_hidden_layers"];
 /// Where models of more than text describe their text.
 const TEXT: &str = "text_config";
 
@@ -67,7 +69,7 @@ pub fn narrowed(path: &Path, config: &Value, kind: UnitKind, keep: usize) -> Res
             heads.iter().cloned().chain(wide).find(|edited| shape.is_of(path, edited))
         }
     };
-    found.ok_or_else(|| no_words(&whole, kind))
+    found.map(without_ahead).ok_or_else(|| no_words(&whole, kind))
 }
 
 /// That transformers loads what is left of the heads.
@@ -159,6 +161,16 @@ fn layouts(spec: &DecoderSpec) -> impl Iterator<Item = &AttentionLayout> {
 /// The part of a config.json that describes a model of text.
 pub(super) fn text(config: &mut Value) -> &mut Value {
     if config.get(TEXT).is_some_and(Value::is_object) { &mut config[TEXT] } else { config }
+}
+
+/// The same without layers that predict tokens further ahead.
+pub(super) fn without_ahead(mut config: Value) -> Value {
+    for key in AHEAD {
+        if let Some(count) = text(&mut config).get_mut(key) {
+            *count = json!(0);
+        }
+    }
+    config
 }
 
 /// The same with one of the `keys` set to a number, where the text is described, or above.

@@ -136,7 +136,13 @@ fn has_experts(block: &Arc<BlockSpec>) -> bool {
 fn kind(block: &BlockSpec) -> Value {
     let slides =
         |operation: &Operation| matches!(operation, Operation::Attention { layout, .. } if layout.window.is_some());
-    if block.operations().any(slides) { json!("sliding_attention") } else { json!("full_attention") }
+    if block.operations().any(slides) {
+        json!("sliding_attention")
+    } else if block.operations().any(|operation| matches!(operation, Operation::DeltaScan { .. })) {
+        json!("linear_attention")
+    } else {
+        json!("full_attention")
+    }
 }
 
 /// What `no_rope_layers` says of a block, against its name: 1 where queries and keys are turned.

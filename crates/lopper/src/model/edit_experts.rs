@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::edit::{edits, text};
+use super::edit::{edits, text, without_ahead};
 use super::families::{COUNTS, describe};
 use crate::autograd::Routing;
 use crate::error::{Error, Result};
@@ -47,7 +47,7 @@ pub fn with_experts(path: &Path, config: &Value, keep: usize) -> Result<Value> {
     let by_family = if LOCAL.contains(&whole.family) { LOCAL_COUNT } else { COUNTS[0] };
     let found =
         std::iter::once(said).chain(edits(config, &[by_family], keep)).chain(edits(config, &COUNTS, keep)).find(is_of);
-    found.ok_or_else(|| Error::Plan {
+    found.map(without_ahead).ok_or_else(|| Error::Plan {
         problem: format!("no config.json of the family {} says that there are {keep} experts", whole.family),
         hint: Some("prune weights instead: --sparsity, --pattern".into()),
     })

@@ -20,6 +20,32 @@ const UNPACKED: &str = "let transformers unpack it: AutoModelForCausalLM.from_pr
 /// Parts of the names of tensors of adapters.
 const ADAPTED: [&str; 3] = [".lora_A", ".lora_B", ".base_layer."];
 
+/// End of the name of the tensor in which some files have matrices of all experts of a layer.
+const STACK: &str = ".mlp.experts.gate_up_proj";
+/// What stands before the names of layers that predict tokens further ahead, in families that do not count them among the blocks.
+const AHEAD: &str = "mtp.";
+
+/// Whether the files have the matrices of all experts of a layer in one tensor, where others have a tensor for each.
+pub(super) fn stacks_experts(checkpoint: &Checkpoint) -> bool {
+    checkpoint.names().any(|name| name.ends_with(STACK) && !name.starts_with(AHEAD))
+}
+
+impl DecoderSpec {
+    /// Whether a tensor of the files is of a layer that predicts tokens further ahead, behind the last block: no part of the decoder, but as
+    /// wide as its blocks.
+    pub fn is_ahead(&self, name: &str) -> bool {
+        let number = name.strip_prefix(&self.block_prefix).and_then(|rest| rest.split('.').next()?.parse().ok());
+        name.starts_with(AHEAD) || number.is_some_and(|number: usize| number >= self.number(self.blocks.len()))
+    }
+
+    /// What a tensor of the files is called in those of this model, with fewer experts, or neurons or heads where it `narrows`; `None` if it
+    /// goes. Layers that predict further ahead go where blocks become narrower.
+    pub fn left(&self, name: &str, narrows: bool) -> Option<String> {
+        let fits = !(narrows || !self.fewer.is_empty()) || !self.is_ahead(name);
+        if fits { self.renumbered(name) } else { None }
+    }
+}
+
 /// The model with its tensors as the files name them, and what the user should know of that: as its family does; in another [`KNOWN`] way; or
 /// behind a prefix, as wrappers of training leave it. Where nothing fits, as most of it is named.
 ///

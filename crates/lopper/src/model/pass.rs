@@ -207,6 +207,14 @@ impl Pass<'_, '_> {
                 let y = self.tape.head_scan([&x, &step, &b, &c, decay, skip, bias], heads, offsets)?;
                 Slot::new(self.context.sequences.rows(self.tape, y)?, &Rows::Batch)
             }
+            &Operation::DeltaScan { decay, bias, heads } => {
+                let [query, key, value, step, strength] = [0, 1, 2, 3, 4].map(|which| self.whole(slot(which)?));
+                let (query, key, value, step, strength) = (query?, key?, value?, step?, strength?);
+                let [decay, bias] = [decay, bias].map(|place| &self.tensors[place]);
+                let inputs = [&query, &key, &value, &step, &strength, decay, bias];
+                let y = self.tape.delta_scan(inputs, heads, self.context.sequences.offsets())?;
+                Slot::new(self.context.sequences.rows(self.tape, y)?, &Rows::Batch)
+            }
             &Operation::Activate(kind) => Slot::new(self.tape.activate(kind, first.value()?)?, rows),
             &Operation::Scale(factor) => Slot::new(self.tape.scale(first.value()?, factor)?, rows),
             &Operation::Clamp(bound) => Slot::new(self.tape.clamp(first.value()?, bound)?, rows),

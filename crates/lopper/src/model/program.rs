@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lopper_kernels::{Activation, ClampedGate};
 
-use crate::autograd::{AttentionLayout, Part, Routing, ScanHeads};
+use crate::autograd::{AttentionLayout, DeltaHeads, Part, Routing, ScanHeads};
 
 /// How a norm measures a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,15 @@ pub enum Operation {
         bias: usize,
         /// How the channels of x are shared out.
         heads: ScanHeads,
+    },
+    /// The scan by the gated delta rule of queries, keys, values, steps before their bias and softplus, and strengths.
+    DeltaScan {
+        /// Place of the logarithm of −A `[value heads]`.
+        decay: usize,
+        /// Place of what is added to the steps `[value heads]`.
+        bias: usize,
+        /// How the columns are shared out.
+        heads: DeltaHeads,
     },
     /// The sum of two values.
     Add,

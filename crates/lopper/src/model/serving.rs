@@ -56,10 +56,11 @@ impl DecoderSpec {
                 && block.stages.iter().flat_map(|stage| &stage.branches).all(|branch| {
                     let program = &branch.program;
                     let made = program.instructions().iter().enumerate();
-                    let scans = program
-                        .instructions()
-                        .iter()
-                        .all(|one| !matches!(one.operation, Operation::HeadScan { heads, .. } if !shares(heads.heads)));
+                    let scans = program.instructions().iter().all(|one| match one.operation {
+                        Operation::HeadScan { heads, .. } => shares(heads.heads),
+                        Operation::DeltaScan { heads, .. } => shares(heads.keys),
+                        _ => true,
+                    });
                     let mut neurons = made.filter(|(_, one)| {
                         matches!(
                             one.operation,

@@ -192,6 +192,7 @@ impl Trace<'_> {
             | Operation::Convolution { .. }
             | Operation::Scan { .. }
             | Operation::HeadScan { .. }
+            | Operation::DeltaScan { .. }
             | Operation::Add
             | Operation::Score { .. }
             | Operation::Route { .. }

@@ -31,7 +31,14 @@ impl Output<'_> {
         job.observer.event(Event::Stage { name: "writing the smaller model" });
         let mut cuts = cuts(full, narrowings)?;
         cuts.extend(full.spec().cuts());
-        let changes = Changes { cuts, name: &|name| full.spec().renumbered(name), config };
+        let name = |name: &str| full.spec().left(name, !narrowings.is_empty());
+        let ahead = full.checkpoint().names().filter(|tensor| full.spec().is_ahead(tensor) && name(tensor).is_none());
+        if let Some(first) = ahead.min() {
+            job.warn(format!(
+                "layers that predict tokens further ahead ({first}, …) are left out: they are as wide as the blocks were, and are not pruned here"
+            ));
+        }
+        let changes = Changes { cuts, name: &name, config };
         let composition = job
             .timings
             .measure(Stage::Write, || Composition::write(full.checkpoint(), (out, journal.smaller()), &changes))?;

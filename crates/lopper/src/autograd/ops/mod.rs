@@ -7,6 +7,7 @@ mod attention;
 mod bound;
 mod combine;
 mod convolution;
+mod delta_scan;
 mod distillation;
 mod gate_rows;
 mod head_scan;
@@ -24,6 +25,7 @@ mod select_rows;
 
 pub use adapter::AdapterForm;
 pub use attention::AttentionLayout;
+pub use delta_scan::DeltaHeads;
 pub use head_scan::ScanHeads;
 pub use join::Part;
 pub use normed_linear::Normed;

@@ -34,12 +34,19 @@ const ACTIVATIONS: [(&str, Activation); 10] = [
 pub struct Config<'a> {
     pub(super) path: PathBuf,
     json: &'a Value,
+    /// Whether the files have the matrices of all experts of a layer in one tensor.
+    pub stacked: bool,
 }
 
 impl<'a> Config<'a> {
     pub fn new(path: &Path, json: &'a Value) -> Result<Self> {
-        let config = Self { path: path.into(), json };
+        let config = Self { path: path.into(), json, stacked: false };
         if json.is_object() { Ok(config) } else { Err(config.wrong("is not a JSON object")) }
+    }
+
+    /// The same of files that are so.
+    pub fn stored(self, stacked: bool) -> Self {
+        Self { stacked, ..self }
     }
 
     /// An error about this file.
@@ -157,6 +164,11 @@ impl<'a> Config<'a> {
         }
     }
 
+    /// A size that may be missing where there is a default.
+    pub fn size_unless(&self, (key, default): (&str, Option<usize>)) -> Result<usize> {
+        default.map_or_else(|| self.size(key), |default| self.size_or(key, default))
+    }
+
     /// So many factors, where there are such that are not 1.
     pub fn factors<const N: usize>(&self, key: &str) -> Result<[Option<f32>; N]> {
         if self.get(key).is_none() {
@@ -168,48 +180,6 @@ impl<'a> Config<'a> {
             return Err(self.wrong(format!("{key:?} has the factor {number}, not above 0")));
         }
         Ok(numbers.map(|number| Some(number as f32).filter(|factor| (factor - 1.0).abs() > 0.0)))
-    }
-
-    /// Of every block, whether a list names its number.
-    pub fn blocks_named(&self, key: &str) -> Result<Option<Vec<bool>>> {
-        if self.get(key).is_none() {
-            return Ok(None);
-        }
-        let (numbers, blocks) = (self.numbers(key)?, self.blocks()?);
-        Ok(Some((0..blocks).map(|block| numbers.contains(&(block as f64))).collect()))
-    }
-
-    /// Of every block, whether something else stands in the place of attention, by `layer_types` where there is one.
-    pub fn recurs(&self) -> Result<Option<Vec<bool>>> {
-        let Some(kinds) = self.get("layer_types") else { return Ok(None) };
-        let of = |block| match kinds.get(block).and_then(Value::as_str) {
-            Some("linear_attention" | "mamba" | "conv") => Ok(true),
-            Some("full_attention" | "attention") => Ok(false),
-            _ => Err(self.wrong(format!(
-                "\"layer_types\" says of block {block} neither \"full_attention\" nor \"linear_attention\" or \"conv\""
-            ))),
-        };
-        (0..self.blocks()?).map(of).collect::<Result<_>>().map(Some)
-    }
-
-    /// Whether the attention of a block slides, by `layer_types` where there is one.
-    pub fn slides(&self, block: usize) -> Result<Option<bool>> {
-        let Some(kinds) = self.get("layer_types") else { return Ok(None) };
-        match kinds.get(block).and_then(Value::as_str) {
-            Some("sliding_attention") => Ok(Some(true)),
-            Some("full_attention") => Ok(Some(false)),
-            Some(other) => Err(self.wrong(format!(
-                "\"layer_types\" says {other:?} of block {block}; supported here: \"full_attention\", \"sliding_attention\""
-            ))),
-            None => Err(self.wrong(format!("\"layer_types\" does not name the kind of block {block}"))),
-        }
-    }
-
-    /// Entry `block` of a list of 0 and 1, where there is one.
-    pub fn flag_of_block(&self, key: &str, block: usize) -> Result<Option<bool>> {
-        let Some(list) = self.get(key) else { return Ok(None) };
-        let flag = list.get(block).and_then(|flag| flag.as_bool().or(flag.as_u64().map(|flag| flag != 0)));
-        flag.map(Some).ok_or_else(|| self.wrong(format!("{key:?} says nothing of block {block}")))
     }
 
     /// The activation that is named under `key`, or by default.

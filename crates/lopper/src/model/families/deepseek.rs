@@ -1,7 +1,7 @@
 //! DeepSeek-V2 and V3 (arXiv 2405.04434, 2412.19437) and GLM 4.7 Flash: latent attention and experts.
 
 use super::config::Config;
-use super::experts::{Apart, Experts, Shared};
+use super::experts::{Apart, Experts, Matrices, Shared};
 use super::llama_form::{Defaults, LLAMA, LlamaForm};
 use crate::autograd::Groups;
 use crate::error::Result;
@@ -29,7 +29,7 @@ pub fn second(config: &Config) -> Result<DecoderSpec> {
         }
     };
     let width = config.size_or("n_shared_experts", 2)? * width;
-    experts.shared = Some(Shared { name: "mlp.shared_experts", width, gate: None });
+    experts.shared = Some(Shared { name: "mlp.shared_experts", matrices: Matrices::PLAIN, width, gate: None });
     experts.begin_after(config, "first_k_dense_replace", 0)?;
     form.take_experts(config, experts)?;
     Ok(form.build())

@@ -32,19 +32,33 @@ pub struct ExpertNames {
 pub enum Matrices {
     /// Each by itself, behind the number of the expert.
     Apart { gate: &'static str, up: &'static str, down: &'static str },
-    /// Gates and what they gate in one, first the gates; those of all experts stacked.
-    Stacked { gate_up: &'static str, down: &'static str },
+    /// Gates and what they gate in one, first the gates, those of all experts stacked: the names of the tensors, and how they hold matrices.
+    Stacked { gate_up: &'static str, down: &'static str, form: Form },
     /// The same with biases and as [in, out], gates and what they gate by turns, both within bounds.
     Clamped { gate_up: &'static str, down: &'static str, gate: ClampedGate },
 }
 
+impl Matrices {
+    /// As most families have them.
+    pub const PLAIN: Self = Self::Apart { gate: "gate_proj", up: "up_proj", down: "down_proj" };
+
+    /// The same stacked as transformers 5 has them in memory, and some files.
+    pub fn stacked(form: Form) -> Self {
+        Self::Stacked { gate_up: "gate_up_proj", down: "down_proj", form }
+    }
+
+    fn form(self) -> Form {
+        match self {
+            Self::Apart { .. } => Form::Plain,
+            Self::Stacked { form, .. } => form,
+            Self::Clamped { .. } => Form::Transposed,
+        }
+    }
+}
+
 impl ExpertNames {
     /// As most families have them.
-    pub const PLAIN: Self = Self {
-        router: "mlp.gate",
-        experts: "mlp.experts",
-        matrices: Matrices::Apart { gate: "gate_proj", up: "up_proj", down: "down_proj" },
-    };
+    pub const PLAIN: Self = Self { router: "mlp.gate", experts: "mlp.experts", matrices: Matrices::PLAIN };
 
     /// What stands before and after the name of a matrix of an expert.
     pub fn around(&self, expert: usize) -> (String, String) {
@@ -59,6 +73,7 @@ impl ExpertNames {
 #[derive(Clone, Copy)]
 pub struct Shared {
     pub name: &'static str,
+    pub matrices: Matrices,
     pub width: usize,
     /// What says how much it counts for a token.
     pub gate: Option<&'static str>,
@@ -104,7 +119,8 @@ impl Experts {
             groups: None,
         };
         let blocks = vec![true; config.blocks()?];
-        let names = ExpertNames::PLAIN;
+        let matrices = if config.stacked { Matrices::stacked(Form::Plain) } else { Matrices::PLAIN };
+        let names = ExpertNames { matrices, ..ExpertNames::PLAIN };
         Ok(Self { routing, width, names, router_bias: false, correction: None, shared: None, blocks })
     }
 
@@ -122,7 +138,7 @@ impl Experts {
         routing.groups = Some(groups).filter(|groups| groups.count > 1);
         experts.correction = Some("mlp.gate.e_score_correction_bias");
         let width = config.size_or("n_shared_experts", 1)? * experts.width;
-        experts.shared = Some(Shared { name: "mlp.shared_experts", width, gate: None });
+        experts.shared = Some(Shared { name: "mlp.shared_experts", matrices: Matrices::PLAIN, width, gate: None });
         Ok(experts)
     }
 
@@ -192,9 +208,6 @@ impl LlamaForm {
     pub fn experts(&self, block: &mut BlockBuilder, experts: &Experts) -> Branch {
         let Experts { routing, names, shared, .. } = experts;
         let mut branch = block.branch("experts", self.hidden);
-        if let Matrices::Clamped { .. } = names.matrices {
-            branch.weights = Form::Transposed;
-        }
         let x = self.normed(&mut branch, BranchBuilder::INPUT, self.norms.before_mlp);
         let scores = branch.score(x, names.router, routing.experts, experts.router_bias);
         let routes = branch.route(scores, *routing, experts.correction);
@@ -206,7 +219,7 @@ impl LlamaForm {
         let mut y = branch.combine(routes, &outputs);
         if let Some(shared) = shared {
             let around = (shared.name.to_owned(), String::new());
-            let mut z = self.expert(&mut branch, x, names.matrices, (around, shared.width));
+            let mut z = self.expert(&mut branch, x, shared.matrices, (around, shared.width));
             if let Some(gate) = shared.gate {
                 let gate = branch.score(x, gate, 1, false);
                 z = branch.gate_rows(z, gate);
@@ -224,8 +237,10 @@ impl LlamaForm {
         matrices: Matrices,
         ((before, after), width): ((String, String), usize),
     ) -> usize {
+        branch.weights = matrices.form();
         let named = |name: &str| match matrices {
-            Matrices::Apart { .. } | Matrices::Stacked { .. } => (format!("{before}.{name}.weight{after}"), None),
+            Matrices::Apart { .. } => (format!("{before}.{name}.weight{after}"), None),
+            Matrices::Stacked { .. } => (format!("{before}.{name}{after}"), None),
             Matrices::Clamped { .. } => {
                 (format!("{before}.{name}{after}"), Some(format!("{before}.{name}_bias{after}")))
             }
@@ -236,7 +251,7 @@ impl LlamaForm {
                 let (gate, up) = (linear("gate", gate, width), linear("up", up, width));
                 (down, branch.gated(self.activation, gate, up))
             }
-            Matrices::Stacked { gate_up, down } => {
+            Matrices::Stacked { gate_up, down, .. } => {
                 let fused = linear("gate_up", gate_up, 2 * width);
                 let [gate, up] = branch.split(fused, [width; 2]);
                 (down, branch.gated(self.activation, gate, up))

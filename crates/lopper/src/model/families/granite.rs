@@ -7,12 +7,13 @@ use super::llama_block::Mlp;
 use super::llama_form::{LLAMA, LlamaForm};
 use super::mixer::{ByHead, HYBRID, Mixer, Mixers, expanded};
 use crate::error::Result;
+use crate::model::form::Form;
 use crate::model::spec::DecoderSpec;
 
 const NAMES: ExpertNames = ExpertNames {
     router: "block_sparse_moe.router.layer",
     experts: "block_sparse_moe",
-    matrices: Matrices::Stacked { gate_up: "input_linear", down: "output_linear" },
+    matrices: Matrices::Stacked { gate_up: "input_linear.weight", down: "output_linear.weight", form: Form::Plain },
 };
 
 pub fn dense(config: &Config) -> Result<DecoderSpec> {
@@ -29,14 +30,23 @@ pub fn shared(config: &Config) -> Result<DecoderSpec> {
     let key = "shared_intermediate_size";
     // 0 says that there is none
     let width = if config.number_or(key, 0.0)? > 0.0 { Some(config.size(key)?) } else { None };
-    with_experts(config, "granitemoeshared", width.map(|width| Shared { name: "shared_mlp", width, gate: None }))
+    with_experts(
+        config,
+        "granitemoeshared",
+        width.map(|width| Shared { name: "shared_mlp", matrices: NAMES.matrices, width, gate: None }),
+    )
 }
 
 /// Granite 4: Mamba 2 in most blocks, attention with rotary positions or with none in the others, experts or no experts, and a feed-forward
 /// layer that every token goes to.
 pub fn hybrid(config: &Config) -> Result<DecoderSpec> {
     let mut form = read(config, "granitemoehybrid")?;
-    let shared = Shared { name: "shared_mlp", width: config.size_or("shared_intermediate_size", 1024)?, gate: None };
+    let shared = Shared {
+        name: "shared_mlp",
+        matrices: NAMES.matrices,
+        width: config.size_or("shared_intermediate_size", 1024)?,
+        gate: None,
+    };
     if config.number_or("num_local_experts", 8.0)? > 0.0 {
         let mut experts = Experts::shares(config, [8, 2], form.intermediate)?;
         (experts.names, experts.shared) = (NAMES, Some(shared));

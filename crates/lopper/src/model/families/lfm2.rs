@@ -59,7 +59,7 @@ pub fn experts(config: &Config) -> Result<DecoderSpec> {
 fn read(config: &Config, family: &'static str) -> Result<LlamaForm> {
     // files of before have a key of their own, which wins
     let own = "block_ff_dim";
-    let width = if config.get(own).is_some() { own } else { DEFAULTS.width };
+    let width = if config.get(own).is_some() { (own, None) } else { DEFAULTS.width };
     let mut form = LlamaForm::read(config, family, &Defaults { width, ..DEFAULTS })?;
     (form.names, form.norms, form.query_norms) = (NAMES, NORMS, Some(QUERY_NORMS));
     form.activation = Activation::Silu;

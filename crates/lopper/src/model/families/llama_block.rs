@@ -1,5 +1,7 @@
 //! A block of the form of Llama, and what families change of it.
 
+use lopper_kernels::Activation;
+
 use super::experts::Experts;
 use super::llama_form::LlamaForm;
 use super::mixer::Mixer;
@@ -159,7 +161,7 @@ impl LlamaForm {
         let [before, after] = self.factors.attention;
         let x = self.normed(&mut branch, BranchBuilder::INPUT, self.norms.before_attention);
         let x = branch.scale(x, before);
-        let mut inputs = self.inputs(&mut branch, x, layout.widths());
+        let (mut inputs, gate) = self.inputs(&mut branch, x, layout.widths());
         inputs[1] = branch.scale(inputs[1], self.factors.key);
         let norms_first = self.query_norms.is_some_and(|norms| !norms.after_rotary);
         if norms_first {
@@ -175,24 +177,32 @@ impl LlamaForm {
             self.norm_queries(&mut branch, &mut inputs);
         }
         let mixed = branch.attention_with(inputs, layout, self.sinks);
+        let mixed = gate.map_or(mixed, |gate| branch.gated(Activation::Sigmoid, gate, mixed));
         let y = branch.linear(mixed, "output", self.names.output, hidden, self.output_bias);
         let y = branch.scale(y, after);
         self.leave(branch, y, self.norms.after_attention)
     }
 
-    /// Queries, keys and values, of these widths.
-    fn inputs(&self, branch: &mut BranchBuilder, x: usize, widths: [usize; 3]) -> [usize; 3] {
+    /// Queries, keys and values, of these widths, and the gate of what attention gives.
+    fn inputs(&self, branch: &mut BranchBuilder, x: usize, widths: [usize; 3]) -> ([usize; 3], Option<usize>) {
         if self.fused_inputs {
             let width = widths.iter().sum();
             let fused = branch.linear(x, "query_key_value", "self_attn.qkv_proj", width, self.input_bias);
-            return branch.split(fused, widths);
+            return (branch.split(fused, widths), None);
         }
         let [of_queries, of_keys, of_values] = widths;
-        [
-            branch.linear(x, "query", "self_attn.q_proj", of_queries, self.input_bias),
-            branch.linear(x, "key", "self_attn.k_proj", of_keys, self.input_bias),
-            branch.linear(x, "value", "self_attn.v_proj", of_values, self.input_bias),
-        ]
+        let both = if self.gated_attention { 2 * of_queries } else { of_queries };
+        let mut query = branch.linear(x, "query", "self_attn.q_proj", both, self.input_bias);
+        let gate = self.gated_attention.then(|| {
+            let of_heads = |first: usize| (0..self.heads).map(move |head| 2 * head + first);
+            let columns = |first: usize| of_heads(first).map(|part| part * self.head_dim..(part + 1) * self.head_dim);
+            let gate = branch.columns(query, columns(1));
+            query = branch.columns(query, columns(0));
+            gate
+        });
+        let key = branch.linear(x, "key", "self_attn.k_proj", of_keys, self.input_bias);
+        let value = branch.linear(x, "value", "self_attn.v_proj", of_values, self.input_bias);
+        ([query, key, value], gate)
     }
 
     fn norm_queries(&self, branch: &mut BranchBuilder, [query, key, _]: &mut [usize; 3]) {

@@ -22,8 +22,8 @@ const EMBEDDING: &str = "model.embed_tokens.weight";
 /// What a family has where config.json says nothing, and the keys that it names otherwise.
 #[derive(Clone, Copy)]
 pub struct Defaults {
-    /// The key for the width of the feed-forward layer.
-    pub width: &'static str,
+    /// Width of the feed-forward layer, under this key; `None` where the file has to say it.
+    pub width: (&'static str, Option<usize>),
     /// Of the feed-forward layer, under this key.
     pub activation: (&'static str, &'static str),
     /// ε of the norms, under this key.
@@ -53,7 +53,7 @@ pub enum Base {
 
 /// Those of Llama.
 pub const LLAMA: Defaults = Defaults {
-    width: "intermediate_size",
+    width: ("intermediate_size", None),
     activation: ("hidden_act", "silu"),
     epsilon: ("rms_norm_eps", 1e-6),
     max_positions: 2048,
@@ -101,6 +101,8 @@ pub struct LlamaForm {
     pub soft_cap: Option<f32>,
     /// Bound of the entries of queries, keys and values.
     pub clamp: Option<f32>,
+    /// Whether what attention gives passes a gate that the matrix of the queries makes: of every head first the query.
+    pub gated_attention: bool,
     /// Whether queries, keys and values come from one matrix, one after the other.
     pub fused_inputs: bool,
     /// Whether queries, keys and values have biases.
@@ -165,7 +167,7 @@ impl LlamaForm {
             family,
             vocabulary: config.size("vocab_size")?,
             hidden,
-            intermediate: config.size(defaults.width)?,
+            intermediate: config.size_unless(defaults.width)?,
             heads,
             kv_heads,
             head_dim,
@@ -183,6 +185,7 @@ impl LlamaForm {
             sinks: None,
             soft_cap: None,
             clamp: None,
+            gated_attention: false,
             fused_inputs: false,
             input_bias: false,
             output_bias: false,

@@ -4,6 +4,7 @@ use lopper_kernels::Activation;
 use serde_json::{Value, json};
 
 use super::config::Config;
+use super::delta_net::DeltaNet;
 use crate::autograd::{Part, ScanHeads};
 use crate::error::Result;
 use crate::model::builder::{BranchBuilder, Norm};
@@ -20,6 +21,8 @@ pub enum Mixer {
     ByHead(ByHead),
     /// A short convolution between two gates.
     Filter(Filter),
+    /// Gated DeltaNet.
+    Delta(DeltaNet),
 }
 
 /// Which blocks have such.
@@ -183,6 +186,7 @@ impl Mixer {
             Self::Selective(selective) => selective.mix(branch, x, hidden),
             Self::ByHead(by_head) => by_head.mix(branch, x, hidden),
             Self::Filter(filter) => filter.mix(branch, x, hidden),
+            Self::Delta(net) => net.mix(branch, x, hidden),
         }
     }
 }

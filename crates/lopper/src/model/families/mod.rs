@@ -5,7 +5,9 @@ mod bamba;
 mod bloom;
 mod cohere;
 mod config;
+mod config_blocks;
 mod deepseek;
+mod delta_net;
 mod dots1;
 mod ernie4_5;
 mod exaone4;
@@ -44,6 +46,7 @@ mod phi;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod qwen3_next;
 mod qwen_moe;
 mod rotary_config;
 mod seed_oss;
@@ -147,6 +150,15 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "jamba", examples: "Jamba 1.5, Jamba Reasoning 3B", spec: jamba::spec },
     Family { name: "lfm2", examples: "LFM 2 350M to 2.6B", spec: lfm2::dense },
     Family { name: "lfm2_moe", examples: "LFM 2 8B-A1B", spec: lfm2::experts },
+    Family { name: "qwen3_next", examples: "Qwen 3 Next 80B-A3B, Coder Next", spec: qwen3_next::next },
+    Family { name: "qwen3_5_text", examples: "Qwen 3.5 (dense, text only)", spec: qwen3_next::dense },
+    Family { name: "qwen3_5", examples: "Qwen 3.5 0.8B to 27B (their text part)", spec: text_part::qwen3_5 },
+    Family { name: "qwen3_5_moe_text", examples: "Qwen 3.5 with experts (text only)", spec: qwen3_next::experts },
+    Family {
+        name: "qwen3_5_moe",
+        examples: "Qwen 3.5 35B-A3B to 397B-A17B (their text part)",
+        spec: text_part::qwen3_5_moe,
+    },
     Family { name: "gptj", examples: "GPT-J 6B", spec: gptj::spec },
 ];
 
@@ -155,7 +167,12 @@ pub const FAMILIES: &[Family] = &[
 /// # Errors
 /// If the family is unknown, or a value is missing or contradicts another.
 pub fn describe(path: &Path, json: &Value) -> Result<DecoderSpec> {
-    let config = Config::new(path, json)?;
+    describe_stored(path, json, false)
+}
+
+/// The same, whose files have the matrices of all experts of a layer in one tensor if they are `stacked`, where they may.
+pub(super) fn describe_stored(path: &Path, json: &Value, stacked: bool) -> Result<DecoderSpec> {
+    let config = Config::new(path, json)?.stored(stacked);
     if config.get("per_layer_config").is_some() {
         return Err(config.wrong("\"per_layer_config\" is not supported: what it changes would be missed"));
     }

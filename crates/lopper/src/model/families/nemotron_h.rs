@@ -8,7 +8,7 @@ use lopper_kernels::Activation;
 use serde_json::Value;
 
 use super::config::Config;
-use super::experts::{COUNTS, ExpertNames, Experts, Shared};
+use super::experts::{COUNTS, ExpertNames, Experts, Matrices, Shared};
 use super::mixer::{ByHead, Keys, Mixer};
 use crate::autograd::{AttentionLayout, Groups, Routing, Scoring};
 use crate::error::Result;
@@ -167,7 +167,7 @@ fn experts(config: &Config, kinds: &[Kind]) -> Result<Experts> {
         names: ExpertNames { router: "mixer.gate", experts: "mixer.experts", ..ExpertNames::PLAIN },
         router_bias: false,
         correction: Some("mixer.gate.e_score_correction_bias"),
-        shared: Some(Shared { name: "mixer.shared_experts", width, gate: None }),
+        shared: Some(Shared { name: "mixer.shared_experts", matrices: Matrices::PLAIN, width, gate: None }),
         blocks: kinds.iter().map(|kind| *kind == Kind::Experts).collect(),
     };
     experts.check(config)?;

@@ -2,7 +2,7 @@
 //! 2505.09388).
 
 use super::config::Config;
-use super::experts::{Experts, Shared};
+use super::experts::{Experts, Matrices, Shared};
 use super::llama_block::QueryNorms;
 use super::llama_form::{Defaults, LLAMA, LlamaForm};
 use crate::error::Result;
@@ -21,6 +21,7 @@ pub fn second(config: &Config) -> Result<DecoderSpec> {
     experts.leave_out(config)?;
     experts.shared = Some(Shared {
         name: "mlp.shared_expert",
+        matrices: Matrices::PLAIN,
         width: config.size_or("shared_expert_intermediate_size", 5632)?,
         gate: Some("mlp.shared_expert_gate"),
     });

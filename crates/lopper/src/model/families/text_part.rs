@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::config::Config;
-use super::{gemma, ministral3, mistral, qwen2, qwen3};
+use super::{gemma, ministral3, mistral, qwen2, qwen3, qwen3_next};
 use crate::error::Result;
 use crate::model::spec::{DecoderSpec, HeadSpec};
 
@@ -48,6 +48,24 @@ pub fn qwen3_vl(config: &Config) -> Result<DecoderSpec> {
     read(config, "qwen3_vl", json!({ "rope_theta": 5e5, "max_position_embeddings": 128_000 }), qwen3::without_windows)
 }
 
+/// Qwen 3.5 with images.
+pub fn qwen3_5(config: &Config) -> Result<DecoderSpec> {
+    let defaults = json!({
+        "vocab_size": 248_320, "hidden_size": 4096, "intermediate_size": 12_288, "num_hidden_layers": 32,
+        "num_attention_heads": 16, "num_key_value_heads": 4,
+    });
+    read(config, "qwen3_5", defaults, qwen3_next::dense)
+}
+
+/// Qwen 3.5 with images and experts.
+pub fn qwen3_5_moe(config: &Config) -> Result<DecoderSpec> {
+    let defaults = json!({
+        "vocab_size": 248_320, "hidden_size": 2048, "moe_intermediate_size": 512, "num_hidden_layers": 40,
+        "num_attention_heads": 16, "num_key_value_heads": 2,
+    });
+    read(config, "qwen3_5_moe", defaults, qwen3_next::experts)
+}
+
 fn qwen2_defaults() -> Value {
     json!({ "rope_theta": 1e6, "rms_norm_eps": 1e-5, "max_window_layers": 80 })
 }
@@ -76,5 +94,6 @@ fn read(
             }
         }
     }
-    Ok(DecoderSpec { family, ..spec(&Config::new(&config.path, &defaults)?)? })
+    let text = Config::new(&config.path, &defaults)?.stored(config.stacked);
+    Ok(DecoderSpec { family, ..spec(&text)? })
 }

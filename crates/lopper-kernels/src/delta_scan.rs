@@ -1,0 +1,303 @@
+//! The gated delta rule: a state that falls, and in which what a key finds is replaced by its value, as matrix products.
+//!
+//! S_t = e^(Δ_t·A)·(I − β_t·k_t·k_tᵀ)·S_(t−1) + β_t·k_t·v_tᵀ and o_t = S_tᵀ·q_t of every value head, with A = −e^(a) and
+//! Δ = ln(1 + e^(s + b)). S. Yang, J. Kautz and A. Hatamizadeh, "Gated Delta Networks", 2024, arXiv:2412.06464, section 3. Within a chunk,
+//! with S the state before it, E what is left from one token to another and e what is left of S, the changes U solve
+//! (I + L)·U = β ∘ (V − e ∘ K·S), L = β ∘ E ∘ K·Kᵀ below its diagonal; then O = e ∘ Q·S + (E ∘ Q·Kᵀ)·U. Time is linear in the number of tokens,
+//! and the states before every [`CHUNK`]th token are kept.
+
+use crate::dispatch::{Tier, simd, tier};
+use crate::head_scan_steps::{StepInputs, Steps, add_scaled, multiply_all, remainders, scaled, transposed};
+use crate::math::mul_add;
+use crate::scan::{CHUNK, Chunk, chunks};
+use crate::scratch::Shared;
+use crate::tile::{Extent, Left, Right, multiply};
+use rayon::prelude::*;
+
+/// Sizes of a scan by the delta rule.
+#[derive(Clone, Copy, Debug)]
+pub struct DeltaScanShape<'a> {
+    /// Heads of queries and keys; they divide the value heads, those that share one next to each other.
+    pub key_heads: usize,
+    /// Width of each.
+    pub key_dim: usize,
+    /// Heads of values.
+    pub value_heads: usize,
+    /// Width of each.
+    pub value_dim: usize,
+    /// Where each sequence starts among the tokens, and the number of tokens.
+    pub offsets: &'a [usize],
+}
+
+/// What a scan by the delta rule reads.
+#[derive(Clone, Copy, Debug)]
+pub struct DeltaScanInputs<'a> {
+    /// q [tokens, key_heads·key_dim]
+    pub query: &'a [f32],
+    /// k [tokens, key_heads·key_dim]
+    pub key: &'a [f32],
+    /// v [tokens, value_heads·value_dim]
+    pub value: &'a [f32],
+    /// s [tokens, value_heads]
+    pub step: &'a [f32],
+    /// β [tokens, value_heads]
+    pub strength: &'a [f32],
+    /// a, of which A is −eᵃ `[value_heads]`
+    pub decay: &'a [f32],
+    /// b `[value_heads]`
+    pub bias: &'a [f32],
+}
+
+simd! {
+    /// Rows of (I + L)⁻¹·U in the place of those of U, L [length, length] below its diagonal.
+    fn substitute(links: &[f32], length: usize, rows: &mut [f32], width: usize) {
+        for t in 1..length {
+            let (before, row) = rows.split_at_mut(t * width);
+            let row = &mut row[..width];
+            for (link, other) in links[t * length..].iter().zip(before.chunks(width)) {
+                for (x, y) in row.iter_mut().zip(other) {
+                    *x = mul_add::<FUSED>(-link, *y, *x);
+                }
+            }
+        }
+    }
+}
+
+impl DeltaScanShape<'_> {
+    pub(crate) fn tokens(&self) -> usize {
+        self.offsets.last().copied().unwrap_or(0)
+    }
+
+    /// Columns of queries and keys.
+    pub(crate) fn keys(&self) -> usize {
+        self.key_heads * self.key_dim
+    }
+
+    /// Columns of values.
+    pub(crate) fn values(&self) -> usize {
+        self.value_heads * self.value_dim
+    }
+
+    /// Numbers of the state of a head.
+    pub(crate) fn state(&self) -> usize {
+        self.key_dim * self.value_dim
+    }
+
+    /// The value heads of a key head.
+    pub(crate) fn sharing(&self, key_head: usize) -> std::ops::Range<usize> {
+        let sharing = self.value_heads / self.key_heads;
+        key_head * sharing..(key_head + 1) * sharing
+    }
+
+    /// Numbers that the way back needs of the way forward: the state of every head before each chunk.
+    pub fn kept(&self) -> usize {
+        chunks(self.offsets).count() * self.value_heads * self.state()
+    }
+
+    fn check(&self, inputs: &DeltaScanInputs) {
+        let (tokens, keys) = (self.tokens(), self.tokens() * self.keys());
+        assert!(self.key_heads > 0 && self.value_heads.is_multiple_of(self.key_heads), "value heads of key heads");
+        assert!(inputs.query.len() == keys && inputs.key.len() == keys, "queries and keys of tokens");
+        assert!(inputs.value.len() == tokens * self.values(), "values of tokens");
+        let of_heads = tokens * self.value_heads;
+        assert!(inputs.step.len() == of_heads && inputs.strength.len() == of_heads, "steps and strengths of tokens");
+        assert!(
+            [inputs.decay, inputs.bias].iter().all(|numbers| numbers.len() == self.value_heads),
+            "A and b of heads"
+        );
+    }
+}
+
+/// A scan at work.
+#[derive(Clone, Copy)]
+pub(crate) struct Delta<'a> {
+    pub tier: Tier,
+    pub shape: &'a DeltaScanShape<'a>,
+    pub inputs: &'a DeltaScanInputs<'a>,
+}
+
+/// What a chunk has of a key head.
+pub(crate) struct Keys {
+    /// K·Kᵀ [length, length]
+    pub with_keys: Vec<f32>,
+    /// Q·Kᵀ [length, length]
+    pub with_queries: Vec<f32>,
+}
+
+/// What a chunk has of a value head.
+pub(crate) struct Changes {
+    pub steps: Steps,
+    /// β
+    pub strength: [f32; CHUNK],
+    /// E [length, length]
+    pub remain: Vec<f32>,
+    /// L [length, length]
+    pub links: Vec<f32>,
+    /// E ∘ Q·Kᵀ [length, length]
+    pub weights: Vec<f32>,
+    /// V − e ∘ K·S [length, value_dim]
+    pub surprise: Vec<f32>,
+    /// U [length, value_dim]
+    pub changes: Vec<f32>,
+}
+
+/// o [tokens, value_heads·value_dim]. `kept`, [`DeltaScanShape::kept`] numbers, takes what
+/// [`delta_scan_backward`](crate::delta_scan_backward) needs.
+///
+/// # Panics
+/// If a slice is not as long as the shape says.
+pub fn delta_scan(shape: &DeltaScanShape, inputs: &DeltaScanInputs, y: &mut [f32], kept: &mut [f32]) {
+    let scan = Delta::new(shape, inputs);
+    assert!(y.len() == inputs.value.len() && kept.len() == shape.kept(), "room for what comes out");
+    if y.is_empty() {
+        return;
+    }
+    let (y, kept) = (Shared::new(y), Shared::new(kept));
+    scan.by_key_head(|sequence, key_head| scan.outputs(sequence, key_head, &y, &kept));
+}
+
+impl<'a> Delta<'a> {
+    pub fn new(shape: &'a DeltaScanShape<'a>, inputs: &'a DeltaScanInputs<'a>) -> Self {
+        shape.check(inputs);
+        Self { tier: tier(), shape, inputs }
+    }
+
+    /// Every key head of every sequence by itself: the numbered chunks of the sequence, and the head.
+    pub fn by_key_head(&self, work: impl Fn(&[(usize, Chunk)], usize) + Sync) {
+        let numbered: Vec<(usize, Chunk)> = chunks(self.shape.offsets).enumerate().collect();
+        let sequences = numbered.chunk_by(|_, (_, next)| !next.begins);
+        let tasks: Vec<_> =
+            sequences.flat_map(|sequence| (0..self.shape.key_heads).map(move |head| (sequence, head))).collect();
+        tasks.into_par_iter().with_max_len(1).for_each(|(sequence, head)| work(sequence, head));
+    }
+
+    /// The columns of queries or keys of a key head, from the first token of a chunk on.
+    pub fn of_key<'b>(&self, of: &'b [f32], chunk: Chunk, key_head: usize) -> &'b [f32] {
+        &of[chunk.start * self.shape.keys() + key_head * self.shape.key_dim..]
+    }
+
+    /// The columns of values, or of what is as wide, of a value head, from the first token of a chunk on.
+    pub fn of_value<'b>(&self, of: &'b [f32], chunk: Chunk, head: usize) -> &'b [f32] {
+        &of[chunk.start * self.shape.values() + head * self.shape.value_dim..]
+    }
+
+    /// out [m, n] (+)= a [m, k]·b [k, n]
+    pub fn product(&self, [m, n, k]: [usize; 3], a: Left, b: Right, out: &mut [f32], accumulate: bool) {
+        multiply(self.tier, Extent { m, n, k }, a, b, out, n, accumulate);
+    }
+
+    /// Rows of `columns`, which start `leading` apart, each times a factor [length, width].
+    pub fn gathered(&self, columns: &[f32], [leading, width]: [usize; 2], factors: &[f32]) -> Vec<f32> {
+        let mut rows = vec![0.0; factors.len() * width];
+        for ((out, row), factor) in rows.chunks_mut(width).zip(columns.chunks(leading)).zip(factors) {
+            scaled(self.tier, &row[..width], *factor, out);
+        }
+        rows
+    }
+
+    pub fn keys(&self, chunk: Chunk, key_head: usize) -> Keys {
+        let (leading, width, length) = (self.shape.keys(), self.shape.key_dim, chunk.end - chunk.start);
+        let [query, key] = [self.inputs.query, self.inputs.key].map(|of| self.of_key(of, chunk, key_head));
+        let turned = transposed(key, leading, [length, width]);
+        let [with_queries, with_keys] = [query, key].map(|data| {
+            let mut scores = vec![0.0; length * length];
+            let rows = Left { data, row: leading, depth: 1 };
+            self.product([length, length, width], rows, Right { data: &turned, leading: length }, &mut scores, false);
+            scores
+        });
+        Keys { with_keys, with_queries }
+    }
+
+    /// What a chunk changes in the state of a value head, which is `before` ahead of it.
+    pub fn changes(&self, (chunk, key_head, head): (Chunk, usize, usize), keys: &Keys, before: &[f32]) -> Changes {
+        let Self { tier, shape, inputs } = *self;
+        let (width, length) = (shape.value_dim, chunk.end - chunk.start);
+        let DeltaScanInputs { step, decay, bias, .. } = *inputs;
+        let limits = [0.0, f32::INFINITY];
+        let steps = Steps::of(tier, &StepInputs { step, decay, bias, limits }, chunk, head);
+        let mut strength = [0.0; CHUNK];
+        for (strength, token) in strength.iter_mut().zip(chunk.start..chunk.end) {
+            *strength = inputs.strength[token * shape.value_heads + head];
+        }
+        let (mut remain, mut links) = (vec![0.0; length * length], vec![0.0; length * length]);
+        let mut weights = vec![0.0; length * length];
+        for t in 0..length {
+            let row = t * length..t * length + t + 1;
+            let own = &mut remain[row.clone()];
+            remainders(tier, &steps.fall, steps.fall[t], own);
+            for (out, (left, score)) in
+                weights[row.clone()].iter_mut().zip(own.iter().zip(&keys.with_queries[row.clone()]))
+            {
+                *out = left * score;
+            }
+            let below = row.start..row.end - 1;
+            for (out, (left, score)) in links[below].iter_mut().zip(own.iter().zip(&keys.with_keys[row])) {
+                *out = strength[t] * left * score;
+            }
+        }
+        let key = Left { data: self.of_key(inputs.key, chunk, key_head), row: shape.keys(), depth: 1 };
+        let mut surprise = vec![0.0; length * width];
+        if !chunk.begins {
+            self.product(
+                [length, width, shape.key_dim],
+                key,
+                Right { data: before, leading: width },
+                &mut surprise,
+                false,
+            );
+        }
+        let values = self.of_value(inputs.value, chunk, head).chunks(shape.values());
+        for ((t, row), value) in surprise.chunks_mut(width).enumerate().zip(values) {
+            multiply_all(tier, -steps.left(t), row);
+            add_scaled(tier, &value[..width], 1.0, row);
+        }
+        let mut changes = self.gathered(&surprise, [width; 2], &strength[..length]);
+        substitute(tier, &links, length, &mut changes, width);
+        Changes { steps, strength, remain, links, weights, surprise, changes }
+    }
+
+    fn outputs(&self, sequence: &[(usize, Chunk)], key_head: usize, y: &Shared<f32>, kept: &Shared<f32>) {
+        let Self { tier, shape, inputs } = *self;
+        let (width, size) = (shape.value_dim, shape.state());
+        let heads = shape.sharing(key_head);
+        let mut states = vec![0.0; heads.len() * size];
+        for &(number, chunk) in sequence {
+            let (keys, length) = (self.keys(chunk, key_head), chunk.end - chunk.start);
+            let query = Left { data: self.of_key(inputs.query, chunk, key_head), row: shape.keys(), depth: 1 };
+            let of_tokens = [shape.keys(), shape.key_dim];
+            for (head, state) in heads.clone().zip(states.chunks_mut(size)) {
+                // SAFETY: no two heads of a chunk have a place in common.
+                unsafe { kept.slice((number * shape.value_heads + head) * size, size) }.copy_from_slice(state);
+                let Changes { steps, weights, changes, .. } = self.changes((chunk, key_head, head), &keys, state);
+                let mut mixed = vec![0.0; length * width];
+                self.product(
+                    [length, width, shape.key_dim],
+                    query,
+                    Right { data: state, leading: width },
+                    &mut mixed,
+                    false,
+                );
+                mixed.chunks_mut(width).enumerate().for_each(|(t, row)| multiply_all(tier, steps.left(t), row));
+                let changes = Right { data: &changes, leading: width };
+                self.product(
+                    [length, width, length],
+                    Left { data: &weights, row: length, depth: 1 },
+                    changes,
+                    &mut mixed,
+                    true,
+                );
+                for (token, row) in (chunk.start..).zip(mixed.chunks(width)) {
+                    // SAFETY: no two tasks have a head of a token in common.
+                    unsafe { y.slice(token * shape.values() + head * width, width) }.copy_from_slice(row);
+                }
+                if !chunk.ends {
+                    multiply_all(tier, steps.left(length - 1), state);
+                    let remains: Vec<f32> = (0..length).map(|token| steps.remains(token, length)).collect();
+                    let key = self.gathered(self.of_key(inputs.key, chunk, key_head), of_tokens, &remains);
+                    let key = Left { data: &key, row: 1, depth: shape.key_dim };
+                    self.product([shape.key_dim, width, length], key, changes, state, true);
+                }
+            }
+        }
+    }
+}
