@@ -29,6 +29,7 @@ fn report() -> Value {
             "pruning": { "pattern": "2:4", "criterion": "wanda", "rules": [{ "matrices": "down_proj", "sparsity": 0.25 }] },
             "reconstruction": { "granularity": "block" },
             "retraining": { "objective": "kl", "epochs": 1 },
+            "compute": { "dtype": "f32" },
             "evaluation": { "wikitext": ["/home/secret/wiki.test.raw"], "ladder": true },
         },
         "model": {
@@ -49,7 +50,7 @@ fn shrunk() -> Value {
     let mut report = report();
     let earlier = ["version", "plan", "model"].map(|key| (key.to_owned(), report[key].clone()));
     report["earlier"] = json!([Value::Object(earlier.into_iter().collect())]);
-    report["plan"] = json!({ "model": "/home/secret/first", "shrink": { "drop": [20, 21, 22, 23] }, "reconstruction": { "granularity": "none" } });
+    report["plan"] = json!({ "model": "/home/secret/first", "shrink": { "drop": [20, 21, 22, 23] }, "reconstruction": { "granularity": "none" }, "compute": { "dtype": "f32" } });
     report["model"]["path"] = "/home/secret/first".into();
     report["model"]["hub"] = Value::Null;
     let serving = json!({ "cache_bytes": 23_040, "flops": 2.69e8, "tensor_parallel": [1, 3], "k_quants": 0.5 });
@@ -120,7 +121,7 @@ fn the_head_is_what_the_hub_reads() {
 fn overwrite(value: &mut Value, with: &str) {
     match value {
         Value::String(text) if !["2:4", "block", "kl", "acc", "acc_norm", "perplexity"].contains(&text.as_str()) => {
-            with.clone_into(text)
+            with.clone_into(text);
         }
         Value::Array(items) => items.iter_mut().for_each(|item| overwrite(item, with)),
         Value::Object(fields) => fields.values_mut().for_each(|field| overwrite(field, with)),

@@ -123,7 +123,7 @@ mod tests {
             &deep,
         ];
         for card in none {
-            assert!(read(card).is_empty(), "{:.60}", card);
+            assert!(read(card).is_empty(), "{card:.60}");
         }
     }
 

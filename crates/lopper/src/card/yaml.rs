@@ -68,8 +68,12 @@ fn scalar(text: &str) -> String {
     }
     let quoted = |letter: char| match letter {
         '"' | '\\' => format!("\\{letter}"),
-        ' '..='~' | '\u{a0}'..='\u{2027}' | '\u{202f}'..='\u{2065}' | '\u{206a}'..='\u{d7ff}' => letter.to_string(),
-        '\u{e000}'..='\u{fefe}' | '\u{ff00}'..='\u{fffd}' => letter.to_string(),
+        ' '..='~'
+        | '\u{a0}'..='\u{2027}'
+        | '\u{202f}'..='\u{2065}'
+        | '\u{206a}'..='\u{d7ff}'
+        | '\u{e000}'..='\u{fefe}'
+        | '\u{ff00}'..='\u{fffd}' => letter.to_string(),
         // beyond 16 bits some readers take nothing bare, and all take eight digits
         _ => format!("\\U{:08X}", u32::from(letter)),
     };
@@ -91,7 +95,7 @@ mod tests {
     fn is_same(node: &Node, yaml: &Yaml) -> bool {
         match (node, yaml) {
             (Node::Text(text), Yaml::String(read)) => text == read,
-            (Node::Number(number), Yaml::Integer(read)) => *number == *read as f64,
+            (Node::Number(number), Yaml::Integer(read)) => number.to_string() == read.to_string(),
             (Node::Number(number), Yaml::Real(read)) => read.parse() == Ok(*number),
             (Node::List(items), Yaml::Array(read)) => {
                 items.len() == read.len() && items.iter().zip(read).all(|(item, read)| is_same(item, read))
