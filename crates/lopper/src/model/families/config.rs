@@ -33,7 +33,7 @@ const ACTIVATIONS: [(&str, Activation); 10] = [
 /// A config.json. `null` counts as absent.
 pub struct Config<'a> {
     pub(super) path: PathBuf,
-    json: &'a Value,
+    pub(super) json: &'a Value,
     /// Whether the files have the matrices of all experts of a layer in one tensor.
     pub stacked: bool,
 }
