@@ -34,7 +34,7 @@ const ACTIVATIONS: [(&str, Activation); 10] = [
 /// A config.json. `null` counts as absent.
 pub struct Config<'a> {
     pub(super) path: PathBuf,
-    json: &'a Value,
+    pub(super) json: &'a Value,
     /// How the files hold the matrices of all experts of a layer in one tensor, if they do.
     pub stacked: Option<Form>,
 }
