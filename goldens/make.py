@@ -27,6 +27,7 @@ import llama_like
 import losses
 import mamba
 import mistral
+import more_experts
 import opt
 import optimizers
 import qwen2
@@ -39,7 +40,7 @@ import text_part
 import window
 
 GOLDENS = (
-    llama, mistral, qwen2, qwen3, gemma, gemma4, llama_like, experts, mamba, hybrids, delta_net, side_by_side, text_part, opt, gpt_neox, bloom, gpt2, gptj, window, adamw, optimizers, layer_problem,
+    llama, mistral, qwen2, qwen3, gemma, gemma4, llama_like, experts, more_experts, mamba, hybrids, delta_net, side_by_side, text_part, opt, gpt_neox, bloom, gpt2, gptj, window, adamw, optimizers, layer_problem,
     criteria, sparsegpt, compensation, rotary, elementwise, activations, losses, chat, config_keys,
 )
 

@@ -1,18 +1,20 @@
-"""fixtures/gemma3, mistral3, qwen2_vl, qwen2_5_vl, qwen3_vl: models of text and images, of which only the text is run.
+"""fixtures/gemma3, mistral3, qwen2_vl, qwen2_5_vl, qwen3_vl, qwen3_vl_moe: models of text and images, of which only the text is run.
 
 gemma3: bf16, tied; its config.json says of the text only what differs from a size that was not published.
 mistral3: f16, untied, around ministral3.
 qwen2_vl: bf16, tied, config.json with the keys of the text beside those of the images, as it was published.
-qwen2_5_vl: f32, untied. qwen3_vl: bf16, tied.
+qwen2_5_vl: f32, untied. qwen3_vl: bf16, tied. qwen3_vl_moe: f16, experts stacked as [in, out], as
+the published files have them.
 """
 
 import json
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForImageTextToText, Gemma3Config, Mistral3Config, PreTrainedConfig, PreTrainedModel, Qwen2_5_VLConfig,
-    Qwen2VLConfig, Qwen3VLConfig,
+    Qwen2VLConfig, Qwen3VLConfig, Qwen3VLMoeConfig,
 )
 
 from fixtures import FIXTURES
@@ -84,6 +86,14 @@ def write() -> None:
     text = TEXT | dict(head_dim=12, rope_parameters=THREE_POSITIONS)
     config = Qwen3VLConfig(text_config=text, vision_config=QWEN_IMAGES, tie_word_embeddings=True)
     write_golden(write_whole("qwen3_vl", config, torch.bfloat16, seed=114), load=load)
+
+    experts = dict(moe_intermediate_size=20, num_experts=5, num_experts_per_tok=2, mlp_only_layers=[0])
+    config = Qwen3VLMoeConfig(text_config=text | experts, vision_config=QWEN_IMAGES)
+    moe = write_whole("qwen3_vl_moe", config, torch.float16, seed=115)
+    tensors = load_file(moe / "model.safetensors")
+    turned = {name: tensor.transpose(1, 2).contiguous() for name, tensor in tensors.items() if ".experts." in name}
+    save_file(tensors | turned, moe / "model.safetensors", metadata={"format": "pt"})
+    write_golden(moe, load=load)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 //! The command line of lopper: arguments to a plan, the run, and what people and programs read afterwards.
 
 mod args;
+mod card;
 mod demo;
 mod eval;
 mod explain;
@@ -35,6 +36,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Prune(args) => prune::run(args, cli.quiet),
         Command::Eval(args) => eval::run(args, cli.quiet),
         Command::Inspect(args) => inspect::run(args, cli.quiet),
+        Command::Card(args) => card::run(args),
         Command::Explain(args) => explain::run(args, cli.quiet),
         Command::Study(args) => study::run(args, cli.quiet),
         Command::List(args) => list::run(args),

@@ -16,7 +16,7 @@ fn json(arguments: &[&str]) -> Value {
 #[test]
 fn help() {
     insta::assert_snapshot!("help", succeeds(&["--help"]));
-    for command in ["prune", "eval", "inspect", "explain", "study", "list", "completions", "man"] {
+    for command in ["prune", "eval", "inspect", "card", "explain", "study", "list", "completions", "man"] {
         insta::assert_snapshot!(format!("help-{command}"), succeeds(&[command, "--help"]));
     }
 }

@@ -44,6 +44,7 @@
 
 pub mod autograd;
 pub mod calibration;
+pub mod card;
 pub mod chart;
 pub mod checkpoint;
 pub mod error;
@@ -66,5 +67,6 @@ pub mod sparsity;
 pub mod study;
 pub mod tensor;
 pub mod text;
+pub mod words;
 
 pub use error::{Error, Result};

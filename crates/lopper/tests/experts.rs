@@ -58,7 +58,7 @@ fn tokens_of_experts_add_up() {
 
 /// Families with experts, how many of them are kept, and of how many: each by itself; stacked; in groups; without gates, in hybrids;
 /// stacked with biases, transposed.
-const SHRUNK: [(&str, [usize; 2]); 12] = [
+const SHRUNK: [(&str, [usize; 2]); 15] = [
     ("mixtral", [3, 5]),
     ("qwen2_moe", [4, 6]),
     ("granitemoeshared", [4, 6]),
@@ -67,6 +67,9 @@ const SHRUNK: [(&str, [usize; 2]); 12] = [
     ("nemotron_h", [4, 6]),
     ("jamba", [3, 5]),
     ("lfm2_moe", [4, 5]),
+    ("minimax_m2", [4, 6]),
+    ("exaone_moe", [4, 6]),
+    ("qwen3_vl_moe", [4, 5]),
     ("qwen3_next", [3, 5]),
     ("qwen3_5_moe", [4, 5]),
     ("gpt_oss", [3, 5]),

@@ -25,7 +25,7 @@ fn read(family: &str, changes: &Value) -> lopper::Result<DecoderSpec> {
         "gptj" => config["rotary_dim"] = 8.into(),
         "gemma4_text" | "gemma4" => config["hidden_size_per_layer_input"] = 0.into(),
         "helium" => config["head_dim"] = 8.into(),
-        "glm4_moe" | "dots1" | "deepseek_v2" | "deepseek_v3" | "glm4_moe_lite" => {
+        "glm4_moe" | "dots1" | "deepseek_v2" | "deepseek_v3" | "glm4_moe_lite" | "solar_open" | "exaone_moe" => {
             (config["n_routed_experts"], config["num_experts_per_tok"], config["moe_intermediate_size"]) =
                 (16.into(), 2.into(), 20.into());
         }
@@ -75,6 +75,8 @@ fn experts_that_cannot_be_chosen_are_refused() {
     for key in ["swiglu_alpha", "swiglu_limit"] {
         refused("gpt_oss", &json!({ key: 0.0 }), &format!("{key:?} is 0, not above 0"));
     }
+    refused("hunyuan_v1_moe", &json!({"moe_topk": [2, 1, 2]}), "\"moe_topk\" differs between blocks");
+    refused("hunyuan_v1_moe", &json!({"moe_topk": []}), "\"moe_topk\"");
     refused("mamba", &json!({"hidden_act": "gelu"}), "\"hidden_act\"");
     refused("mamba", &json!({"expand": 1u64 << 31, "hidden_size": 64}), "channels");
 }

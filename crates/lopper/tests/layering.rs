@@ -16,7 +16,8 @@ const LAYERS: &[&[&str]] = &[
     &["reconstruction", "evaluation"],
     &["plan"],
     &["schedule", "report"],
-    &["inspect", "explain"],
+    &["inspect", "explain", "words"],
+    &["card"],
     &["prune"],
     &["study"],
 ];

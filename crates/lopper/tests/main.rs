@@ -11,6 +11,7 @@ mod tiny;
 mod allocation;
 mod as_saved;
 mod autograd;
+mod card;
 mod checkpoint;
 mod depth;
 mod end_to_end;

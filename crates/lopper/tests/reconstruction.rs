@@ -3,10 +3,13 @@
 use crate::demo;
 
 use lopper::autograd::optimizer::OptimizerKind;
+use lopper::model::{Block, Kind};
 use lopper::plan::{Granularity, Inputs, Plan, PruningGranularity, RetrainingObjective, WindowTargets};
 use lopper::reconstruction::Loss;
 use lopper::report::{Report, WindowFacts};
+use lopper::tensor::Tensor;
 
+use crate::tiny::Tiny;
 use demo::{Demo, weights};
 
 /// The demo has four blocks: a window of three leaves one over.
@@ -191,4 +194,36 @@ fn numbers_that_make_no_sense_are_refused() {
     refused(&|plan| plan.retraining.temperature = 0.0, "retraining.temperature");
     refused(&|plan| plan.retraining.learning_rate = 1.0, "retraining.learning_rate");
     refused(&|plan| plan.retraining.batch = 0, "retraining.batch");
+}
+
+/// Routers, filters, recurrences and sinks train where they are asked for, and are otherwise as they were.
+#[test]
+fn special_tensors_train_where_they_are_asked_for() {
+    for (family, set, kind) in [
+        ("gpt_oss", "full+sink", Kind::Sink),
+        ("gpt_oss", "full+router", Kind::Router),
+        ("mamba2", "full+state", Kind::State),
+        ("lfm2", "full+conv", Kind::Convolution),
+    ] {
+        let tiny = Tiny::new(family);
+        let mut plan = tiny.plan();
+        plan.reconstruction.granularity = Granularity::Submodule;
+        let special = |folder: &str, kind: Kind| -> Vec<Tensor> {
+            let model = tiny.open(folder);
+            let blocks = (0..model.spec().blocks.len()).map(|block| model.load_block(block).expect("a block"));
+            let of = |block: Block| {
+                let own = block.spec.tensors.iter().zip(&block.tensors);
+                own.filter(|(spec, _)| spec.kind == kind).map(|(_, own)| own.clone()).collect::<Vec<_>>()
+            };
+            blocks.flat_map(of).collect()
+        };
+        for (set, trained) in [("full", None), (set, Some(kind))] {
+            plan.reconstruction.parameters = set.parse().expect("known");
+            tiny.prune(&plan, set);
+            for kind in Kind::SPECIAL {
+                let changed = special("model", kind) != special(set, kind);
+                assert_eq!(changed, trained == Some(kind), "{family} {set} {kind:?}");
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod choice;
 mod plan;
+mod program;
 mod shrinking;
 mod training;
 
@@ -12,6 +13,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 pub use plan::{ComputeOptions, PlanOptions};
+pub use program::{CompletionsArgs, ListArgs, ManArgs};
 
 /// Prune large language models after training, and repair what pruning breaks.
 #[derive(Parser, Debug)]
@@ -80,6 +82,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// Show what a model is made of and how sparse each matrix is
     Inspect(InspectArgs),
+    /// Write the card (README.md) of a pruned model anew: what it is, how it was made, how it scored
+    Card(CardArgs),
     /// Show what `prune` would do, how much memory and how long it would take
     Explain(ExplainArgs),
     /// Answer a question by a grid of runs: a table, JSON and a plot
@@ -190,6 +194,16 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
+/// `lopper card`
+#[derive(Args, Debug)]
+pub struct CardArgs {
+    /// Directory that `lopper prune` wrote
+    pub model: PathBuf,
+    /// Scores measured since: what `lopper eval MODEL --json` printed
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub scores: Vec<PathBuf>,
+}
+
 /// `lopper study`
 #[derive(Args, Debug)]
 pub struct StudyArgs {
@@ -217,28 +231,6 @@ pub struct StudyArgs {
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
-}
-
-/// `lopper list`
-#[derive(Args, Debug)]
-pub struct ListArgs {
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `lopper completions`
-#[derive(Args, Debug)]
-pub struct CompletionsArgs {
-    /// The shell
-    pub shell: clap_complete::Shell,
-}
-
-/// `lopper man`
-#[derive(Args, Debug)]
-pub struct ManArgs {
-    /// Directory to write one page per command to; created if absent
-    pub dir: Option<PathBuf>,
 }
 
 #[cfg(test)]

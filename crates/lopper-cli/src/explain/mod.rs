@@ -22,7 +22,7 @@ use crate::args::ExplainArgs;
 use crate::interrupt::Interrupt;
 use crate::model::{Model, settle};
 use crate::render::progress::Progress;
-use crate::render::report::{serving, size};
+use crate::render::shrunk::{serving, size};
 use crate::render::table::{Align, Table};
 use crate::render::{output, patterns, units};
 

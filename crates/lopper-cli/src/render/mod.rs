@@ -2,9 +2,9 @@
 
 pub mod error;
 pub mod output;
-pub mod patterns;
 pub mod progress;
 pub mod report;
 pub mod table;
-pub mod units;
 pub mod words;
+
+pub use lopper::words::{patterns, shrunk, units};

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use lopper::evaluation::TaskScore;
-use lopper::model::Serving;
-use lopper::report::{Report, Shrunk};
+use lopper::report::Report;
 
 use super::table::{Align, Table};
 use super::words::{python_string, shell_word};
-use super::{patterns, units};
+use super::{patterns, shrunk, units};
 
 /// Everything, ready to print.
 pub fn text(report: &Report, out: &Path) -> String {
@@ -80,12 +79,14 @@ fn facts(report: &Report, out: &Path) -> Vec<(&'static str, String)> {
     );
     let stages = report.timings.stages().into_iter().filter(|(_, seconds)| *seconds >= 0.05);
     let stages: Vec<_> = stages.map(|(name, seconds)| format!("{name} {}", units::seconds(seconds))).collect();
-    let first =
-        report.shrunk.as_ref().map_or(("zeros", zeros), |shrunk| ("size", size(shrunk, &report.plan.shrink.drop)));
+    let first = report
+        .shrunk
+        .as_ref()
+        .map_or(("zeros", zeros), |shrunk| ("size", shrunk::size(shrunk, &report.plan.shrink.drop)));
     let mut facts = vec![first];
-    facts.extend(report.shrunk.as_ref().map(|shrunk| ("serving", serving(shrunk))));
+    facts.extend(report.shrunk.as_ref().map(|shrunk| ("serving", shrunk::serving(shrunk))));
     let prunes = patterns::prune_blocks(&report.plan);
-    facts.extend(prunes.then(|| ("pattern", pattern(report))));
+    facts.extend(prunes.then(|| ("pattern", patterns::pruning(&report.plan))));
     if prunes && patterns::differ(&report.plan) {
         let matrices = report.matrices.iter().map(|facts| (facts.role.as_str(), facts.pattern));
         facts.extend(patterns::kinds(matrices).into_iter().map(|kind| ("", kind)));
@@ -93,58 +94,8 @@ fn facts(report: &Report, out: &Path) -> Vec<(&'static str, String)> {
     let stages = if stages.is_empty() { String::new() } else { format!(" ({})", stages.join(", ")) };
     facts.push(("time", format!("{}{stages}", units::seconds(report.seconds))));
     facts.extend(report.peak_memory.map(|bytes| ("memory", format!("{} at most", units::bytes(bytes)))));
-    facts.push(("written", format!("{} (with report.json and plan.toml)", out.display())));
+    facts.push(("written", format!("{} (with README.md, report.json and plan.toml)", out.display())));
     facts
-}
-
-/// What taking neurons, heads, experts and blocks out came to.
-pub fn size(Shrunk { width, kv_heads, experts, depth, parameters, bytes, .. }: &Shrunk, gone: &[usize]) -> String {
-    let mut size = format!(
-        "{} → {} parameters, {} → {}",
-        units::magnitude(parameters[0]),
-        units::magnitude(parameters[1]),
-        units::bytes(bytes[0]),
-        units::bytes(bytes[1]),
-    );
-    if let Some([before, after]) = depth {
-        size += &format!("; {before} → {after} blocks");
-        if !gone.is_empty() {
-            size += &format!(" (without {})", units::ranges(gone));
-        }
-    }
-    if let Some([before, after]) = width {
-        size += &format!("; feed-forward layers of {} → {} neurons", units::count(*before), units::count(*after));
-    }
-    if let Some([before, after]) = kv_heads {
-        size += &format!("; attention of {before} → {after} key/value heads");
-    }
-    if let Some([before, after]) = experts {
-        size += &format!("; {before} → {after} experts");
-    }
-    size
-}
-
-/// What that means for whatever runs the model.
-pub fn serving(Shrunk { serving: [before, after], .. }: &Shrunk) -> String {
-    let of = |what: &dyn Fn(&Serving) -> String| {
-        let [before, after] = [before, after].map(what);
-        if before == after { before } else { format!("{before} → {after}") }
-    };
-    format!(
-        "{} of keys and values and {} per token; tensor parallelism over {} devices; {} of the weights in rows that k-quants take",
-        of(&|serving| units::bytes(serving.cache_bytes as u64)),
-        of(&|serving| units::flops(serving.flops)),
-        of(&|serving| serving.tensor_parallel.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")),
-        of(&|serving| units::percent(serving.k_quants)),
-    )
-}
-
-/// Pattern, criterion and compensation in words.
-fn pattern(report: &Report) -> String {
-    let pruning = &report.plan.pruning;
-    let rest = if pruning.rules.is_empty() { "" } else { " where no rule says otherwise" };
-    let asked = patterns::asked(&report.plan).unwrap_or_default();
-    format!("{asked}{rest}, chosen by {}, compensation {}", patterns::chosen_by(&report.plan), pruning.compensation)
 }
 
 /// What to do with the result.

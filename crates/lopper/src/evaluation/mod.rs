@@ -28,4 +28,4 @@ pub use scores::{Measure, Record, TaskScore};
 pub use significance::{mcnemar, paired_t};
 pub use suite::{Comparison, EvaluationSet, Scores, Suite, TextScore, passages, score};
 pub use tasks::{BuiltIn, DataSet, Examples, Metric, Prompt, Question, TASKS, Task, parse_task};
-pub use texts::{ScoredText, open_tokenizer};
+pub use texts::{HELD_OUT, ScoredText, open_tokenizer};

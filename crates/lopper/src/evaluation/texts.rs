@@ -7,6 +7,9 @@ use crate::error::{Error, Result};
 use crate::model::DecoderSpec;
 use crate::text::{Choice, Excerpt, Form, Reader, Tokenizer, all_files, builtin_held_out};
 
+/// What the text of held-out calibration windows is called, which is scored where there is nothing else.
+pub const HELD_OUT: &str = "held-out calibration windows";
+
 /// A tokenised text that holds at least one window.
 #[derive(Clone, Debug)]
 pub struct ScoredText {

@@ -13,6 +13,8 @@ mod settings;
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use cache::{RepositoryCache, State};
 use client::Client;
 pub use data_set::{Split, split_files};
@@ -83,6 +85,32 @@ impl Repository {
     }
 }
 
+/// A model on the Hub, at one commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HubModel {
+    /// `owner/name`.
+    pub id: String,
+    /// The commit.
+    pub commit: String,
+}
+
+impl HubModel {
+    /// What a directory of the cache, `models--owner--name/snapshots/commit`, is of; none for any other.
+    pub fn of_directory(directory: &Path) -> Option<Self> {
+        let directory = directory.canonicalize().ok()?;
+        let mut names = directory.components().rev().map(|part| part.as_os_str().to_str());
+        let (commit, snapshots, repository) = (names.next()??, names.next()??, names.next()??);
+        let id = repository.strip_prefix(Kind::Model.name())?.strip_prefix("--")?.replace("--", "/");
+        Some(Self { id, commit: commit.into() }).filter(|model| snapshots == "snapshots" && model.is_valid())
+    }
+
+    /// Whether it has the form of an id and a commit.
+    pub fn is_valid(&self) -> bool {
+        let commit = !self.commit.is_empty() && self.commit.chars().all(|letter| letter.is_ascii_hexdigit());
+        commit && Repository::model(&self.id).is_some_and(|repository| repository.name == self.id)
+    }
+}
+
 /// Letters, digits and `-._`, and nothing that a path would take for a step.
 fn is_name(part: &str) -> bool {
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.' | '_');
@@ -142,7 +170,25 @@ fn offline(id: &Repository, settings: &HubSettings) -> Error {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use super::Repository;
+    use super::{HubModel, Repository};
+
+    #[test]
+    fn a_directory_of_the_cache_says_what_it_is_of() {
+        let cache = tempfile::tempdir().unwrap();
+        let of = |name: &str| {
+            let directory = cache.path().join(name);
+            std::fs::create_dir_all(&directory).unwrap();
+            HubModel::of_directory(&directory)
+        };
+        let model = of("models--owner--name-1.5B/snapshots/0a1b").unwrap();
+        assert_eq!((model.id.as_str(), model.commit.as_str()), ("owner/name-1.5B", "0a1b"));
+        let others =
+            ["owner/name", "models--name/snapshots/0a", "models--a--b--c/snapshots/0a", "models--a--b/refs/0a"];
+        assert_eq!(
+            [others.map(of), ["models--a--b/snapshots/x", "datasets--a--b/snapshots/0a", "a", "b"].map(of)].concat(),
+            [const { None }; 8]
+        );
+    }
 
     #[test]
     fn ids_have_an_owner_a_name_and_a_revision() {

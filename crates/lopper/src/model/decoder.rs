@@ -9,8 +9,9 @@ use super::edit::narrowed;
 use super::edit_depth::shortened;
 use super::edit_experts::with_experts;
 use super::families::describe_stored;
+use super::form::Form;
 use super::head::{Head, HeadWeights};
-use super::naming::{as_named, explained, is_of_language, stacks_experts};
+use super::naming::{as_named, explained, is_of_language, stack_of_experts};
 use super::omitted::Omitted;
 use super::pass::{Context, NoTap};
 use super::sequences::Sequences;
@@ -27,8 +28,8 @@ pub struct Decoder {
     checkpoint: Checkpoint,
     spec: DecoderSpec,
     /// Whether the files have a head of their own where config.json has none.
-    /// Whether the files have the matrices of all experts of a layer in one tensor.
-    stacked: bool,
+    /// How the files hold the matrices of all experts of a layer in one tensor, if they do.
+    stacked: Option<Form>,
     unties: bool,
     notes: Vec<String>,
 }
@@ -41,7 +42,7 @@ impl Decoder {
     /// If the family is unknown, or a tensor is missing or of another shape.
     pub fn open(mut checkpoint: Checkpoint) -> Result<Self> {
         let config = checkpoint.config_json()?;
-        let stacked = stacks_experts(&checkpoint);
+        let stacked = stack_of_experts(&checkpoint);
         let described = describe_stored(&checkpoint.dir().join("config.json"), &config, stacked)?;
         let (mut spec, note) = as_named(described, &checkpoint)?;
         let mut notes: Vec<String> = note.into_iter().collect();

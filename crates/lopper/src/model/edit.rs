@@ -24,7 +24,7 @@ const HEAD_WIDTH: &str = "head_dim";
 /// Families that transformers loads only where the heads of queries divide the hidden size, whatever `head_dim` is.
 const DIVIDING: [&str; 5] = ["llama", "arcee", "gemma2", "gemma3", "gemma3_text"];
 /// How many layers predict tokens further ahead.
-const AHEAD: [&str; 2] = ["num_nextn_predict_layers", "mtp_num_hidden_layers"];
+const AHEAD: [&str; 3] = ["num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers"];
 /// Where models of more than text describe their text.
 const TEXT: &str = "text_config";
 

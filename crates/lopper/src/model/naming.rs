@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::form::Form;
 use super::spec::DecoderSpec;
 use crate::checkpoint::{Checkpoint, whole_of};
 use crate::error::{Error, Result};
@@ -20,14 +21,20 @@ const UNPACKED: &str = "let transformers unpack it: AutoModelForCausalLM.from_pr
 /// Parts of the names of tensors of adapters.
 const ADAPTED: [&str; 3] = [".lora_A", ".lora_B", ".base_layer."];
 
-/// End of the name of the tensor in which some files have matrices of all experts of a layer.
-const STACK: &str = ".mlp.experts.gate_up_proj";
+/// Ends of the names of the tensors in which some files have matrices of all experts of a layer: gates with what they gate, and the others.
+const STACKS: [&str; 2] = [".mlp.experts.gate_up_proj", ".mlp.experts.down_proj"];
 /// What stands before the names of layers that predict tokens further ahead, in families that do not count them among the blocks.
 const AHEAD: &str = "mtp.";
 
-/// Whether the files have the matrices of all experts of a layer in one tensor, where others have a tensor for each.
-pub(super) fn stacks_experts(checkpoint: &Checkpoint) -> bool {
-    checkpoint.names().any(|name| name.ends_with(STACK) && !name.starts_with(AHEAD))
+/// How the files hold the matrices of all experts of a layer in one tensor, if they do, where others have a tensor for each.
+pub(super) fn stack_of_experts(checkpoint: &Checkpoint) -> Option<Form> {
+    let layer =
+        checkpoint.names().filter(|name| !name.starts_with(AHEAD)).find_map(|name| name.strip_suffix(STACKS[0]))?;
+    let shape = |end: &str| checkpoint.info(&format!("{layer}{end}")).map(|info| info.shape.as_slice());
+    match STACKS.map(shape) {
+        [Some(&[_, from, both]), Some(&[_, width, to])] if from == to && both == 2 * width => Some(Form::Transposed),
+        _ => Some(Form::Plain),
+    }
 }
 
 impl DecoderSpec {

@@ -1,6 +1,6 @@
 //! What a runtime that serves a model meets, from its description alone.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::block_spec::{BlockSpec, Branch, LinearSpec};
 use super::program::Operation;
@@ -13,7 +13,7 @@ const K_QUANT: usize = 256;
 const DEVICES: usize = 16;
 
 /// What a runtime meets.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Serving {
     /// Bytes of keys and values that a token leaves in a cache of 16-bit numbers. Where a window slides, only its tokens leave any.
     pub cache_bytes: usize,

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::calibration::{Sampling, Storage, draw_windows};
 use crate::checkpoint::{Checkpoint, left_out};
 use crate::error::{Error, Result};
-use crate::evaluation::{ScoredText, Suite, Windows, open_tokenizer};
+use crate::evaluation::{HELD_OUT, ScoredText, Suite, Windows, open_tokenizer};
 use crate::explain::{Budget, Estimate, Texts};
 use crate::model::Decoder;
 use crate::plan::{CalibrationPlan, Plan};
@@ -166,7 +166,7 @@ fn suite(plan: &Plan, model: &Decoder, samples: &[Vec<u32>], observer: &mut dyn 
     let held_out = &samples[plan.calibration.samples..];
     if suite.is_empty() && !held_out.is_empty() {
         let windows = Windows { length: held_out[0].len(), count: None };
-        suite.texts.push(ScoredText::new("held-out calibration windows".into(), held_out.concat(), windows)?);
+        suite.texts.push(ScoredText::new(HELD_OUT.into(), held_out.concat(), windows)?);
     }
     Ok(suite)
 }

@@ -1,5 +1,6 @@
 //! The run, from top to bottom: open and check everything, prune and repair block by block, write, reopen, audit, score.
 
+mod account;
 mod audit;
 mod begin;
 mod block_state;
@@ -27,12 +28,12 @@ use std::time::Instant;
 use crate::checkpoint::{Checkpoint, Rewrite, Unfinished, check_output};
 use crate::error::{Error, Result};
 use crate::explain::shrunk;
-use crate::machine::peak_memory;
 use crate::model::{Decoder, Omitted};
 use crate::plan::{Allocation, Plan};
 use crate::progress::{Event, Observer};
-use crate::report::{ModelFacts, Report, ScoredModel, Shrunk, Stage};
+use crate::report::{Report, ScoredModel, Stage};
 use crate::schedule::Run;
+use account::{publish, report};
 use choose::omitted;
 use compress::compress;
 use identity::identity;
@@ -203,7 +204,7 @@ fn execute(
     journal.score(&mut job, run.name, |job| job.evaluate(run.name, &output.open(&omitted)?))?;
     let (evaluation, seconds) = journal.finish();
     let report = report(job, run, model, fingerprint, (record, zeros, evaluation), (seconds, shrunk))?;
-    output.publish(&[("report.json", &json(&report)?), ("plan.toml", report.plan.to_toml()?.as_bytes())])?;
+    publish(output, &report, (out, model.checkpoint().dir()))?;
     Ok(report)
 }
 
@@ -238,48 +239,6 @@ fn score_lower(
     job.warnings[known..].iter_mut().for_each(|warning| *warning = format!("{} model: {warning}", run.name));
     let omitted = run.spec.omitted();
     job.evaluate(run.name, &open(&mut rewrite, &omitted)?)
-}
-
-fn report(
-    job: Job,
-    run: &Run,
-    decoder: &Decoder,
-    fingerprint: String,
-    (record, zeros, mut evaluation): (Record, usize, Vec<ScoredModel>),
-    (seconds, shrunk): (f64, Option<Shrunk>),
-) -> Result<Report> {
-    if let Some((dense, others)) = evaluation.split_first_mut() {
-        for model in others {
-            model.compare(dense);
-        }
-    }
-    let model = ModelFacts {
-        path: run.plan.model.clone(),
-        family: run.spec.family,
-        prunable: record.matrices.iter().map(|facts| facts.shape[0] * facts.shape[1]).sum(),
-        zeros,
-        target: run.targets.zeros().0,
-        bytes: decoder.checkpoint().total_bytes(),
-        fingerprint,
-    };
-    Ok(Report {
-        version: env!("CARGO_PKG_VERSION"),
-        plan: run.plan.resolved(run.spec)?,
-        model,
-        shrunk,
-        evaluation,
-        matrices: record.matrices,
-        windows: record.windows,
-        timings: job.timings,
-        seconds,
-        peak_memory: peak_memory(),
-        warnings: job.warnings,
-    })
-}
-
-fn json(report: &Report) -> Result<Vec<u8>> {
-    serde_json::to_vec_pretty(report)
-        .map_err(|error| Error::Numeric { problem: format!("the report has no JSON form: {error}"), hint: None })
 }
 
 /// Runs `f` with so many worker threads; the machine's number of cores if absent.

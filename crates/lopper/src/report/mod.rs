@@ -1,16 +1,19 @@
 //! What a run did: facts per matrix and window, scores, timings, versions. Written as `report.json` beside the model.
 
+mod made;
 mod shrunk;
 mod timings;
 
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::evaluation::{Scores, TaskDifference, compare_tasks};
+use crate::hub::HubModel;
 use crate::method::SolutionFacts;
 use crate::plan::Plan;
 use crate::reconstruction::Outcome;
 use crate::sparsity::Pattern;
 
+pub use made::{Made, Summary};
 pub use shrunk::Shrunk;
 pub use timings::{Stage, Timings};
 
@@ -18,7 +21,7 @@ pub use timings::{Stage, Timings};
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Version of this program.
-    pub version: &'static str,
+    pub version: String,
     /// The run as data, defaults filled in.
     pub plan: Plan,
     /// What was pruned.
@@ -26,6 +29,9 @@ pub struct Report {
     /// What taking neurons, heads, experts or blocks out came to, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shrunk: Option<Shrunk>,
+    /// Earlier runs whose outputs led to the input, the first one first, where the input has a report of its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Made>,
     /// Scores, from dense to final.
     pub evaluation: Vec<ScoredModel>,
     /// Facts of each matrix that could be pruned, in the order of the model.
@@ -43,12 +49,15 @@ pub struct Report {
 }
 
 /// The input of a run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ModelFacts {
-    /// Directory of the checkpoint.
+    /// The model as it was named.
     pub path: String,
+    /// What it is on the Hub, where it came from its cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<HubModel>,
     /// Family.
-    pub family: &'static str,
+    pub family: String,
     /// Weights in the matrices that could be pruned, those left dense included.
     pub prunable: usize,
     /// How many of those are zero in the files written.

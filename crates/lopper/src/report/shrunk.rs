@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::Serving;
 
 /// A model before and after neurons, heads, experts or blocks were taken out.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shrunk {
     /// Neurons of a feed-forward layer, where some went.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -19,7 +19,7 @@ pub struct Shrunk {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub experts: Option<[usize; 2]>,
     /// Numbers of those that stayed, by the number of the block.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub experts_kept: BTreeMap<usize, Vec<usize>>,
     /// Blocks, where some went.
     #[serde(skip_serializing_if = "Option::is_none")]

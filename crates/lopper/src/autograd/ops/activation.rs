@@ -59,7 +59,7 @@ impl Op<1> for Clamped {
         if !width.is_multiple_of(2) {
             return Err(misfit(format!("{:?} are no pairs", pairs.shape())));
         }
-        let y = Tensor::filled(&[tokens, width / 2], |y| clamped_gate(self.0, pairs.host(), y));
+        let y = Tensor::filled([tokens, width / 2], |y| clamped_gate(self.0, pairs.host(), y));
         Ok((y, pairs.clone()))
     }
 

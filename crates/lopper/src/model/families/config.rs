@@ -6,6 +6,7 @@ use lopper_kernels::Activation;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::model::form::Form;
 
 /// More blocks than any model has.
 const MOST_BLOCKS: usize = 1 << 14;
@@ -33,19 +34,19 @@ const ACTIVATIONS: [(&str, Activation); 10] = [
 /// A config.json. `null` counts as absent.
 pub struct Config<'a> {
     pub(super) path: PathBuf,
-    json: &'a Value,
-    /// Whether the files have the matrices of all experts of a layer in one tensor.
-    pub stacked: bool,
+    pub(super) json: &'a Value,
+    /// How the files hold the matrices of all experts of a layer in one tensor, if they do.
+    pub stacked: Option<Form>,
 }
 
 impl<'a> Config<'a> {
     pub fn new(path: &Path, json: &'a Value) -> Result<Self> {
-        let config = Self { path: path.into(), json, stacked: false };
+        let config = Self { path: path.into(), json, stacked: None };
         if json.is_object() { Ok(config) } else { Err(config.wrong("is not a JSON object")) }
     }
 
     /// The same of files that are so.
-    pub fn stored(self, stacked: bool) -> Self {
+    pub fn stored(self, stacked: Option<Form>) -> Self {
         Self { stacked, ..self }
     }
 

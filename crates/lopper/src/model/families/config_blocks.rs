@@ -36,6 +36,14 @@ impl Config<'_> {
         Ok(Some((0..blocks).map(|block| numbers.contains(&(block as f64))).collect()))
     }
 
+    /// A size that is the same in every block, though a list may say it of each.
+    pub fn same_of_all(&self, key: &str, default: usize) -> Result<usize> {
+        let Some(list) = self.get(key).and_then(Value::as_array) else { return self.size_or(key, default) };
+        let first = list.first().and_then(Value::as_u64).filter(|_| list.iter().all(|size| *size == list[0]));
+        let first = first.and_then(|size| usize::try_from(size).ok()).filter(|&size| size > 0);
+        first.ok_or_else(|| self.wrong(format!("{key:?} differs between blocks, or is no list of sizes above 0")))
+    }
+
     /// Of every block, whether something else stands in the place of attention, by `layer_types` where there is one.
     pub fn recurs(&self) -> Result<Option<Vec<bool>>> {
         let Some(kinds) = self.get("layer_types") else { return Ok(None) };

@@ -60,7 +60,7 @@ impl Experts {
             groups: None,
         };
         let blocks = vec![true; config.blocks()?];
-        let matrices = if config.stacked { Matrices::stacked(Form::Plain) } else { Matrices::PLAIN };
+        let matrices = config.stacked.map_or(Matrices::PLAIN, Matrices::stacked);
         let names = ExpertNames { matrices, ..ExpertNames::PLAIN };
         Ok(Self {
             routing,
@@ -88,7 +88,8 @@ impl Experts {
         routing.factor = config.positive_or("routed_scaling_factor", factor)? as f32;
         routing.groups = Some(groups).filter(|groups| groups.count > 1);
         experts.correction = Some("mlp.gate.e_score_correction_bias");
-        let width = config.size_or("n_shared_experts", 1)? * experts.width;
+        let shared = ["n_shared_experts", "num_shared_experts"].into_iter().find(|key| config.get(key).is_some());
+        let width = shared.map_or(Ok(1), |key| config.size(key))? * experts.width;
         experts.shared = Some(Shared { name: "mlp.shared_experts", matrices: Matrices::PLAIN, width, gate: None });
         Ok(experts)
     }

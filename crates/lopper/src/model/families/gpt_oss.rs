@@ -23,11 +23,10 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
     if config.rotary_parameters().is_some() {
         return read(config);
     }
-    let mut said = config.object_or_all("")?.clone();
-    let yarn =
+    let mut said = config.json.clone();
+    said["rope_parameters"] =
         json!({"rope_type": "yarn", "factor": 32.0, "truncate": false, "original_max_position_embeddings": 4096});
-    said.insert("rope_parameters".into(), yarn);
-    read(&Config::new(&config.path, &said.into())?)
+    read(&Config::new(&config.path, &said)?)
 }
 
 fn read(config: &Config) -> Result<DecoderSpec> {

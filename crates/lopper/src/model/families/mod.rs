@@ -33,6 +33,7 @@ mod llama;
 mod llama_block;
 mod llama_form;
 mod mamba;
+mod minimax_m2;
 mod ministral3;
 mod mistral;
 mod mixer;
@@ -53,6 +54,7 @@ mod qwen_moe;
 mod rotary_config;
 mod seed_oss;
 mod smollm3;
+mod solar_open;
 mod stablelm;
 mod starcoder2;
 mod text_part;
@@ -62,6 +64,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::form::Form;
 use super::spec::DecoderSpec;
 use crate::error::Result;
 use config::Config;
@@ -93,6 +96,10 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "glm4_moe_lite", examples: "GLM 4.7 Flash", spec: deepseek::glm },
     Family { name: "deepseek_v2", examples: "DeepSeek-V2 and V2-Lite, Coder V2", spec: deepseek::second },
     Family { name: "deepseek_v3", examples: "Moonlight; DeepSeek-V3 and R1 in bf16", spec: deepseek::third },
+    Family { name: "minimax_m2", examples: "MiniMax M2 to M2.5 in bf16", spec: minimax_m2::spec },
+    Family { name: "solar_open", examples: "Solar Open 100B", spec: solar_open::spec },
+    Family { name: "exaone_moe", examples: "K-EXAONE 236B-A23B", spec: exaone4::experts },
+    Family { name: "hunyuan_v1_moe", examples: "Hunyuan A13B", spec: hunyuan::experts },
     Family { name: "dots1", examples: "dots.llm1", spec: dots1::spec },
     Family { name: "gpt_oss", examples: "gpt-oss 20B and 120B (in bf16)", spec: gpt_oss::spec },
     Family { name: "gemma", examples: "Gemma 1, CodeGemma", spec: gemma::first },
@@ -109,6 +116,11 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "qwen2_vl", examples: "Qwen 2 VL (its text part)", spec: text_part::qwen2_vl },
     Family { name: "qwen2_5_vl", examples: "Qwen 2.5 VL (its text part)", spec: text_part::qwen2_5_vl },
     Family { name: "qwen3_vl", examples: "Qwen 3 VL (dense; its text part)", spec: text_part::qwen3_vl },
+    Family {
+        name: "qwen3_vl_moe",
+        examples: "Qwen 3 VL 30B-A3B and 235B-A22B (their text part)",
+        spec: text_part::qwen3_vl_moe,
+    },
     Family { name: "phi", examples: "Phi-1, 1.5 and 2", spec: phi::spec },
     Family { name: "phi3", examples: "Phi-3, 3.5 and 4 (dense, text only)", spec: phi3::spec },
     Family { name: "granite", examples: "Granite 3 (dense)", spec: granite::dense },
@@ -128,11 +140,11 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "cohere2", examples: "Command R7B, Command A", spec: cohere::second },
     Family { name: "glm", examples: "GLM-4 9B (in the form of transformers)", spec: glm::first },
     Family { name: "glm4", examples: "GLM-4 0414 9B and 32B", spec: glm::fourth },
-    Family { name: "exaone4", examples: "EXAONE 4", spec: exaone4::spec },
+    Family { name: "exaone4", examples: "EXAONE 4", spec: exaone4::dense },
     Family { name: "nemotron", examples: "Nemotron-4, Minitron", spec: nemotron::spec },
     Family { name: "stablelm", examples: "StableLM 3B, StableLM 2 1.6B", spec: stablelm::spec },
     Family { name: "starcoder2", examples: "StarCoder2", spec: starcoder2::spec },
-    Family { name: "hunyuan_v1_dense", examples: "Hunyuan 0.5B to 7B", spec: hunyuan::spec },
+    Family { name: "hunyuan_v1_dense", examples: "Hunyuan 0.5B to 7B", spec: hunyuan::dense },
     Family { name: "helium", examples: "Helium 1", spec: helium::spec },
     Family { name: "ernie4_5", examples: "ERNIE 4.5 0.3B", spec: ernie4_5::spec },
     Family { name: "falcon", examples: "Falcon 7B, 40B and 180B, Falcon 2", spec: falcon::spec },
@@ -172,11 +184,11 @@ pub const FAMILIES: &[Family] = &[
 /// # Errors
 /// If the family is unknown, or a value is missing or contradicts another.
 pub fn describe(path: &Path, json: &Value) -> Result<DecoderSpec> {
-    describe_stored(path, json, false)
+    describe_stored(path, json, None)
 }
 
-/// The same, whose files have the matrices of all experts of a layer in one tensor if they are `stacked`, where they may.
-pub(super) fn describe_stored(path: &Path, json: &Value, stacked: bool) -> Result<DecoderSpec> {
+/// The same, whose files hold the matrices of all experts of a layer in one tensor if they are `stacked`, where they may.
+pub(super) fn describe_stored(path: &Path, json: &Value, stacked: Option<Form>) -> Result<DecoderSpec> {
     let config = Config::new(path, json)?.stored(stacked);
     let model_type = config.text("model_type")?;
     let text = config.get("text_config").and_then(|text| text.get(BY_BLOCK)).filter(|value| !value.is_null());

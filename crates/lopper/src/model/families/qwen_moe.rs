@@ -29,6 +29,18 @@ pub fn second(config: &Config) -> Result<DecoderSpec> {
     Ok(form.build())
 }
 
+/// The text part of Qwen 3 with images.
+pub fn of_images(config: &Config) -> Result<DecoderSpec> {
+    let mut form = LlamaForm::read(config, "qwen3_moe", &DEFAULTS)?;
+    form.query_norms = Some(QueryNorms::HEADS);
+    form.read_attention_bias(config)?;
+    let mut experts = Experts::shares(config, [60, 4], config.size_or("moe_intermediate_size", 1408)?)?;
+    experts.routing.normalised = true;
+    experts.leave_out(config)?;
+    form.take_experts(config, experts)?;
+    Ok(form.build())
+}
+
 pub fn third(config: &Config) -> Result<DecoderSpec> {
     let mut form = LlamaForm::read(config, "qwen3_moe", &DEFAULTS)?;
     form.query_norms = Some(QueryNorms::HEADS);

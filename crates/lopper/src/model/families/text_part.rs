@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::config::Config;
-use super::{gemma, gemma4, ministral3, mistral, qwen2, qwen3, qwen3_next};
+use super::{gemma, gemma4, ministral3, mistral, qwen_moe, qwen2, qwen3, qwen3_next};
 use crate::error::Result;
 use crate::model::spec::{DecoderSpec, HeadSpec};
 
@@ -55,6 +55,12 @@ pub fn qwen2_5_vl(config: &Config) -> Result<DecoderSpec> {
 /// Qwen 3 with images.
 pub fn qwen3_vl(config: &Config) -> Result<DecoderSpec> {
     read(config, "qwen3_vl", json!({ "rope_theta": 5e5, "max_position_embeddings": 128_000 }), qwen3::without_windows)
+}
+
+/// Qwen 3 with images and experts.
+pub fn qwen3_vl_moe(config: &Config) -> Result<DecoderSpec> {
+    let defaults = json!({ "rope_theta": 5e5, "max_position_embeddings": 128_000 });
+    read(config, "qwen3_vl_moe", defaults, qwen_moe::of_images)
 }
 
 /// Qwen 3.5 with images.

@@ -1,6 +1,6 @@
 //! Numbers for people: as many digits as say something.
 
-use lopper::evaluation::{Measure, Metric};
+use crate::evaluation::{Measure, Metric};
 
 /// A perplexity, with four significant digits.
 pub fn perplexity(value: f64) -> String {

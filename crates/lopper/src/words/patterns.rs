@@ -1,9 +1,9 @@
 //! What is asked of the matrices, in words: of all of them, and of each kind where they differ.
 
-use lopper::Result;
-use lopper::method::Order;
-use lopper::plan::{Plan, PruningPlan, Ratios};
-use lopper::sparsity::{Extent, Pattern, Scope};
+use crate::error::Result;
+use crate::method::Order;
+use crate::plan::{Plan, PruningPlan, Ratios};
+use crate::sparsity::{Extent, Pattern, Scope};
 
 use super::units;
 
@@ -87,6 +87,13 @@ impl Kind<'_> {
     }
 }
 
+/// Pattern, criterion and compensation.
+pub fn pruning(plan: &Plan) -> String {
+    let rest = if plan.pruning.rules.is_empty() { "" } else { " where no rule says otherwise" };
+    let asked = asked(plan).unwrap_or_default();
+    format!("{asked}{rest}, chosen by {}, compensation {}", chosen_by(plan), plan.pruning.compensation)
+}
+
 /// A line for each kind of pattern, in the order of the model. Roles are said in the order in which they come.
 pub fn kinds<'a>(matrices: impl Iterator<Item = (&'a str, Option<Pattern>)>) -> Vec<String> {
     let (mut kinds, mut all): (Vec<Kind>, Vec<&str>) = (Vec::new(), Vec::new());
@@ -123,7 +130,7 @@ pub fn chosen_by(plan: &Plan) -> String {
 #[cfg(test)]
 mod tests {
     use super::kinds;
-    use lopper::sparsity::{Pattern, Scope};
+    use crate::sparsity::{Pattern, Scope};
 
     const ROLES: [&str; 7] = ["query", "key", "value", "output", "gate", "up", "down"];
 
