@@ -9,7 +9,6 @@ use crate::autograd::{Groups, Routing, Scoring};
 use crate::error::Result;
 use crate::model::block_spec::Branch;
 use crate::model::builder::{BlockBuilder, BranchBuilder};
-use crate::model::form::Form;
 
 /// More experts than any layer has, and than any model has in all its layers.
 const MOST_EXPERTS: usize = 1 << 12;
