@@ -61,11 +61,11 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
     if config.get("rope_parameters").is_some() {
         return read(config);
     }
-    let mut said = config.object_or_all("")?.clone();
+    let mut said = config.json.clone();
     let full = json!({ "rope_type": "proportional", "partial_rotary_factor": 0.25, "rope_theta": BASES[FULL].1 });
     let sliding = json!({ "rope_type": "default", "rope_theta": BASES[1].1 });
-    said.insert("rope_parameters".into(), json!({ "full_attention": full, "sliding_attention": sliding }));
-    read(&Config::new(&config.path, &said.into())?)
+    said["rope_parameters"] = json!({ "full_attention": full, "sliding_attention": sliding });
+    read(&Config::new(&config.path, &said)?)
 }
 
 fn read(config: &Config) -> Result<DecoderSpec> {
