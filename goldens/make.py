@@ -16,6 +16,7 @@ import delta_net
 import elementwise
 import experts
 import gemma
+import gemma4
 import gpt2
 import gpt_neox
 import gptj
@@ -39,7 +40,7 @@ import text_part
 import window
 
 GOLDENS = (
-    llama, mistral, qwen2, qwen3, gemma, llama_like, experts, more_experts, mamba, hybrids, delta_net, side_by_side, text_part, opt, gpt_neox, bloom, gpt2, gptj, window, adamw, optimizers, layer_problem,
+    llama, mistral, qwen2, qwen3, gemma, gemma4, llama_like, experts, more_experts, mamba, hybrids, delta_net, side_by_side, text_part, opt, gpt_neox, bloom, gpt2, gptj, window, adamw, optimizers, layer_problem,
     criteria, sparsegpt, compensation, rotary, elementwise, activations, losses, chat, config_keys,
 )
 

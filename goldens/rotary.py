@@ -25,6 +25,10 @@ CASES = {
     "default_llama2": (128, 4096, None, {"rope_type": "default", "rope_theta": 10000.0}),
     "default_smollm2": (64, 8192, None, {"rope_type": "default", "rope_theta": 100000.0}),
     "linear_by_4": (64, 8192, None, {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}),
+    "proportional_of_gemma4": (512, 131072, None, {
+        "rope_type": "proportional", "rope_theta": 1000000.0, "partial_rotary_factor": 0.25,
+    }),
+    "proportional_by_4": (20, 8192, None, {"rope_type": "proportional", "rope_theta": 10000.0, "factor": 4.0}),
     "dynamic_short": (64, 4096, 1000, {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}),
     "dynamic_long": (64, 4096, 32768, {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}),
     "llama3_of_3.2_1b": (64, 131072, None, {

@@ -32,7 +32,7 @@ def randomise(model: PreTrainedModel, seed: int) -> None:
         noise = torch.randn(parameter.shape, generator=source)
         if name.endswith("bias"):
             parameter.data = 0.3 * noise
-        elif "norm" in name or ".ln_" in name:
+        elif "norm" in name or ".ln_" in name or name.endswith(("router.scale", "per_expert_scale")):
             parameter.data = 1.0 + 0.25 * noise
         elif "embed" in name:
             parameter.data = 0.7 * noise
@@ -41,6 +41,8 @@ def randomise(model: PreTrainedModel, seed: int) -> None:
     for name, buffer in sorted(model.named_buffers()):
         if name.endswith(("correction_bias", "expert_bias")):
             buffer.copy_(0.3 * torch.randn(buffer.shape, generator=source))
+        elif name.endswith("layer_scalar"):
+            buffer.copy_(1.0 + 0.25 * torch.randn(buffer.shape, generator=source))
 
 
 def write_checkpoint(

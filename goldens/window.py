@@ -25,6 +25,7 @@ The whole block 1 of other checkpoints, as the model calls it:
     mamba_block, falcon_mamba_block, mamba2_block (by mamba.py)
     falcon_h1_block, falcon_h1_normed_block, lfm2_block (by hybrids.py)
     qwen3_5_text_block, qwen3_next_block (by delta_net.py)
+    gemma4_text_block, gemma4_experts_block (by gemma4.py)
 A bias of OPT's keys shifts all scores of a query alike, so its gradient is zero but for rounding.
 
 model.safetensors: the whole model on ids [2, 24]: loss [1], the mean cross-entropy of the next tokens, and grad.<name> of every
@@ -40,6 +41,7 @@ from transformers.models.opt.modeling_opt import OPTDecoderLayer
 
 import delta_net
 import experts
+import gemma4
 import hybrids
 import mamba
 from fixtures import FIXTURES, generator, save_tensors
@@ -195,6 +197,7 @@ def write() -> None:
     mamba.write_gradients()
     hybrids.write_gradients()
     delta_net.write_gradients()
+    gemma4.write_gradients()
 
 
 if __name__ == "__main__":

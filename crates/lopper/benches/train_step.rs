@@ -266,7 +266,7 @@ fn random(shape: &[usize], deviation: f32, generator: &mut ChaCha8Rng) -> Tensor
 fn random_tensor(spec: &TensorSpec, generator: &mut ChaCha8Rng) -> (Tensor, Option<Mask>) {
     match spec.kind {
         Kind::Norm => (Tensor::filled(spec.shape.as_slice(), |numbers| numbers.fill(1.0)), None),
-        Kind::Bias | Kind::Router | Kind::Convolution | Kind::State | Kind::Sink => {
+        Kind::Bias | Kind::Router | Kind::Convolution | Kind::State | Kind::Sink | Kind::Factor => {
             (random(&spec.shape, 0.05, generator), None)
         }
         Kind::Weight => {

@@ -287,6 +287,8 @@ fn gradients_of_other_blocks() {
     check_window("olmo/clipped", 0..2, "olmo_clipped_block");
     // norms of heads that were turned before
     check_window("hunyuan_v1_dense", 0..2, "hunyuan_v1_dense_block");
+    // a factor of the states
+    check_window("gemma4_text", 0..2, "gemma4_text_block");
 }
 
 #[test]
@@ -294,6 +296,8 @@ fn gradients_of_experts() {
     for family in ["mixtral", "qwen2_moe", "glm4_moe", "granitemoeshared", "deepseek_v2", "deepseek_v3", "gpt_oss"] {
         check_window(family, 0..2, &format!("{family}_block"));
     }
+    // keys that are values
+    check_window("gemma4_text/experts", 0..2, "gemma4_experts_block");
 }
 
 #[test]

@@ -247,6 +247,14 @@ fn a_config_says_what_each_block_is_where_that_followed_from_its_place() {
             vec![0, 3],
             json!({"first_k_dense_replace": 1}),
         ),
+        (
+            with(json!({"model_type": "gemma4_text", "hidden_size_per_layer_input": 0,
+                "layer_types": [sliding, full, sliding, sliding, full, full],
+                "per_layer_config": {"01": {"head_dim": 12}, "04": {"head_dim": 12}, "05": {"head_dim": 12}}})),
+            vec![2, 4],
+            json!({"layer_types": [sliding, full, sliding, full],
+                "per_layer_config": {"1": {"head_dim": 12}, "3": {"head_dim": 12}}}),
+        ),
     ];
     for (config, gone, expected) in cases {
         let shorter = shortened(path, &config, &gone).unwrap();

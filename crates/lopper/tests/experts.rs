@@ -58,7 +58,7 @@ fn tokens_of_experts_add_up() {
 
 /// Families with experts, how many of them are kept, and of how many: each by itself; stacked; in groups; without gates, in hybrids;
 /// stacked with biases, transposed.
-const SHRUNK: [(&str, [usize; 2]); 14] = [
+const SHRUNK: [(&str, [usize; 2]); 15] = [
     ("mixtral", [3, 5]),
     ("qwen2_moe", [4, 6]),
     ("granitemoeshared", [4, 6]),
@@ -73,6 +73,7 @@ const SHRUNK: [(&str, [usize; 2]); 14] = [
     ("qwen3_next", [3, 5]),
     ("qwen3_5_moe", [4, 5]),
     ("gpt_oss", [3, 5]),
+    ("gemma4", [3, 5]),
 ];
 
 fn fewer(tiny: &Tiny, keep: usize) -> Plan {

@@ -14,7 +14,15 @@ use lopper_kernels::{Activation, Precision};
 use serde_json::{Value, json};
 
 /// What stands before the names of tensors that read images, or predict further ahead.
-const OTHERS: [&str; 5] = ["vision_tower.", "multi_modal_projector.", "visual.", "model.visual.", "mtp."];
+const OTHERS: [&str; 7] = [
+    "vision_tower.",
+    "multi_modal_projector.",
+    "visual.",
+    "model.visual.",
+    "mtp.",
+    "model.vision_tower.",
+    "model.embed_vision.",
+];
 
 /// The folder of every family, and those of its variants.
 fn folders() -> Vec<String> {
@@ -525,8 +533,10 @@ fn unknown_activations_are_refused_by_name() {
 
 #[test]
 fn encoders_of_gemma_are_refused() {
-    for family in ["gemma", "gemma2", "gemma3_text"] {
-        let error = refused(family, &json!({ "use_bidirectional_attention": true }));
+    for (family, all) in
+        [("gemma", json!(true)), ("gemma2", json!(true)), ("gemma3_text", json!(true)), ("gemma4_text", json!("all"))]
+    {
+        let error = refused(family, &json!({ "use_bidirectional_attention": all }));
         assert!(error.contains("use_bidirectional_attention"), "{family}: {error}");
     }
 }

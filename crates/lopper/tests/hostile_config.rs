@@ -23,6 +23,7 @@ fn read(family: &str, changes: &Value) -> lopper::Result<DecoderSpec> {
         "gemma" => config["hidden_act"] = "gelu_pytorch_tanh".into(),
         "bloom" => (config["n_layer"], config["n_head"]) = (3.into(), 4.into()),
         "gptj" => config["rotary_dim"] = 8.into(),
+        "gemma4_text" | "gemma4" => config["hidden_size_per_layer_input"] = 0.into(),
         "helium" => config["head_dim"] = 8.into(),
         "glm4_moe" | "dots1" | "deepseek_v2" | "deepseek_v3" | "glm4_moe_lite" | "solar_open" | "exaone_moe" => {
             (config["n_routed_experts"], config["num_experts_per_tok"], config["moe_intermediate_size"]) =
@@ -112,6 +113,39 @@ fn recurrences_that_cannot_be_are_refused() {
     refused("qwen3_5", &json!({"text_config": {"linear_num_key_heads": 0}}), "\"linear_num_key_heads\"");
     refused("falcon_h1", &json!({"mamba_rms_norm": 1}), "\"mamba_rms_norm\" is 1");
     refused("nemotron_h", &json!({"head_dim": null, "num_attention_heads": 64}), "no entry each");
+}
+
+#[test]
+fn blocks_of_gemma4_that_cannot_be_are_refused() {
+    let known = "of Gemma 4 the models 31B and 26B-A4B";
+    refused("gemma4_text", &json!({"hidden_size_per_layer_input": null}), "\"hidden_size_per_layer_input\" is 256");
+    refused("gemma4_text", &json!({"hidden_size_per_layer_input": 8}), known);
+    refused("gemma4", &json!({"num_kv_shared_layers": 2}), known);
+    let by_block = |own: Value| json!({ "per_layer_config": own });
+    refused("gemma4_text", &by_block(json!([])), "\"per_layer_config\" is [], not an object");
+    refused("gemma4_text", &by_block(json!({"3": {}})), "names the block \"3\"");
+    refused("gemma4_text", &by_block(json!({"x": {}})), "names the block \"x\"");
+    refused("gemma4_text", &by_block(json!({"1": 5})), "an object for each block");
+    refused(
+        "gemma4_text",
+        &by_block(json!({"1": {"intermediate_size": 5}})),
+        "changes \"intermediate_size\" of block 1",
+    );
+    refused("gemma4_text", &by_block(json!({"1": {"head_dim": 16}})), "gives block 1 other heads");
+    refused("gemma4_text", &by_block(json!({"2": {"num_key_value_heads": 3}})), "cannot share 3");
+    refused("gemma4_text", &by_block(json!({"2": {"head_dim": u32::MAX}})), "above 65536");
+    let mut both = by_block(json!({"2": {"head_dim": 16}}));
+    both["global_head_dim"] = 32.into();
+    refused("gemma4_text", &both, "gives full attention 16 where \"global_head_dim\" says otherwise");
+    refused("gemma3", &json!({"text_config": by_block(json!({}))}), "\"per_layer_config\" is not known in this family");
+    refused("gemma4_text", &json!({"enable_moe_block": true}), "\"num_experts\" is missing");
+    let experts = json!({"enable_moe_block": true, "num_experts": 2, "top_k_experts": 3, "moe_intermediate_size": 8});
+    refused("gemma4_text", &experts, "more than the 2 experts");
+    for share in [-0.5, 1.5] {
+        let full = json!({"rope_type": "proportional", "partial_rotary_factor": share});
+        let both = json!({"rope_parameters": {"full_attention": full}});
+        refused("gemma4_text", &both, &format!("\"partial_rotary_factor\" is {share}, outside [0, 1]"));
+    }
 }
 
 #[test]
@@ -327,7 +361,7 @@ proptest! {
     fn what_is_accepted_can_be_computed(
         family in 0..FAMILIES.len(),
         changes in prop::collection::vec((prop::sample::select(KEYS), values()), 0..3),
-        kind in prop::sample::select(&["default", "linear", "dynamic", "llama3", "yarn"][..]),
+        kind in prop::sample::select(&["default", "linear", "proportional", "dynamic", "llama3", "yarn"][..]),
         scaling in prop::collection::vec((prop::sample::select(SCALING_KEYS), values()), 0..6),
     ) {
         let mut changes: serde_json::Map<_, _> =

@@ -225,7 +225,7 @@ fn attention() {
     for lengths in BATCHES {
         let sequences = Sequences::new(lengths.iter().copied());
         let (offsets, tokens) = (sequences.offsets(), sequences.tokens());
-        for (heads, kv_heads, head_dim) in [(1, 1, 1), (6, 2, 5), (4, 4, 8), (8, 1, 12), (3, 3, 64)] {
+        for (heads, kv_heads, head_dim) in [(1, 1, 1), (6, 2, 5), (4, 4, 8), (8, 1, 12), (3, 3, 64), (2, 1, 512)] {
             for window in [None, Some(1), Some(3), Some(40)] {
                 let slopes: Vec<f32> = (1..=heads).map(|head| (head as f32).recip()).collect();
                 let plain = Vec::new();
@@ -308,6 +308,9 @@ fn linear_biases(length: usize, slopes: &[f32]) -> Result<Candle> {
 fn scales_and_bounds() {
     for shape in [[1, 1], [3, 37], [64, 300]] {
         check("scale", &[&shape], &|tape, v| tape.scale(&v[0], -0.3).expect("op"), &|v| &v[0] * f64::from(-0.3f32));
+        check("times", &[&shape, &[3]], &|tape, v| tape.times(&v[0], &v[1], 2).expect("op"), &|v| {
+            v[0].broadcast_mul(&v[1].narrow(0, 2, 1)?)
+        });
         // one entry may be beyond the bound, and no gradient is left to compare
         let enough = [shape[0], shape[1] + 9];
         check("clamp", &[&enough], &|tape, v| tape.clamp(&v[0], 0.4).expect("op"), &|v| {

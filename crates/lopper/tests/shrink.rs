@@ -43,14 +43,15 @@ const NEURONS_STAY: [(&[&str], &str); 3] = [
             "qwen3_5_moe_text",
             "qwen3_5_moe",
             "gpt_oss",
+            "gemma4",
         ],
         "has experts",
     ),
 ];
 
 /// Families whose heads stay, and why: their readers know no other number, their tiny checkpoint has one head of keys and values, a norm
-/// takes all heads together, or heads have biases by their place.
-const HEADS_STAY: [(&[&str], &str); 5] = [
+/// takes all heads together, heads have biases by their place, or blocks have unlike numbers of them.
+const HEADS_STAY: [(&[&str], &str); 6] = [
     (
         &[
             "mamba",
@@ -80,6 +81,7 @@ const HEADS_STAY: [(&[&str], &str); 5] = [
         "whose key/value heads can be told apart",
     ),
     (&["bloom"], "whose key/value heads can be told apart"),
+    (&["gemma4_text"], "differ in width"),
 ];
 
 /// Biases; norms after the sums; a fused gate; a transposed file; branches side by side; layers of a text part.

@@ -77,7 +77,7 @@ impl Block {
         }
         let sum = sum.ok_or_else(|| misfit("a stage without a branch".into()))?;
         match &stage.after {
-            Some(norm) => pass.norm(norm, &sum, false)?.into_value(),
+            Some(after) => pass.alone(after, sum),
             None => Ok(sum),
         }
     }

@@ -1,7 +1,7 @@
 //! What a block is made of, as data: its tensors, its linear layers, and stages of branches that compute with them.
 //!
-//! A stage adds the outputs of its branches to the residual stream, and may norm the sum. Llama has two stages of one branch each;
-//! GPT-NeoX has one stage of two branches. A branch is what trains together by default.
+//! A stage adds the outputs of its branches to the residual stream, and may norm the sum, or multiply it. Llama has two stages of one
+//! branch each; GPT-NeoX has one stage of two branches. A branch is what trains together by default.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -63,6 +63,8 @@ pub enum Kind {
     State,
     /// Scores of attention that belong to no key.
     Sink,
+    /// What the states are multiplied by. It never trains.
+    Factor,
 }
 
 impl Kind {
@@ -143,7 +145,7 @@ pub struct Stage {
     pub branches: Vec<Branch>,
     /// Whether the states that it reads are added to what the branches give.
     pub residual: bool,
-    /// A norm of the sum.
+    /// What is made of the sum: a norm of it, or a multiple.
     pub after: Option<Operation>,
 }
 

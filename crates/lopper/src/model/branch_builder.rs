@@ -6,33 +6,9 @@ use lopper_kernels::{Activation, ClampedGate};
 
 use super::block_spec::{BlockSpec, Branch, Kind, LinearSpec, TensorSpec};
 use super::form::Form;
+use super::norm::{Norm, add_norm};
 use super::program::{Instruction, NormKind, Operation, Program};
 use crate::autograd::{AttentionLayout, DeltaHeads, Part, Routing, ScanHeads};
-
-/// A norm as a family describes it.
-#[derive(Clone, Copy, Debug)]
-pub struct Norm {
-    pub kind: NormKind,
-    pub epsilon: f32,
-    /// Whether it has a weight.
-    pub weight: bool,
-    /// Whether it has a bias.
-    pub bias: bool,
-    /// How the file holds the weight.
-    pub form: Form,
-}
-
-impl Norm {
-    /// Root-mean-square, with a weight.
-    pub fn rms(epsilon: f32) -> Self {
-        Self { kind: NormKind::Rms, epsilon, weight: true, bias: false, form: Form::Plain }
-    }
-
-    /// Mean and deviation, with weight and bias.
-    pub fn layer(epsilon: f32) -> Self {
-        Self { kind: NormKind::Layer, epsilon, weight: true, bias: true, form: Form::Plain }
-    }
-}
 
 /// A branch in the making.
 pub struct BranchBuilder<'a> {
@@ -45,22 +21,6 @@ pub struct BranchBuilder<'a> {
     pub(super) others: Vec<usize>,
     /// Numbers per token that a runtime keeps of it, where those are not its keys and values.
     pub cached: Option<usize>,
-}
-
-/// Adds the tensors of a norm, unless another branch has added them; returns the operation and their places.
-pub(super) fn add_norm(spec: &mut BlockSpec, norm: Norm, name: &str, width: usize) -> (Operation, Vec<usize>) {
-    let mut add = |part: &str, form| {
-        let name = format!("{name}.{part}");
-        spec.tensors.iter().position(|tensor| tensor.name == name).unwrap_or_else(|| {
-            spec.tensors.push(TensorSpec { name, shape: vec![width], kind: Kind::Norm, form, rows: None });
-            spec.tensors.len() - 1
-        })
-    };
-    let Norm { kind, epsilon, .. } = norm;
-    let weight = norm.weight.then(|| add("weight", norm.form));
-    let bias = norm.bias.then(|| add("bias", Form::Plain));
-    let tensors = weight.into_iter().chain(bias).collect();
-    (Operation::Norm { kind, weight, bias, width, epsilon }, tensors)
 }
 
 impl BranchBuilder<'_> {
@@ -87,6 +47,13 @@ impl BranchBuilder<'_> {
             *width /= groups;
         }
         y
+    }
+
+    /// A norm of what a router reads, by a weight of this name that belongs to the router.
+    pub fn norm_of_router(&mut self, x: usize, epsilon: f32, weight: &str) -> usize {
+        let width = self.program.width(x);
+        let weight = Some(self.special(weight.into(), vec![width], Kind::Router));
+        self.program.push(Operation::Norm { kind: NormKind::Rms, weight, bias: None, width, epsilon }, vec![x], width)
     }
 
     /// A linear layer of this role, whose tensors are `name`.weight and, if it has one, `name`.bias.
@@ -195,6 +162,16 @@ impl BranchBuilder<'_> {
     pub fn scale(&mut self, x: usize, factor: Option<f32>) -> usize {
         let Some(factor) = factor else { return x };
         self.program.push(Operation::Scale(factor), vec![x], self.program.width(x))
+    }
+
+    /// Every entry times number `which` of a tensor.
+    pub fn times(&mut self, x: usize, factors: usize, which: usize) -> usize {
+        self.program.push(Operation::Times { factors, which }, vec![x], self.program.width(x))
+    }
+
+    /// What the output of each expert is multiplied by, under this name: the place of the tensor.
+    pub fn factors(&mut self, name: &str, experts: usize) -> usize {
+        self.special(name.into(), vec![experts], Kind::Router)
     }
 
     /// Every entry within ± a bound.

@@ -1,10 +1,11 @@
 //! How a family writes a block down: branch by branch.
 
-use super::block_spec::{BlockSpec, Branch, Stage};
-use super::branch_builder::add_norm;
-pub use super::branch_builder::{BranchBuilder, Norm};
+use super::block_spec::{BlockSpec, Branch, Kind, Stage, TensorSpec};
+pub use super::branch_builder::BranchBuilder;
 use super::form::Form;
-use super::program::Program;
+pub use super::norm::Norm;
+use super::norm::add_norm;
+use super::program::{Operation, Program};
 
 /// A block in the making.
 #[derive(Default)]
@@ -36,6 +37,18 @@ impl BlockBuilder {
 
     /// Ends a stage whose branches are added to the states.
     pub fn stage(&mut self, branches: impl Into<Vec<Branch>>) {
+        self.stage_and(branches, None);
+    }
+
+    /// The same, and the sum is multiplied by the number of this name.
+    pub fn multiplied_stage(&mut self, branches: impl Into<Vec<Branch>>, name: &str) {
+        let factors = self.spec.tensors.len();
+        let (name, kind, form) = (name.into(), Kind::Factor, Form::Plain);
+        self.spec.tensors.push(TensorSpec { name, shape: vec![1], kind, form, rows: None });
+        self.stage_and(branches, Some(Operation::Times { factors, which: 0 }));
+    }
+
+    fn stage_and(&mut self, branches: impl Into<Vec<Branch>>, after: Option<Operation>) {
         let mut branches = branches.into();
         // a norm that several branches read trains with the last of them, when the others are as they will be
         for place in 1..branches.len() {
@@ -43,7 +56,7 @@ impl BlockBuilder {
             let later = later.iter().flat_map(|branch| &branch.others).copied().collect::<Vec<_>>();
             earlier[place - 1].others.retain(|tensor| !later.contains(tensor));
         }
-        self.spec.stages.push(Stage { branches, residual: true, after: None });
+        self.spec.stages.push(Stage { branches, residual: true, after });
     }
 
     /// Ends attention and feed-forward layer: a stage of both where they stand side by side, else a stage of each.

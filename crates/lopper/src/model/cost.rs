@@ -102,6 +102,7 @@ impl BlockSpec {
             | Operation::Gated(_)
             | Operation::ClampedGate(_)
             | Operation::Scale(_)
+            | Operation::Times { .. }
             | Operation::Clamp(_)
             | Operation::Add
             | Operation::Route { .. }
@@ -161,6 +162,7 @@ impl Program {
                 | Operation::Activate(_)
                 | Operation::Gated(_)
                 | Operation::ClampedGate(_)
+                | Operation::Times { .. }
                 | Operation::Clamp(_)
                 | Operation::Convolution { .. }
                 | Operation::Scan { .. }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::block_spec::BlockSpec;
 use super::edit::{edits, text};
-use super::families::describe;
+use super::families::{BY_BLOCK, describe};
 use super::program::Operation;
 use crate::error::{Error, Result};
 
@@ -90,6 +90,12 @@ fn renumber(config: &mut Value, gone: &[usize]) {
         let stay = list.iter().filter_map(Value::as_u64).map(|number| number as usize);
         let renumbered = stay.filter(|number| !gone.contains(number));
         *list = renumbered.map(|number| json!(number - gone.iter().filter(|&&gone| gone < number).count())).collect();
+    }
+    if let Some(own) = config.get_mut(BY_BLOCK).and_then(Value::as_object_mut) {
+        let before = |number: usize| gone.iter().filter(|&&gone| gone < number).count();
+        let numbered = own.iter().filter_map(|(number, own)| Some((number.parse::<usize>().ok()?, own.clone())));
+        let stay = numbered.filter(|(number, _)| !gone.contains(number));
+        *own = stay.map(|(number, own)| ((number - before(number)).to_string(), own)).collect();
     }
     if let Some(Value::String(letters)) = config.get_mut(LETTERS) {
         let stay = letters.chars().enumerate().filter(|(block, _)| !gone.contains(block));

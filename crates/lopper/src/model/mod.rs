@@ -14,6 +14,7 @@ mod fewer;
 mod form;
 mod head;
 mod naming;
+mod norm;
 mod omitted;
 mod pass;
 mod program;

@@ -126,6 +126,12 @@ impl Pass<'_, '_> {
         residual.map_or(Ok(y.clone()), |residual| self.tape.add(&residual, &y))
     }
 
+    /// One operation of a value.
+    pub fn alone(&mut self, operation: &Operation, x: Value) -> Result<Value> {
+        let one = Instruction { operation: operation.clone(), reads: vec![0] };
+        self.instruction(&one, &[Some(Slot::new(x, &Rows::Batch))], false)?.normed.into_value()
+    }
+
     /// The values after the first `count` instructions that later ones read, as far as they are needed. Of a linear layer that is not, what
     /// it would read is shown.
     pub fn run(&mut self, program: &Program, x: &Value, count: usize, needed: &[bool]) -> Result<Vec<Option<Slot>>> {
@@ -217,6 +223,9 @@ impl Pass<'_, '_> {
             }
             &Operation::Activate(kind) => Slot::new(self.tape.activate(kind, first.value()?)?, rows),
             &Operation::Scale(factor) => Slot::new(self.tape.scale(first.value()?, factor)?, rows),
+            &Operation::Times { factors, which } => {
+                Slot::new(self.tape.times(first.value()?, &self.tensors[factors], which)?, rows)
+            }
             &Operation::Clamp(bound) => Slot::new(self.tape.clamp(first.value()?, bound)?, rows),
             &Operation::Gated(kind) => Slot::new(self.tape.gated(kind, first.value()?, slot(1)?.value()?)?, rows),
             &Operation::ClampedGate(gate) => Slot::new(self.tape.clamped_gate(gate, first.value()?)?, rows),
@@ -250,7 +259,7 @@ impl Pass<'_, '_> {
         if matches!(slot.rows, Rows::Whole) { Ok(value) } else { self.context.sequences.whole(self.tape, value) }
     }
 
-    pub fn norm(&mut self, operation: &Operation, x: &Value, cheap: bool) -> Result<Normed> {
+    fn norm(&mut self, operation: &Operation, x: &Value, cheap: bool) -> Result<Normed> {
         let &Operation::Norm { kind, weight, bias, width, epsilon } = operation else {
             return Err(misfit("no norm".into()));
         };

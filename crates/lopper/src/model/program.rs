@@ -61,6 +61,13 @@ pub enum Operation {
     ClampedGate(ClampedGate),
     /// Every entry times a factor.
     Scale(f32),
+    /// Every entry times one number of a tensor.
+    Times {
+        /// Place of the tensor.
+        factors: usize,
+        /// Which of its numbers.
+        which: usize,
+    },
     /// Every entry within ± a bound.
     Clamp(f32),
     /// Causal convolution of every channel.

@@ -37,6 +37,13 @@ pub enum RotaryScaling {
         /// Length trained on.
         original_positions: usize,
     },
+    /// The first pairs of a head turn at the frequencies of whole heads, divided by a factor; the others stand still (Gemma 4).
+    Proportional {
+        /// How many turn.
+        pairs: usize,
+        /// The divisor.
+        factor: f64,
+    },
     /// Low frequencies divided, high ones kept, a ramp between (Llama 3.1).
     Llama3 {
         /// The divisor.
@@ -116,6 +123,10 @@ impl RotarySpec {
             }
             RotaryScaling::Default => inverse(self.theta),
             RotaryScaling::Linear { factor } => plain(self.theta).map(|f| 1.0 / f / factor).collect(),
+            RotaryScaling::Proportional { pairs, factor } => {
+                let turns = |(pair, f): (usize, f64)| if pair < pairs { 1.0 / f / factor } else { 0.0 };
+                plain(self.theta).enumerate().map(turns).collect()
+            }
             RotaryScaling::Dynamic { factor, original_positions } => {
                 let stretch =
                     factor * length.max(original_positions) as f64 / original_positions as f64 - (factor - 1.0);

@@ -158,14 +158,19 @@ impl Trace<'_> {
         let read = &instruction.reads;
         match &instruction.operation {
             &Operation::Linear(linear) => {
-                self.writers.push((linear, entries));
+                // keys that are values too are read twice
+                if !self.writers.contains(&(linear, entries.clone())) {
+                    self.writers.push((linear, entries));
+                }
                 Some(())
             }
             Operation::Columns(ranges) => {
                 let columns: Vec<usize> = ranges.iter().cloned().flatten().collect();
                 self.follow(read[0], entries.into_iter().map(|entry| columns[entry]).collect())
             }
-            Operation::Activate(_) | Operation::Scale(_) | Operation::Clamp(_) => self.follow(read[0], entries),
+            Operation::Activate(_) | Operation::Scale(_) | Operation::Times { .. } | Operation::Clamp(_) => {
+                self.follow(read[0], entries)
+            }
             Operation::Gated(_) => {
                 self.follow(read[0], entries.clone())?;
                 self.follow(read[1], entries)

@@ -75,6 +75,7 @@ impl Parameters {
             Kind::Convolution => self.filters,
             Kind::State => self.states,
             Kind::Sink => self.sinks,
+            Kind::Factor => false,
         }
     }
 

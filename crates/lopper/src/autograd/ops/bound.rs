@@ -1,4 +1,5 @@
-//! Entries scaled or bounded: by a factor, within ± a bound, softly by `cap·tanh(x / cap)` (Gemma Team 2024, arXiv 2408.00118, §2).
+//! Entries scaled or bounded: by a factor, which may be a number that trains, within ± a bound, softly by `cap·tanh(x / cap)` (Gemma Team
+//! 2024, arXiv 2408.00118, §2).
 
 use lopper_kernels::{soft_cap, soft_cap_backward};
 use rayon::prelude::*;
@@ -6,7 +7,7 @@ use rayon::prelude::*;
 use crate::autograd::op::{Inputs, Op};
 use crate::autograd::tape::{Tape, Value};
 use crate::error::Result;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, misfit};
 
 /// Entries that a thread has at a time.
 const PIECE: usize = 16 * 1024;
@@ -31,6 +32,36 @@ impl Op<1> for Scale {
     fn backward(self, (): (), mut dy: Tensor, inputs: &mut Inputs) {
         self.apply(dy.host_mut());
         inputs.give(0, dy);
+    }
+}
+
+/// By one number of the second input, which trains.
+struct Times {
+    factor: f32,
+    which: usize,
+}
+
+impl Op<2> for Times {
+    type Saved = Tensor;
+
+    fn forward(&self, [x, _]: [&Tensor; 2]) -> Result<(Tensor, Tensor)> {
+        let (y, ()) = Scale(self.factor).forward([x])?;
+        Ok((y, x.clone()))
+    }
+
+    fn backward(self, x: Tensor, dy: Tensor, inputs: &mut Inputs) {
+        inputs.with(1, |d_factors, accumulate| {
+            if !accumulate {
+                d_factors.fill(0.0);
+            }
+            let pieces = x.host().par_chunks(PIECE).zip(dy.host().par_chunks(PIECE));
+            let along = |(x, dy): (&[f32], &[f32])| -> f64 {
+                x.iter().zip(dy).map(|(x, dy)| f64::from(*x) * f64::from(*dy)).sum()
+            };
+            // in the same order for any number of threads
+            d_factors[self.which] += pieces.map(along).collect::<Vec<_>>().into_iter().sum::<f64>() as f32;
+        });
+        Scale(self.factor).backward((), dy, inputs);
     }
 }
 
@@ -81,6 +112,16 @@ impl Tape {
     /// None so far.
     pub fn scale(&mut self, x: &Value, factor: f32) -> Result<Value> {
         self.apply(Scale(factor), [x])
+    }
+
+    /// Every entry times number `which` of `factors`.
+    ///
+    /// # Errors
+    /// If there are not so many.
+    pub fn times(&mut self, x: &Value, factors: &Value, which: usize) -> Result<Value> {
+        let missing = || misfit(format!("factor {which} of {}", factors.tensor().len()));
+        let factor = *factors.tensor().host().get(which).ok_or_else(missing)?;
+        if factors.is_tracked() { self.apply(Times { factor, which }, [x, factors]) } else { self.scale(x, factor) }
     }
 
     /// Every entry within ± `bound`.

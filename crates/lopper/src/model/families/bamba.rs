@@ -24,7 +24,7 @@ pub fn spec(config: &Config) -> Result<DecoderSpec> {
     let mut form = LlamaForm::read(config, "bamba", &DEFAULTS)?;
     // a share of each head that stands beside the other keys counts for nothing
     let defaults = RotaryDefaults { share: Some(("", 0.5)), base: ("rope_theta", 10_000.0), original: None };
-    form.rotary = vec![config.rotary((form.head_dim, form.max_positions), &defaults)?];
+    form.rotary = vec![config.rotary((form.blocks[0].head_dim, form.max_positions), &defaults)?];
     (form.names, form.norms) = (NAMES, NORMS);
     form.read_attention_bias(config)?;
     form.mlp_bias = config.flag_or("mlp_bias", false)?;

@@ -1,11 +1,32 @@
 //! What config.json says of single blocks.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::config::Config;
 use crate::error::Result;
 
+/// Keys of single blocks that differ from those of all, by the number of the block.
+pub const BY_BLOCK: &str = "per_layer_config";
+
 impl Config<'_> {
+    /// What single blocks have otherwise, where that is said: of each block its keys, of which only `known` ones can differ.
+    pub fn by_block(&self, known: &[&str]) -> Result<Option<Vec<Map<String, Value>>>> {
+        let Some(said) = self.get(BY_BLOCK) else { return Ok(None) };
+        let said = said.as_object().ok_or_else(|| self.no(BY_BLOCK, said, "an object"))?;
+        let mut all = vec![Map::new(); self.blocks()?];
+        for (number, own) in said {
+            let block = number.parse().ok().and_then(|number: usize| all.get_mut(number));
+            let block = block.ok_or_else(|| self.wrong(format!("{BY_BLOCK:?} names the block {number:?}")))?;
+            let own = own.as_object().ok_or_else(|| self.no(BY_BLOCK, own, "an object for each block"))?;
+            if let Some(other) = own.keys().find(|key| !known.contains(&key.as_str())) {
+                let problem = format!("{BY_BLOCK:?} changes {other:?} of block {number}; known are {known:?}");
+                return Err(self.wrong(problem));
+            }
+            block.clone_from(own);
+        }
+        Ok(Some(all))
+    }
+
     /// Of every block, whether a list names its number.
     pub fn blocks_named(&self, key: &str) -> Result<Option<Vec<bool>>> {
         if self.get(key).is_none() {

@@ -1,83 +1,20 @@
 //! Experts in the place of a feed-forward layer: a router sends every token to a few of them.
 
-use lopper_kernels::ClampedGate;
 use serde_json::Value;
 
 use super::config::Config;
+pub use super::expert_names::{ExpertNames, Matrices, OwnNorms, Shared};
 use super::llama_form::LlamaForm;
 use crate::autograd::{Groups, Routing, Scoring};
-use crate::checkpoint::part_of;
 use crate::error::Result;
 use crate::model::block_spec::Branch;
 use crate::model::builder::{BlockBuilder, BranchBuilder};
-use crate::model::form::Form;
 
 /// More experts than any layer has, and than any model has in all its layers.
 const MOST_EXPERTS: usize = 1 << 12;
 const MOST_OF_ALL: usize = 1 << 17;
 /// What families, and versions of transformers, call the number of experts.
 pub const COUNTS: [&str; 4] = ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"];
-
-/// Names of the matrices of experts.
-#[derive(Clone, Copy)]
-pub struct ExpertNames {
-    pub router: &'static str,
-    /// What stands before the names of those of all experts.
-    pub experts: &'static str,
-    pub matrices: Matrices,
-}
-
-/// How the files have the matrices of an expert.
-#[derive(Clone, Copy)]
-pub enum Matrices {
-    /// Each by itself, behind the number of the expert.
-    Apart { gate: &'static str, up: &'static str, down: &'static str },
-    /// Gates and what they gate in one, first the gates, those of all experts stacked: the names of the tensors, and how they hold matrices.
-    Stacked { gate_up: &'static str, down: &'static str, form: Form },
-    /// The same with biases and as [in, out], gates and what they gate by turns, both within bounds.
-    Clamped { gate_up: &'static str, down: &'static str, gate: ClampedGate },
-}
-
-impl Matrices {
-    /// As most families have them.
-    pub const PLAIN: Self = Self::Apart { gate: "gate_proj", up: "up_proj", down: "down_proj" };
-
-    /// The same stacked as transformers 5 has them in memory, and some files.
-    pub fn stacked(form: Form) -> Self {
-        Self::Stacked { gate_up: "gate_up_proj", down: "down_proj", form }
-    }
-
-    fn form(self) -> Form {
-        match self {
-            Self::Apart { .. } => Form::Plain,
-            Self::Stacked { form, .. } => form,
-            Self::Clamped { .. } => Form::Transposed,
-        }
-    }
-}
-
-impl ExpertNames {
-    /// As most families have them.
-    pub const PLAIN: Self = Self { router: "mlp.gate", experts: "mlp.experts", matrices: Matrices::PLAIN };
-
-    /// What stands before and after the name of a matrix of an expert.
-    pub fn around(&self, expert: usize) -> (String, String) {
-        match self.matrices {
-            Matrices::Apart { .. } => (format!("{}.{expert}", self.experts), String::new()),
-            Matrices::Stacked { .. } | Matrices::Clamped { .. } => (self.experts.into(), part_of("", expert)),
-        }
-    }
-}
-
-/// An expert that every token goes to.
-#[derive(Clone, Copy)]
-pub struct Shared {
-    pub name: &'static str,
-    pub matrices: Matrices,
-    pub width: usize,
-    /// What says how much it counts for a token.
-    pub gate: Option<&'static str>,
-}
 
 /// The experts of a model.
 #[derive(Clone)]
@@ -91,6 +28,9 @@ pub struct Experts {
     pub router_bias: bool,
     /// What is added to the scores where experts are chosen.
     pub correction: Option<&'static str>,
+    /// What the output of each is multiplied by.
+    pub factors: Option<&'static str>,
+    pub norms: Option<OwnNorms>,
     pub shared: Option<Shared>,
     /// Which blocks have them.
     pub blocks: Vec<bool>,
@@ -121,7 +61,17 @@ impl Experts {
         let blocks = vec![true; config.blocks()?];
         let matrices = config.stacked.map_or(Matrices::PLAIN, Matrices::stacked);
         let names = ExpertNames { matrices, ..ExpertNames::PLAIN };
-        Ok(Self { routing, width, names, router_bias: false, correction: None, shared: None, blocks })
+        Ok(Self {
+            routing,
+            width,
+            names,
+            router_bias: false,
+            correction: None,
+            factors: None,
+            norms: None,
+            shared: None,
+            blocks,
+        })
     }
 
     /// Experts that are scored each by itself, in groups, in all blocks but the first few: as DeepSeek-V3 has them.
@@ -189,7 +139,7 @@ impl Experts {
             return Err(config.wrong(problem));
         }
         if top_k > experts {
-            return Err(config.wrong(format!("\"num_experts_per_tok\" is {top_k}, more than the {experts} experts")));
+            return Err(config.wrong(format!("a token goes to {top_k} experts, more than the {experts} experts")));
         }
         let Some(Groups { count: groups, kept, best }) = groups else { return Ok(()) };
         if !experts.is_multiple_of(groups) || experts / groups < best {
@@ -207,17 +157,25 @@ impl Experts {
 impl LlamaForm {
     /// Experts and the router that chooses of them.
     pub fn experts(&self, block: &mut BlockBuilder, experts: &Experts) -> Branch {
-        let Experts { routing, names, shared, .. } = experts;
+        let Experts { routing, names, shared, norms, .. } = experts;
         let mut branch = block.branch("experts", self.hidden);
         let x = self.normed(&mut branch, BranchBuilder::INPUT, self.norms.before_mlp);
-        let scores = branch.score(x, names.router, routing.experts, experts.router_bias);
+        let [of_router, of_experts] = norms.map_or([x, x], |norms| {
+            let states = branch.norm_of_router(BranchBuilder::INPUT, self.norm.epsilon, norms.router);
+            let factor = (self.hidden as f64).powf(-0.5) as f32;
+            [branch.scale(states, Some(factor)), branch.norm(BranchBuilder::INPUT, self.norm, norms.before)]
+        });
+        let scores = branch.score(of_router, names.router, routing.experts, experts.router_bias);
         let routes = branch.route(scores, *routing, experts.correction);
+        let factors = experts.factors.map(|name| branch.factors(name, routing.experts));
         let of_expert = |expert: usize| {
-            let own = branch.reaching(x, routes, expert, routing);
-            self.expert(&mut branch, own, names.matrices, (names.around(expert), experts.width))
+            let own = branch.reaching(of_experts, routes, expert, routing);
+            let y = self.expert(&mut branch, own, names.matrices, (names.around(expert), experts.width));
+            factors.map_or(y, |factors| branch.times(y, factors, expert))
         };
         let outputs: Vec<usize> = (0..routing.experts).map(of_expert).collect();
         let mut y = branch.combine(routes, &outputs);
+        y = self.normed(&mut branch, y, norms.map(|norms| norms.after));
         if let Some(shared) = shared {
             let around = (shared.name.to_owned(), String::new());
             let mut z = self.expert(&mut branch, x, shared.matrices, (around, shared.width));
@@ -225,6 +183,7 @@ impl LlamaForm {
                 let gate = branch.score(x, gate, 1, false);
                 z = branch.gate_rows(z, gate);
             }
+            z = self.normed(&mut branch, z, norms.map(|norms| norms.after_shared));
             y = branch.add(y, z);
         }
         self.leave(branch, y, self.norms.after_mlp)

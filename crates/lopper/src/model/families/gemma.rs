@@ -26,7 +26,7 @@ const THIRD: Defaults = Defaults {
     ..SECOND
 };
 /// Around both branches.
-const FOUR_NORMS: Norms = Norms {
+pub const FOUR_NORMS: Norms = Norms {
     after_attention: Some("post_attention_layernorm"),
     before_mlp: Some("pre_feedforward_layernorm"),
     after_mlp: Some("post_feedforward_layernorm"),

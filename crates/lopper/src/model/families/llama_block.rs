@@ -7,7 +7,7 @@ use super::llama_form::LlamaForm;
 use super::mixer::Mixer;
 use crate::autograd::AttentionLayout;
 use crate::model::block_spec::{BlockSpec, Branch};
-use crate::model::builder::{BlockBuilder, BranchBuilder};
+use crate::model::builder::{BlockBuilder, BranchBuilder, Norm};
 
 /// Names of the norms: before each branch of a block, of what it gives, and after the last block.
 #[derive(Clone, Copy)]
@@ -49,12 +49,14 @@ pub struct QueryNorms {
     pub by_head: bool,
     /// Whether they come after the rotary positions.
     pub after_rotary: bool,
+    /// Whether values are normed as well, without a weight.
+    pub values: bool,
 }
 
 impl QueryNorms {
     /// Of each head, before the rotary positions.
     pub const HEADS: Self =
-        Self { query: "self_attn.q_norm", key: "self_attn.k_norm", by_head: true, after_rotary: false };
+        Self { query: "self_attn.q_norm", key: "self_attn.k_norm", by_head: true, after_rotary: false, values: false };
 }
 
 /// How a feed-forward layer begins.
@@ -90,9 +92,15 @@ impl Names {
     };
 }
 
-/// What the attention of a block sees.
+/// The attention of a block, where blocks differ.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Attention {
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Heads of keys and values.
+    pub kv_heads: usize,
+    /// Whether values are what keys are before their norm: one matrix makes both.
+    pub keys_are_values: bool,
     /// Sliding window; `None` sees everything before it.
     pub window: Option<usize>,
     /// Its rotary positions among those of the decoder; `None` has no positions.
@@ -136,7 +144,10 @@ impl LlamaForm {
             block.stage(std::mem::take(&mut branches));
         }
         branches.push(mlp);
-        block.stage(branches);
+        match self.factor_of_states {
+            Some(name) => block.multiplied_stage(branches, name),
+            None => block.stage(branches),
+        }
         block.finish()
     }
 
@@ -150,22 +161,23 @@ impl LlamaForm {
         self.leave(branch, y, self.norms.after_attention)
     }
 
-    fn attention(&self, block: &mut BlockBuilder, Attention { window, rotary }: Attention) -> Branch {
+    fn attention(&self, block: &mut BlockBuilder, own: Attention) -> Branch {
+        let Attention { head_dim, kv_heads, window, rotary, .. } = own;
         if let Some(latent) = self.latent {
             return self.latent_attention(block, latent, rotary.unwrap_or(0));
         }
-        let &Self { heads, kv_heads, head_dim, hidden, soft_cap, .. } = self;
+        let &Self { heads, hidden, soft_cap, .. } = self;
         let mut layout = AttentionLayout { kv_heads, window, soft_cap, ..AttentionLayout::new(heads, head_dim) };
         layout.scale = self.scale.unwrap_or(layout.scale);
         let mut branch = block.branch("attention", hidden);
         let [before, after] = self.factors.attention;
         let x = self.normed(&mut branch, BranchBuilder::INPUT, self.norms.before_attention);
         let x = branch.scale(x, before);
-        let (mut inputs, gate) = self.inputs(&mut branch, x, layout.widths());
+        let (mut inputs, gate) = self.inputs(&mut branch, x, (own, layout.widths()));
         inputs[1] = branch.scale(inputs[1], self.factors.key);
         let norms_first = self.query_norms.is_some_and(|norms| !norms.after_rotary);
         if norms_first {
-            self.norm_queries(&mut branch, &mut inputs);
+            self.norm_queries(&mut branch, &mut inputs, head_dim);
         }
         if let Some(bound) = self.clamp {
             inputs = inputs.map(|x| branch.clamp(x, bound));
@@ -174,7 +186,7 @@ impl LlamaForm {
             inputs[..2].iter_mut().for_each(|x| *x = branch.rotary(*x, head_dim, table));
         }
         if !norms_first {
-            self.norm_queries(&mut branch, &mut inputs);
+            self.norm_queries(&mut branch, &mut inputs, head_dim);
         }
         let mixed = branch.attention_with(inputs, layout, self.sinks);
         let mixed = gate.map_or(mixed, |gate| branch.gated(Activation::Sigmoid, gate, mixed));
@@ -184,7 +196,12 @@ impl LlamaForm {
     }
 
     /// Queries, keys and values, of these widths, and the gate of what attention gives.
-    fn inputs(&self, branch: &mut BranchBuilder, x: usize, widths: [usize; 3]) -> ([usize; 3], Option<usize>) {
+    fn inputs(
+        &self,
+        branch: &mut BranchBuilder,
+        x: usize,
+        (own, widths): (Attention, [usize; 3]),
+    ) -> ([usize; 3], Option<usize>) {
         if self.fused_inputs {
             let width = widths.iter().sum();
             let fused = branch.linear(x, "query_key_value", "self_attn.qkv_proj", width, self.input_bias);
@@ -195,21 +212,27 @@ impl LlamaForm {
         let mut query = branch.linear(x, "query", "self_attn.q_proj", both, self.input_bias);
         let gate = self.gated_attention.then(|| {
             let of_heads = |first: usize| (0..self.heads).map(move |head| 2 * head + first);
-            let columns = |first: usize| of_heads(first).map(|part| part * self.head_dim..(part + 1) * self.head_dim);
+            let columns = |first: usize| of_heads(first).map(|part| part * own.head_dim..(part + 1) * own.head_dim);
             let gate = branch.columns(query, columns(1));
             query = branch.columns(query, columns(0));
             gate
         });
         let key = branch.linear(x, "key", "self_attn.k_proj", of_keys, self.input_bias);
-        let value = branch.linear(x, "value", "self_attn.v_proj", of_values, self.input_bias);
+        let value = match own.keys_are_values {
+            true => key,
+            false => branch.linear(x, "value", "self_attn.v_proj", of_values, self.input_bias),
+        };
         ([query, key, value], gate)
     }
 
-    fn norm_queries(&self, branch: &mut BranchBuilder, [query, key, _]: &mut [usize; 3]) {
+    fn norm_queries(&self, branch: &mut BranchBuilder, [query, key, value]: &mut [usize; 3], head_dim: usize) {
         let Some(norms) = self.query_norms else { return };
         for (x, name) in [(query, norms.query), (key, norms.key)] {
-            let width = if norms.by_head { self.head_dim } else { branch.width(*x) };
+            let width = if norms.by_head { head_dim } else { branch.width(*x) };
             *x = branch.norm_of(*x, self.norm, name, width);
+        }
+        if norms.values {
+            *value = branch.norm_of(*value, Norm { weight: false, ..self.norm }, "", head_dim);
         }
     }
 

@@ -72,8 +72,6 @@ pub struct LlamaForm {
     pub hidden: usize,
     pub intermediate: usize,
     pub heads: usize,
-    pub kv_heads: usize,
-    pub head_dim: usize,
     pub max_positions: usize,
     /// Whether the head is the embedding.
     pub tied: bool,
@@ -124,6 +122,8 @@ pub struct LlamaForm {
     pub embedding_scale: Option<f32>,
     /// Factor of what each branch adds.
     pub residual_scale: Option<f32>,
+    /// Name of what the states are multiplied by after each block.
+    pub factor_of_states: Option<&'static str>,
     /// Whether the head has a bias.
     pub head_bias: bool,
     /// Factor of the logits.
@@ -135,10 +135,9 @@ pub struct LlamaForm {
 impl LlamaForm {
     /// That the heads are as wide together as hidden states, where transformers knows nothing else.
     pub fn heads_fill_width(&self, config: &Config) -> Result<()> {
-        let &Self { heads, head_dim, hidden, family, .. } = self;
-        if heads * head_dim == hidden {
-            return Ok(());
-        }
+        let &Self { heads, hidden, family, .. } = self;
+        let other = self.blocks.iter().find(|own| heads * own.head_dim != hidden);
+        let Some(Attention { head_dim, .. }) = other else { return Ok(()) };
         let problem = format!(
             "{heads} heads of {head_dim} are not as wide as \"hidden_size\" {hidden}: {family} knows no others"
         );
@@ -163,14 +162,13 @@ impl LlamaForm {
                 config.rotary_of("sliding_attention", heads_and_length, sliding)?,
             ],
         };
+        let attention = Attention { head_dim, kv_heads, keys_are_values: false, window: None, rotary: Some(0) };
         Ok(Self {
             family,
             vocabulary: config.size("vocab_size")?,
             hidden,
             intermediate: config.size_unless(defaults.width)?,
             heads,
-            kv_heads,
-            head_dim,
             max_positions,
             tied: config.flag_or("tie_word_embeddings", defaults.tied)?,
             norm: Norm::rms(config.epsilon(defaults.epsilon.0, defaults.epsilon.1)?),
@@ -179,7 +177,7 @@ impl LlamaForm {
             names: Names::PLAIN,
             activation: config.activation(defaults.activation.0, defaults.activation.1)?,
             rotary,
-            blocks: vec![Attention { window: None, rotary: Some(0) }; config.blocks()?],
+            blocks: vec![attention; config.blocks()?],
             parallel: false,
             scale: None,
             sinks: None,
@@ -197,6 +195,7 @@ impl LlamaForm {
             mlp_bias: false,
             embedding_scale: None,
             residual_scale: None,
+            factor_of_states: None,
             head_bias: false,
             logit_scale: None,
             logit_cap: None,

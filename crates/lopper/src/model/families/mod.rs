@@ -11,10 +11,12 @@ mod delta_net;
 mod dots1;
 mod ernie4_5;
 mod exaone4;
+mod expert_names;
 mod experts;
 mod falcon;
 mod falcon_h1;
 mod gemma;
+mod gemma4;
 mod glm;
 mod glm4_moe;
 mod gpt2;
@@ -66,6 +68,7 @@ use super::form::Form;
 use super::spec::DecoderSpec;
 use crate::error::Result;
 use config::Config;
+pub(super) use config_blocks::BY_BLOCK;
 pub(super) use experts::COUNTS;
 
 /// A family of checkpoints.
@@ -103,6 +106,8 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "gemma2", examples: "Gemma 2", spec: gemma::second },
     Family { name: "gemma3_text", examples: "Gemma 3 270M and 1B", spec: gemma::third },
     Family { name: "gemma3", examples: "Gemma 3 4B to 27B (their text part)", spec: text_part::gemma3 },
+    Family { name: "gemma4_text", examples: "Gemma 4 31B and 26B-A4B (text only)", spec: gemma4::spec },
+    Family { name: "gemma4", examples: "Gemma 4 31B and 26B-A4B (their text part)", spec: text_part::gemma4 },
     Family {
         name: "mistral3",
         examples: "Mistral Small 3.1, Ministral 3 (their text part)",
@@ -185,10 +190,12 @@ pub fn describe(path: &Path, json: &Value) -> Result<DecoderSpec> {
 /// The same, whose files hold the matrices of all experts of a layer in one tensor if they are `stacked`, where they may.
 pub(super) fn describe_stored(path: &Path, json: &Value, stacked: Option<Form>) -> Result<DecoderSpec> {
     let config = Config::new(path, json)?.stored(stacked);
-    if config.get("per_layer_config").is_some() {
-        return Err(config.wrong("\"per_layer_config\" is not supported: what it changes would be missed"));
-    }
     let model_type = config.text("model_type")?;
+    let text = config.get("text_config").and_then(|text| text.get(BY_BLOCK)).filter(|value| !value.is_null());
+    if config.get(BY_BLOCK).or(text).is_some() && !gemma4::NAMES.contains(&model_type) {
+        let problem = format!("{BY_BLOCK:?} is not known in this family: what it changes would be missed");
+        return Err(config.wrong(problem));
+    }
     let family = FAMILIES.iter().find(|family| family.name == model_type);
     let family = family.ok_or_else(|| unknown::refused(&config, model_type))?;
     (family.spec)(&config)

@@ -167,6 +167,8 @@ fn experts(config: &Config, kinds: &[Kind]) -> Result<Experts> {
         names: ExpertNames { router: "mixer.gate", experts: "mixer.experts", ..ExpertNames::PLAIN },
         router_bias: false,
         correction: Some("mixer.gate.e_score_correction_bias"),
+        factors: None,
+        norms: None,
         shared: Some(Shared { name: "mixer.shared_experts", matrices: Matrices::PLAIN, width, gate: None }),
         blocks: kinds.iter().map(|kind| *kind == Kind::Experts).collect(),
     };

@@ -19,6 +19,8 @@ pub struct RotaryDefaults<'a> {
 
 /// The length that a model was trained on before its positions were scaled.
 const ORIGINAL: &str = "original_max_position_embeddings";
+/// A scaling by which a share of the pairs of a head turns.
+const PROPORTIONAL: &str = "proportional";
 /// Kinds of attention that may have rotary positions of their own.
 const KINDS: [&str; 2] = ["full_attention", "sliding_attention"];
 
@@ -100,8 +102,11 @@ impl Config<'_> {
         let empty = Value::Object(serde_json::Map::new());
         let scaling = Config::new(&self.path, named.map_or(&empty, |(_, value)| value))?;
         let theta = scaling.number_or("rope_theta", self.number_or(base.0, base.1)?)?;
+        // of heads that turn in proportion a share does, in any family, and the others stand still
+        let proportional = scaling.text_or("rope_type", scaling.text_or("type", "default")?)? == PROPORTIONAL;
+        let share = share.or_else(|| proportional.then_some(("partial_rotary_factor", 1.0)));
         let partial = self.rotated(&scaling, share)?;
-        let dim = (head_dim as f64 * partial) as usize;
+        let dim = if proportional { head_dim } else { (head_dim as f64 * partial) as usize };
         if dim == 0 || dim > head_dim || !dim.is_multiple_of(2) || theta.is_nan() || theta <= 1.0 {
             return Err(self.wrong(format!(
                 "rotary embedding of {dim} of the {head_dim} entries per head with base {theta} makes no sense"
@@ -111,7 +116,7 @@ impl Config<'_> {
             Some(original) => original,
             None => scaling.size_or(ORIGINAL, max_positions)?,
         };
-        let mut scaling = self.rotary_scaling(&scaling, dim, (original, max_positions))?;
+        let mut scaling = self.rotary_scaling(&scaling, (dim, partial), (original, max_positions))?;
         if let (RotaryScaling::Yarn { truncate, .. }, true) = (&mut scaling, by_kind) {
             // transformers looks for it beside the kinds
             *truncate = true;
@@ -144,13 +149,18 @@ impl Config<'_> {
     fn rotary_scaling(
         &self,
         scaling: &Config,
-        dim: usize,
+        (dim, partial): (usize, f64),
         (original_positions, max_positions): (usize, usize),
     ) -> Result<RotaryScaling> {
         let kind = scaling.text_or("rope_type", scaling.text_or("type", "default")?)?;
         Ok(match kind {
             "default" => RotaryScaling::Default,
             "linear" => RotaryScaling::Linear { factor: scaling.positive("factor")? },
+            PROPORTIONAL if (0.0..=1.0).contains(&partial) => RotaryScaling::Proportional {
+                pairs: (dim as f64 * partial) as usize / 2,
+                factor: scaling.positive_or("factor", 1.0)?,
+            },
+            PROPORTIONAL => return Err(self.wrong(format!("\"partial_rotary_factor\" is {partial}, outside [0, 1]"))),
             // transformers stretches beyond the configured maximum here, whatever the original one
             "dynamic" => {
                 RotaryScaling::Dynamic { factor: scaling.positive("factor")?, original_positions: max_positions }
@@ -165,7 +175,7 @@ impl Config<'_> {
             "longrope" | "su" => long_rope(scaling, dim, (original_positions, max_positions))?,
             other => {
                 return Err(self.wrong(format!(
-                    "rotary scaling {other:?} is not supported; known: default, linear, dynamic, llama3, yarn, longrope"
+                    "rotary scaling {other:?} is not supported; known: default, linear, proportional, dynamic, llama3, yarn, longrope"
                 )));
             }
         })

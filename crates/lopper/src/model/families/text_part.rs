@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::config::Config;
-use super::{gemma, ministral3, mistral, qwen_moe, qwen2, qwen3, qwen3_next};
+use super::{gemma, gemma4, ministral3, mistral, qwen_moe, qwen2, qwen3, qwen3_next};
 use crate::error::Result;
 use crate::model::spec::{DecoderSpec, HeadSpec};
 
@@ -19,6 +19,15 @@ pub fn gemma3(config: &Config) -> Result<DecoderSpec> {
     let spec = read(config, "gemma3", defaults, gemma::third)?;
     // the class around the text bounds no logits
     Ok(DecoderSpec { head: HeadSpec { soft_cap: None, ..spec.head }, ..spec })
+}
+
+/// Gemma 4 with images.
+pub fn gemma4(config: &Config) -> Result<DecoderSpec> {
+    let defaults = json!({
+        "vocab_size": 262_144, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 30,
+        "num_attention_heads": 8, "num_key_value_heads": 4,
+    });
+    read(config, "gemma4", defaults, gemma4::spec)
 }
 
 /// Mistral Small 3.1 and later, and Ministral 3 as it is published.
