@@ -3,6 +3,7 @@
 mod args;
 mod card;
 mod demo;
+mod doctor;
 mod eval;
 mod explain;
 mod inspect;
@@ -40,6 +41,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Explain(args) => explain::run(args, cli.quiet),
         Command::Study(args) => study::run(args, cli.quiet),
         Command::List(args) => list::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => shell::completions(args),
         Command::Man(args) => shell::manual(args),
     }

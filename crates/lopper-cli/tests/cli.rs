@@ -16,7 +16,7 @@ fn json(arguments: &[&str]) -> Value {
 #[test]
 fn help() {
     insta::assert_snapshot!("help", succeeds(&["--help"]));
-    for command in ["prune", "eval", "inspect", "card", "explain", "study", "list", "completions", "man"] {
+    for command in ["prune", "eval", "inspect", "card", "explain", "study", "list", "doctor", "completions", "man"] {
         insta::assert_snapshot!(format!("help-{command}"), succeeds(&[command, "--help"]));
     }
 }
@@ -27,6 +27,21 @@ fn list() {
     let list = json(&["list", "--json"]);
     for section in ["families", "criteria", "compensations", "patterns", "ratios"] {
         assert!(list[section].as_array().is_some_and(|rows| !rows.is_empty()), "{section}");
+    }
+}
+
+#[test]
+fn doctor() {
+    let (text, found) = (succeeds(&["doctor"]), json(&["doctor", "--json"]));
+    assert!(text.starts_with("lopper  ") && !text.contains('\x1b'), "{text}");
+    let bf16 = found["processor"]["bf16"].as_bool().expect("known");
+    let dtype = if bf16 { "bf16" } else { "f32" };
+    assert_eq!(found["dtype"], dtype);
+    assert!(text.contains(&format!("auto is {dtype} here")), "{text}");
+    assert!(found["flops_per_second"]["f32"].as_f64().is_some_and(|rate| rate > 1e6), "{found}");
+    assert!(found["disks"].as_array().is_some_and(|disks| disks.len() == 2), "{found}");
+    for advice in found["advice"].as_array().expect("a list") {
+        assert!(text.contains(advice["remedy"].as_str().expect("words")), "{text}");
     }
 }
 

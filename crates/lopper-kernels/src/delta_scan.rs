@@ -6,6 +6,7 @@
 //! (I + L)·U = β ∘ (V − e ∘ K·S), L = β ∘ E ∘ K·Kᵀ below its diagonal; then O = e ∘ Q·S + (E ∘ Q·Kᵀ)·U. Time is linear in the number of tokens,
 //! and the states before every [`CHUNK`]th token are kept.
 
+use crate::delta_scan_shape::{DeltaScanInputs, DeltaScanShape};
 use crate::dispatch::{Tier, simd, tier};
 use crate::head_scan_steps::{StepInputs, Steps, add_scaled, multiply_all, remainders, scaled, transposed};
 use crate::math::mul_add;
@@ -13,40 +14,6 @@ use crate::scan::{CHUNK, Chunk, chunks};
 use crate::scratch::Shared;
 use crate::tile::{Extent, Left, Right, multiply};
 use rayon::prelude::*;
-
-/// Sizes of a scan by the delta rule.
-#[derive(Clone, Copy, Debug)]
-pub struct DeltaScanShape<'a> {
-    /// Heads of queries and keys; they divide the value heads, those that share one next to each other.
-    pub key_heads: usize,
-    /// Width of each.
-    pub key_dim: usize,
-    /// Heads of values.
-    pub value_heads: usize,
-    /// Width of each.
-    pub value_dim: usize,
-    /// Where each sequence starts among the tokens, and the number of tokens.
-    pub offsets: &'a [usize],
-}
-
-/// What a scan by the delta rule reads.
-#[derive(Clone, Copy, Debug)]
-pub struct DeltaScanInputs<'a> {
-    /// q [tokens, key_heads·key_dim]
-    pub query: &'a [f32],
-    /// k [tokens, key_heads·key_dim]
-    pub key: &'a [f32],
-    /// v [tokens, value_heads·value_dim]
-    pub value: &'a [f32],
-    /// s [tokens, value_heads]
-    pub step: &'a [f32],
-    /// β [tokens, value_heads]
-    pub strength: &'a [f32],
-    /// a, of which A is −eᵃ `[value_heads]`
-    pub decay: &'a [f32],
-    /// b `[value_heads]`
-    pub bias: &'a [f32],
-}
 
 simd! {
     /// Rows of (I + L)⁻¹·U in the place of those of U, L [length, length] below its diagonal.
@@ -60,51 +27,6 @@ simd! {
                 }
             }
         }
-    }
-}
-
-impl DeltaScanShape<'_> {
-    pub(crate) fn tokens(&self) -> usize {
-        self.offsets.last().copied().unwrap_or(0)
-    }
-
-    /// Columns of queries and keys.
-    pub(crate) fn keys(&self) -> usize {
-        self.key_heads * self.key_dim
-    }
-
-    /// Columns of values.
-    pub(crate) fn values(&self) -> usize {
-        self.value_heads * self.value_dim
-    }
-
-    /// Numbers of the state of a head.
-    pub(crate) fn state(&self) -> usize {
-        self.key_dim * self.value_dim
-    }
-
-    /// The value heads of a key head.
-    pub(crate) fn sharing(&self, key_head: usize) -> std::ops::Range<usize> {
-        let sharing = self.value_heads / self.key_heads;
-        key_head * sharing..(key_head + 1) * sharing
-    }
-
-    /// Numbers that the way back needs of the way forward: the state of every head before each chunk.
-    pub fn kept(&self) -> usize {
-        chunks(self.offsets).count() * self.value_heads * self.state()
-    }
-
-    fn check(&self, inputs: &DeltaScanInputs) {
-        let (tokens, keys) = (self.tokens(), self.tokens() * self.keys());
-        assert!(self.key_heads > 0 && self.value_heads.is_multiple_of(self.key_heads), "value heads of key heads");
-        assert!(inputs.query.len() == keys && inputs.key.len() == keys, "queries and keys of tokens");
-        assert!(inputs.value.len() == tokens * self.values(), "values of tokens");
-        let of_heads = tokens * self.value_heads;
-        assert!(inputs.step.len() == of_heads && inputs.strength.len() == of_heads, "steps and strengths of tokens");
-        assert!(
-            [inputs.decay, inputs.bias].iter().all(|numbers| numbers.len() == self.value_heads),
-            "A and b of heads"
-        );
     }
 }
 
@@ -209,8 +131,8 @@ impl<'a> Delta<'a> {
     }
 
     /// What a chunk changes in the state of a value head, which is `before` ahead of it.
-    pub fn changes(&self, (chunk, key_head, head): (Chunk, usize, usize), keys: &Keys, before: &[f32]) -> Changes {
-        let Self { tier, shape, inputs } = *self;
+    pub fn changes(&self, at: (Chunk, usize, usize), keys: &Keys, before: &[f32]) -> Changes {
+        let (Self { tier, shape, inputs }, (chunk, _, head)) = (*self, at);
         let (width, length) = (shape.value_dim, chunk.end - chunk.start);
         let DeltaScanInputs { step, decay, bias, .. } = *inputs;
         let limits = [0.0, f32::INFINITY];
@@ -219,85 +141,81 @@ impl<'a> Delta<'a> {
         for (strength, token) in strength.iter_mut().zip(chunk.start..chunk.end) {
             *strength = inputs.strength[token * shape.value_heads + head];
         }
-        let (mut remain, mut links) = (vec![0.0; length * length], vec![0.0; length * length]);
-        let mut weights = vec![0.0; length * length];
+        let [remain, links, weights] = self.triangles(&steps, &strength, keys, length);
+        let surprise = self.surprise(at, &steps, before);
+        let mut changes = self.gathered(&surprise, [width; 2], &strength[..length]);
+        substitute(tier, &links, length, &mut changes, width);
+        Changes { steps, strength, remain, links, weights, surprise, changes }
+    }
+
+    /// E, L and E ∘ Q·Kᵀ [length, length].
+    fn triangles(&self, steps: &Steps, strength: &[f32; CHUNK], keys: &Keys, length: usize) -> [Vec<f32>; 3] {
+        let [mut remain, mut links, mut weights] = [(); 3].map(|()| vec![0.0; length * length]);
         for t in 0..length {
             let row = t * length..t * length + t + 1;
             let own = &mut remain[row.clone()];
-            remainders(tier, &steps.fall, steps.fall[t], own);
-            for (out, (left, score)) in
-                weights[row.clone()].iter_mut().zip(own.iter().zip(&keys.with_queries[row.clone()]))
-            {
-                *out = left * score;
-            }
-            let below = row.start..row.end - 1;
-            for (out, (left, score)) in links[below].iter_mut().zip(own.iter().zip(&keys.with_keys[row])) {
-                *out = strength[t] * left * score;
-            }
+            remainders(self.tier, &steps.fall, steps.fall[t], own);
+            let scores = own.iter().zip(&keys.with_queries[row.clone()]);
+            weights[row.clone()].iter_mut().zip(scores).for_each(|(out, (left, score))| *out = left * score);
+            let (below, scores) = (row.start..row.end - 1, own.iter().zip(&keys.with_keys[row]));
+            links[below].iter_mut().zip(scores).for_each(|(out, (left, score))| *out = strength[t] * left * score);
         }
-        let key = Left { data: self.of_key(inputs.key, chunk, key_head), row: shape.keys(), depth: 1 };
+        [remain, links, weights]
+    }
+
+    /// V − e ∘ K·S [length, value_dim].
+    fn surprise(&self, (chunk, key_head, head): (Chunk, usize, usize), steps: &Steps, before: &[f32]) -> Vec<f32> {
+        let Self { tier, shape, inputs } = *self;
+        let (width, length) = (shape.value_dim, chunk.end - chunk.start);
         let mut surprise = vec![0.0; length * width];
         if !chunk.begins {
-            self.product(
-                [length, width, shape.key_dim],
-                key,
-                Right { data: before, leading: width },
-                &mut surprise,
-                false,
-            );
+            let key = Left { data: self.of_key(inputs.key, chunk, key_head), row: shape.keys(), depth: 1 };
+            let before = Right { data: before, leading: width };
+            self.product([length, width, shape.key_dim], key, before, &mut surprise, false);
         }
         let values = self.of_value(inputs.value, chunk, head).chunks(shape.values());
         for ((t, row), value) in surprise.chunks_mut(width).enumerate().zip(values) {
             multiply_all(tier, -steps.left(t), row);
             add_scaled(tier, &value[..width], 1.0, row);
         }
-        let mut changes = self.gathered(&surprise, [width; 2], &strength[..length]);
-        substitute(tier, &links, length, &mut changes, width);
-        Changes { steps, strength, remain, links, weights, surprise, changes }
+        surprise
     }
 
     fn outputs(&self, sequence: &[(usize, Chunk)], key_head: usize, y: &Shared<f32>, kept: &Shared<f32>) {
-        let Self { tier, shape, inputs } = *self;
-        let (width, size) = (shape.value_dim, shape.state());
+        let (shape, size) = (self.shape, self.shape.state());
         let heads = shape.sharing(key_head);
         let mut states = vec![0.0; heads.len() * size];
         for &(number, chunk) in sequence {
-            let (keys, length) = (self.keys(chunk, key_head), chunk.end - chunk.start);
-            let query = Left { data: self.of_key(inputs.query, chunk, key_head), row: shape.keys(), depth: 1 };
-            let of_tokens = [shape.keys(), shape.key_dim];
+            let keys = self.keys(chunk, key_head);
             for (head, state) in heads.clone().zip(states.chunks_mut(size)) {
                 // SAFETY: no two heads of a chunk have a place in common.
                 unsafe { kept.slice((number * shape.value_heads + head) * size, size) }.copy_from_slice(state);
-                let Changes { steps, weights, changes, .. } = self.changes((chunk, key_head, head), &keys, state);
-                let mut mixed = vec![0.0; length * width];
-                self.product(
-                    [length, width, shape.key_dim],
-                    query,
-                    Right { data: state, leading: width },
-                    &mut mixed,
-                    false,
-                );
-                mixed.chunks_mut(width).enumerate().for_each(|(t, row)| multiply_all(tier, steps.left(t), row));
-                let changes = Right { data: &changes, leading: width };
-                self.product(
-                    [length, width, length],
-                    Left { data: &weights, row: length, depth: 1 },
-                    changes,
-                    &mut mixed,
-                    true,
-                );
-                for (token, row) in (chunk.start..).zip(mixed.chunks(width)) {
-                    // SAFETY: no two tasks have a head of a token in common.
-                    unsafe { y.slice(token * shape.values() + head * width, width) }.copy_from_slice(row);
-                }
-                if !chunk.ends {
-                    multiply_all(tier, steps.left(length - 1), state);
-                    let remains: Vec<f32> = (0..length).map(|token| steps.remains(token, length)).collect();
-                    let key = self.gathered(self.of_key(inputs.key, chunk, key_head), of_tokens, &remains);
-                    let key = Left { data: &key, row: 1, depth: shape.key_dim };
-                    self.product([shape.key_dim, width, length], key, changes, state, true);
-                }
+                self.output((chunk, key_head, head), &keys, state, y);
             }
+        }
+    }
+
+    /// What a chunk of a value head gives; `state`, before it, becomes that after it.
+    fn output(&self, at: (Chunk, usize, usize), keys: &Keys, state: &mut [f32], y: &Shared<f32>) {
+        let (Self { tier, shape, inputs }, (chunk, key_head, head)) = (*self, at);
+        let (wide, width, length) = (shape.key_dim, shape.value_dim, chunk.end - chunk.start);
+        let Changes { steps, weights, changes, .. } = self.changes(at, keys, state);
+        let query = Left { data: self.of_key(inputs.query, chunk, key_head), row: shape.keys(), depth: 1 };
+        let mut mixed = vec![0.0; length * width];
+        self.product([length, width, wide], query, Right { data: state, leading: width }, &mut mixed, false);
+        mixed.chunks_mut(width).enumerate().for_each(|(t, row)| multiply_all(tier, steps.left(t), row));
+        let (weights, changes) =
+            (Left { data: &weights, row: length, depth: 1 }, Right { data: &changes, leading: width });
+        self.product([length, width, length], weights, changes, &mut mixed, true);
+        for (token, row) in (chunk.start..).zip(mixed.chunks(width)) {
+            // SAFETY: no two tasks have a head of a token in common.
+            unsafe { y.slice(token * shape.values() + head * width, width) }.copy_from_slice(row);
+        }
+        if !chunk.ends {
+            multiply_all(tier, steps.left(length - 1), state);
+            let remains: Vec<f32> = (0..length).map(|token| steps.remains(token, length)).collect();
+            let key = self.gathered(self.of_key(inputs.key, chunk, key_head), [shape.keys(), wide], &remains);
+            self.product([wide, width, length], Left { data: &key, row: 1, depth: wide }, changes, state, true);
         }
     }
 }

@@ -5,32 +5,14 @@
 //! ∂V = β ∘ D, ∂Q = (e ∘ ∂O)·Sᵀ + (E ∘ ∂P)·K, ∂K = w ∘ (U·Rᵀ) − (β ∘ e ∘ D)·Sᵀ and what L and P give it, and
 //! ∂S = e_L·R + Qᵀ·(e ∘ ∂O) − Kᵀ·(β ∘ e ∘ D). What the exponents give goes to Δ and A by their running sum.
 
-use crate::delta_scan::{Changes, Delta, DeltaScanInputs, DeltaScanShape, Keys};
+use crate::delta_scan::{Changes, Delta, Keys};
+use crate::delta_scan_shape::{DeltaScanGradients, DeltaScanInputs, DeltaScanShape};
 use crate::dispatch::simd;
 use crate::head_scan_steps::{add_scaled, multiply_all, transposed};
 use crate::math::{dot, mul_add};
 use crate::scan::{CHUNK, Chunk};
 use crate::scratch::Shared;
 use crate::tile::{Left, Right};
-
-/// Where gradients of a scan by the delta rule go: of the shapes of its inputs, added to what is there.
-#[derive(Debug)]
-pub struct DeltaScanGradients<'a> {
-    /// [tokens, key_heads·key_dim]
-    pub query: &'a mut [f32],
-    /// [tokens, key_heads·key_dim]
-    pub key: &'a mut [f32],
-    /// [tokens, value_heads·value_dim]
-    pub value: &'a mut [f32],
-    /// [tokens, value_heads]
-    pub step: &'a mut [f32],
-    /// [tokens, value_heads]
-    pub strength: &'a mut [f32],
-    /// `[value_heads]`
-    pub decay: &'a mut [f32],
-    /// `[value_heads]`
-    pub bias: &'a mut [f32],
-}
 
 simd! {
     /// Rows of (I + L)⁻ᵀ·U in the place of those of U, L [length, length] below its diagonal.
@@ -71,6 +53,14 @@ struct KeyGradients {
     with_keys: Vec<f32>,
     /// Of Q·Kᵀ [length, length].
     with_queries: Vec<f32>,
+}
+
+/// Gradients of a chunk of a value head, by token.
+struct Sums {
+    /// Of the running sum of what the steps let fall.
+    fall: [f64; CHUNK],
+    /// Of β.
+    strength: [f32; CHUNK],
 }
 
 /// Adds the gradients of a scan whose output has the gradient `dy` [tokens, value_heads·value_dim]. `kept` is what the way forward left.
@@ -147,79 +137,103 @@ impl Delta<'_> {
     /// one after it, which becomes that of the one before it.
     fn head_gradients(
         &self,
-        (chunk, key_head, head): (Chunk, usize, usize),
+        at: (Chunk, usize, usize),
         (dy, (before, after)): (&[f32], (&[f32], &mut [f32])),
         keys: &Keys,
         found: &mut KeyGradients,
         out: &Shares,
     ) -> [f32; 2] {
-        let Self { tier, shape, inputs } = *self;
-        let (wide, width, length) = (shape.key_dim, shape.value_dim, chunk.end - chunk.start);
-        let own = self.changes((chunk, key_head, head), keys, before);
-        let Changes { steps, strength, surprise, changes, .. } = &own;
-        let (last, all) = (length - 1, 0..length);
-        let left: Vec<f32> = all.clone().map(|token| steps.left(token)).collect();
-        let remains: Vec<f32> = all.map(|token| steps.remains(token, length)).collect();
-        let (query, key) = (self.of_key(inputs.query, chunk, key_head), self.of_key(inputs.key, chunk, key_head));
+        let (Self { tier, shape, .. }, (chunk, _, head)) = (*self, at);
+        let (width, length) = (shape.value_dim, chunk.end - chunk.start);
+        let own = self.changes(at, keys, before);
         let (dy, leading) = (self.of_value(dy, chunk, head), shape.values());
-        let (mut d_fall, mut d_strength) = ([0f64; CHUNK], [0f32; CHUNK]);
+        let mut sums = Sums { fall: [0.0; CHUNK], strength: [0.0; CHUNK] };
         // of the changes, by what reads them in the chunk and by the state after it
         let mut d_changes = vec![0.0; length * width];
         let weights = Left { data: &own.weights, row: 1, depth: length };
         self.product([length, width, length], weights, Right { data: dy, leading }, &mut d_changes, false);
         if !chunk.ends {
-            let kept = self.gathered(key, [shape.keys(), wide], &remains);
-            let kept = Left { data: &kept, row: wide, depth: 1 };
-            self.product([length, width, wide], kept, Right { data: after, leading: width }, &mut d_changes, true);
-            let turned = transposed(after, width, [wide, width]);
-            let rows = self.through(changes, &turned);
-            for (t, row) in rows.chunks(wide).enumerate() {
-                let moved = f64::from(remains[t] * product_of(tier, row, &key[t * shape.keys()..][..wide]));
-                d_fall[t] -= moved;
-                d_fall[last] += moved;
-                add_scaled(tier, row, remains[t], &mut found.key[t * wide..][..wide]);
-            }
-            d_fall[last] += f64::from(left[last] * product_of(tier, before, after));
+            self.by_state_after(at, &own, [before, &*after], (&mut d_changes, found, &mut sums));
         }
         substitute_back(tier, &own.links, length, &mut d_changes, width);
-        self.within(&own, (dy, &d_changes), keys, found, (&mut d_fall, &mut d_strength));
-        for (t, (row, surprise)) in d_changes.chunks_mut(width).zip(surprise.chunks(width)).enumerate() {
-            d_strength[t] += product_of(tier, row, surprise);
-            multiply_all(tier, strength[t], row);
+        self.within(&own, (dy, &d_changes), keys, found, &mut sums);
+        for (t, (row, surprise)) in d_changes.chunks_mut(width).zip(own.surprise.chunks(width)).enumerate() {
+            sums.strength[t] += product_of(tier, row, surprise);
+            multiply_all(tier, own.strength[t], row);
             // SAFETY: no two tasks have a head of a token in common.
             let values = unsafe { out.value.slice((chunk.start + t) * leading + head * width, width) };
             add_scaled(tier, row, 1.0, values);
         }
-        // by way of the state before the chunk
         if !chunk.begins {
-            let turned = transposed(before, width, [wide, width]);
-            let read = self.gathered(dy, [leading, width], &left);
-            let opposite: Vec<f32> = left.iter().map(|left| -left).collect();
-            let erased = self.gathered(&d_changes, [width; 2], &opposite);
-            multiply_all(tier, left[last], after);
-            for (rows, of, gradient) in [(&read, query, &mut found.query), (&erased, key, &mut found.key)] {
-                for (t, row) in self.through(rows, &turned).chunks(wide).enumerate() {
-                    d_fall[t] += f64::from(product_of(tier, row, &of[t * shape.keys()..][..wide]));
-                    add_scaled(tier, row, 1.0, &mut gradient[t * wide..][..wide]);
-                }
-                let of = Left { data: of, row: 1, depth: shape.keys() };
-                self.product([wide, width, length], of, Right { data: rows, leading: width }, after, true);
-            }
+            self.by_state_before(at, &own, (dy, &d_changes), (before, after), (found, &mut sums));
         }
         let (mut later, mut d_rate, mut d_bias) = (0.0, 0.0, 0.0);
         for token in (0..length).rev() {
-            later += d_fall[token];
-            d_rate += later * f64::from(steps.delta[token]);
-            let step = later as f32 * steps.rate * steps.slope[token];
+            later += sums.fall[token];
+            d_rate += later * f64::from(own.steps.delta[token]);
+            let step = later as f32 * own.steps.rate * own.steps.slope[token];
             d_bias += step;
             let place = (chunk.start + token) * shape.value_heads + head;
             // SAFETY: no two tasks have a head of a token in common.
             let (steps, strengths) = unsafe { (out.step.slice(place, 1), out.strength.slice(place, 1)) };
             steps[0] += step;
-            strengths[0] += d_strength[token];
+            strengths[0] += sums.strength[token];
         }
         // A = −eᵃ is its own slope
-        [d_rate as f32 * steps.rate, d_bias]
+        [d_rate as f32 * own.steps.rate, d_bias]
+    }
+
+    /// What changes and keys get by way of the state after the chunk, of which `after` is the gradient.
+    fn by_state_after(
+        &self,
+        (chunk, key_head, _): (Chunk, usize, usize),
+        own: &Changes,
+        [before, after]: [&[f32]; 2],
+        (d_changes, found, sums): (&mut [f32], &mut KeyGradients, &mut Sums),
+    ) {
+        let Self { tier, shape, inputs } = *self;
+        let (wide, width, length) = (shape.key_dim, shape.value_dim, chunk.end - chunk.start);
+        let (key, last) = (self.of_key(inputs.key, chunk, key_head), length - 1);
+        let remains: Vec<f32> = (0..length).map(|token| own.steps.remains(token, length)).collect();
+        let kept = self.gathered(key, [shape.keys(), wide], &remains);
+        let kept = Left { data: &kept, row: wide, depth: 1 };
+        self.product([length, width, wide], kept, Right { data: after, leading: width }, d_changes, true);
+        let rows = self.through(&own.changes, &transposed(after, width, [wide, width]));
+        for (t, row) in rows.chunks(wide).enumerate() {
+            let moved = f64::from(remains[t] * product_of(tier, row, &key[t * shape.keys()..][..wide]));
+            sums.fall[t] -= moved;
+            sums.fall[last] += moved;
+            add_scaled(tier, row, remains[t], &mut found.key[t * wide..][..wide]);
+        }
+        sums.fall[last] += f64::from(own.steps.left(last) * product_of(tier, before, after));
+    }
+
+    /// What queries, keys and the state before the chunk get by way of that state. `d_changes` are those of the right side, β ∘ D.
+    fn by_state_before(
+        &self,
+        (chunk, key_head, _): (Chunk, usize, usize),
+        own: &Changes,
+        (dy, d_changes): (&[f32], &[f32]),
+        (before, after): (&[f32], &mut [f32]),
+        (found, sums): (&mut KeyGradients, &mut Sums),
+    ) {
+        let Self { tier, shape, inputs } = *self;
+        let (wide, width, length) = (shape.key_dim, shape.value_dim, chunk.end - chunk.start);
+        let left: Vec<f32> = (0..length).map(|token| own.steps.left(token)).collect();
+        let opposite: Vec<f32> = left.iter().map(|left| -left).collect();
+        let read = self.gathered(dy, [shape.values(), width], &left);
+        let erased = self.gathered(d_changes, [width; 2], &opposite);
+        let turned = transposed(before, width, [wide, width]);
+        multiply_all(tier, left[length - 1], after);
+        let [query, key] = [inputs.query, inputs.key].map(|of| self.of_key(of, chunk, key_head));
+        for (rows, of, gradient) in [(&read, query, &mut found.query), (&erased, key, &mut found.key)] {
+            for (t, row) in self.through(rows, &turned).chunks(wide).enumerate() {
+                sums.fall[t] += f64::from(product_of(tier, row, &of[t * shape.keys()..][..wide]));
+                add_scaled(tier, row, 1.0, &mut gradient[t * wide..][..wide]);
+            }
+            let of = Left { data: of, row: 1, depth: shape.keys() };
+            self.product([wide, width, length], of, Right { data: rows, leading: width }, after, true);
+        }
     }
 
     /// Rows [length, value_dim] times the transpose of a state, `turned` [value_dim, key_dim].
@@ -239,7 +253,7 @@ impl Delta<'_> {
         (dy, d_changes): (&[f32], &[f32]),
         keys: &Keys,
         found: &mut KeyGradients,
-        (d_fall, d_strength): (&mut [f64; CHUNK], &mut [f32; CHUNK]),
+        sums: &mut Sums,
     ) {
         let width = self.shape.value_dim;
         let length = own.changes.len() / width;
@@ -260,13 +274,13 @@ impl Delta<'_> {
                     // L has the opposite sign in what it changes
                     let slope = -d_links[at] * own.remain[at];
                     found.with_keys[at] += slope * own.strength[t];
-                    d_strength[t] += slope * keys.with_keys[at];
+                    sums.strength[t] += slope * keys.with_keys[at];
                     moved -= f64::from(d_links[at] * own.links[at]);
                 }
                 own_fall += moved;
-                d_fall[u] -= moved;
+                sums.fall[u] -= moved;
             }
-            d_fall[t] += own_fall;
+            sums.fall[t] += own_fall;
         }
     }
 }

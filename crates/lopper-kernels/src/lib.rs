@@ -24,6 +24,7 @@ mod conjugate_gradient;
 mod convolution;
 mod delta_scan;
 mod delta_scan_backward;
+mod delta_scan_shape;
 pub mod dispatch;
 mod distillation;
 mod elementwise;
@@ -62,8 +63,9 @@ pub use cholesky::cholesky;
 pub use clamped_gate::{ClampedGate, clamped_gate, clamped_gate_backward};
 pub use conjugate_gradient::{conjugate_gradient_start, conjugate_gradient_step};
 pub use convolution::{ConvolutionShape, convolution, convolution_backward};
-pub use delta_scan::{DeltaScanInputs, DeltaScanShape, delta_scan};
-pub use delta_scan_backward::{DeltaScanGradients, delta_scan_backward};
+pub use delta_scan::delta_scan;
+pub use delta_scan_backward::delta_scan_backward;
+pub use delta_scan_shape::{DeltaScanGradients, DeltaScanInputs, DeltaScanShape};
 pub use distillation::{distillation, distillation_backward};
 pub use elementwise::{
     add_assign, add_bias, apply_mask, column_products, column_squares, column_sums, multiply_assign,

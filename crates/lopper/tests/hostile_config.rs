@@ -102,8 +102,13 @@ fn recurrences_that_cannot_be_are_refused() {
     assert!(read("lfm2", &json!({"intermediate_size": null, "block_ff_dim": 96})).is_ok());
     refused("jamba", &json!({"hidden_act": "gelu"}), "\"hidden_act\"");
     refused("qwen3_next", &json!({"linear_num_key_heads": 3}), "3 does not divide \"linear_num_value_heads\" 32");
-    let long = json!({"linear_num_value_heads": 1u64 << 20, "linear_value_head_dim": 1u64 << 20});
-    refused("qwen3_5_text", &long, "channels");
+    let heads = json!({"linear_num_key_heads": 1u64 << 31, "linear_num_value_heads": 1u64 << 31});
+    refused("qwen3_next", &heads, "\"linear_num_key_heads\" is 2147483648, above 65536");
+    refused(
+        "qwen3_5_text",
+        &json!({"linear_value_head_dim": 1u64 << 20}),
+        "\"linear_value_head_dim\" is 1048576, above",
+    );
     refused("qwen3_5_moe_text", &json!({"layer_types": ["full_attention"]}), "of block 1");
     refused("qwen3_5", &json!({"text_config": {"linear_num_key_heads": 0}}), "\"linear_num_key_heads\"");
     refused("falcon_h1", &json!({"mamba_rms_norm": 1}), "\"mamba_rms_norm\" is 1");

@@ -6,8 +6,8 @@ use std::path::Path;
 /// Stages from bottom to top.
 const LAYERS: &[&[&str]] = &[
     &["error", "progress", "chart"],
-    &["tensor", "json"],
-    &["checkpoint", "text", "linalg", "machine"],
+    &["tensor", "json", "machine"],
+    &["checkpoint", "text", "linalg"],
     &["sparsity", "hub"],
     &["autograd"],
     &["model"],

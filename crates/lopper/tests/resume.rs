@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use lopper::checkpoint::Checkpoint;
 use lopper::explain::{Estimate, Texts};
 use lopper::model::DecoderSpec;
-use lopper::plan::{ByteSize, Granularity, Inputs, Plan, Ratios, RetrainingObjective, WindowTargets};
+use lopper::plan::{ByteSize, ComputeDtype, Granularity, Inputs, Plan, Ratios, RetrainingObjective, WindowTargets};
 use lopper::progress::{Event, Silent};
 use lopper::prune::{prune, redo_from, unfinished};
 use lopper::schedule::Run;
@@ -119,6 +119,28 @@ fn blocks_are_done_again_with_other_settings() {
         assert!(asked(0).all(|pattern| pattern.is_some_and(|pattern| pattern.to_string() != "2:4")), "{what}");
         assert!(report.warnings.iter().any(|warning| warning.contains("the first 1 blocks are of an earlier run")));
     }
+}
+
+/// What `auto` stands for is settled when a run begins.
+#[test]
+fn a_run_goes_on_in_the_arithmetic_it_was_begun_in() {
+    let demo = Demo::new();
+    let model = demo.open("model").expect("a decoder");
+    let mut plan = demo.short();
+    plan.compute.dtype = ComputeDtype::Auto;
+    let here = plan.compute.dtype.chosen();
+    demo.stop_after(2, &plan, "out");
+    plan.compute.dtype = if here == ComputeDtype::F32 { ComputeDtype::Bf16 } else { ComputeDtype::F32 };
+    let error = demo.prune(&plan, "out").expect_err("the other arithmetic").to_string();
+    assert!(error.contains("computed otherwise") && error.contains(here.name()), "{error}");
+    plan.compute.dtype = here;
+    let mut goes_on = false;
+    let mut note = |event: Event| {
+        goes_on |= matches!(event, Event::Warning(warning) if warning.starts_with("going on after 2 finished blocks"));
+    };
+    let report = prune(&plan, &model, &demo.path("out"), &mut note).expect("a valid run");
+    assert!(goes_on);
+    assert_eq!(report.plan.compute.dtype, here);
 }
 
 #[test]

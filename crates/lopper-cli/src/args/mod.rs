@@ -13,7 +13,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 pub use plan::{ComputeOptions, PlanOptions};
-pub use program::{CompletionsArgs, ListArgs, ManArgs};
+pub use program::{CompletionsArgs, DoctorArgs, ListArgs, ManArgs};
 
 /// Prune large language models after training, and repair what pruning breaks.
 #[derive(Parser, Debug)]
@@ -90,6 +90,8 @@ pub enum Command {
     Study(StudyArgs),
     /// List the model families, criteria, compensations, patterns, ratios and tasks this program knows
     List(ListArgs),
+    /// Show what this machine is, what of it is used, and what is slow here
+    Doctor(DoctorArgs),
     /// Write a completion script for a shell to stdout
     Completions(CompletionsArgs),
     /// Write the manual pages into a directory, or the main one to stdout

@@ -152,8 +152,8 @@ const COMPUTE: &str = "Compute";
 /// How to compute.
 #[derive(Args, Debug, Default)]
 pub struct ComputeOptions {
-    /// How linear layers multiply; bf16 is faster where the processor has it [default: f32]
-    #[arg(long, value_name = "DTYPE", value_parser = one_of::<ComputeDtype>(&["f32", "bf16"]), help_heading = COMPUTE)]
+    /// How linear layers multiply; auto is bf16 where the processor multiplies it, else f32 [default: auto]
+    #[arg(long, value_name = "DTYPE", value_parser = one_of::<ComputeDtype>(&["auto", "f32", "bf16"]), help_heading = COMPUTE)]
     pub dtype: Option<ComputeDtype>,
     /// Where to compute: cpu is the only place so far [default: cpu]
     #[arg(long, value_name = "DEVICE", help_heading = COMPUTE)]

@@ -12,6 +12,14 @@ pub struct ListArgs {
     pub json: bool,
 }
 
+/// `lopper doctor`
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `lopper completions`
 #[derive(Args, Debug)]
 pub struct CompletionsArgs {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use lopper::checkpoint::Checkpoint;
 use lopper::evaluation::{Comparison, Scores, Suite, TaskDifference, TextDifference, harness, records};
 use lopper::model::Decoder;
-use lopper::plan::Plan;
+use lopper::plan::{ComputeDtype, Plan};
 use lopper::progress::{Event, Observer};
 use lopper::{Error, Result};
 use serde::Serialize;
@@ -23,6 +23,8 @@ use crate::render::progress::Progress;
 #[derive(Serialize)]
 struct Evaluation {
     model: String,
+    /// In which linear layers were computed.
+    dtype: ComputeDtype,
     #[serde(flatten)]
     scores: Scores,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,11 +115,13 @@ fn measure(
     let notes = decoder.notes()?;
     notes.iter().chain(&suite.notes).for_each(|note| progress.event(Event::Warning(note)));
     decoder.check_finite()?;
-    let (precision, name) = (plan.compute.dtype.precision(), model.name.clone());
+    let (dtype, name) = (plan.compute.dtype.chosen(), model.name.clone());
+    let precision = dtype.precision();
     let Some(against) = against else {
         return Ok(Evaluation {
             scores: suite.score(&name, &decoder, precision, progress)?,
             model: name,
+            dtype,
             against: None,
         });
     };
@@ -132,7 +136,7 @@ fn measure(
     let Comparison { scores, reference, texts, tasks } = suite.compare([&decoder, &reference], precision, progress)?;
     let against =
         Against { model: against.name.clone(), scores: reference, text_differences: texts, task_differences: tasks };
-    Ok(Evaluation { model: name, scores, against: Some(against) })
+    Ok(Evaluation { model: name, dtype, scores, against: Some(against) })
 }
 
 fn open(plan: &Plan, model: &Model) -> Result<Decoder> {

@@ -11,7 +11,7 @@ const SIGNIFICANT: f64 = 0.05;
 
 /// Everything, ready to print.
 pub fn text(evaluation: &Evaluation) -> String {
-    let Evaluation { model, scores, against } = evaluation;
+    let Evaluation { model, dtype, scores, against } = evaluation;
     let mut sections = Vec::new();
     if !scores.texts.is_empty() {
         sections.push(format!("Perplexity of {model} (lower is better)\n\n{}", texts(&scores.texts)));
@@ -22,6 +22,7 @@ pub fn text(evaluation: &Evaluation) -> String {
     if let Some(against) = against {
         sections.extend(differences(evaluation, against));
     }
+    sections.push(format!("Linear layers were computed in {}.\n", dtype.name()));
     sections.join("\n")
 }
 

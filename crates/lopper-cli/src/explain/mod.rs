@@ -63,6 +63,9 @@ struct Memory {
 struct Time {
     /// What a product as large as those of the run reached here just now.
     flops_per_second: f64,
+    /// In which it was measured, and a run would compute.
+    #[serde(skip)]
+    dtype: &'static str,
     seconds: f64,
     stages: Vec<StageTime>,
 }
@@ -119,7 +122,7 @@ fn explain(model: &Model, plan: &Plan) -> Result<Explanation> {
         phases: estimate.phases.clone(),
         warning,
     };
-    Ok(Explanation { steps, allocation, kinds, shrunk, memory, time: time(&estimate, rate), plan: resolved })
+    Ok(Explanation { steps, allocation, kinds, shrunk, memory, time: time(&estimate, rate, &resolved), plan: resolved })
 }
 
 /// The pattern of each matrix by name, as far as it is known before the run, and in words.
@@ -145,11 +148,12 @@ fn text_lengths(plan: &Plan, model: &Model, spec: &DecoderSpec) -> Result<Vec<us
     Ok(texts.iter().map(|text| text.tokens.len()).collect::<Vec<_>>())
 }
 
-fn time(estimate: &Estimate, rate: Rate) -> Time {
+fn time(estimate: &Estimate, rate: Rate, plan: &Plan) -> Time {
     let seconds = |flops: f64| rate.seconds(flops);
     let stages = estimate.work.iter().filter(|work| work.flops > 0.0);
     Time {
         flops_per_second: rate.flops_per_second,
+        dtype: plan.compute.dtype.name(),
         seconds: seconds(estimate.flops()),
         stages: stages
             .map(|work| StageTime { stage: work.stage, flops: work.flops, seconds: seconds(work.flops) })
@@ -187,7 +191,7 @@ fn text(model: &Model, explanation: &Explanation) -> String {
 
 fn rate_in_words(time: &Time) -> String {
     let rate = time.flops_per_second / 1e9;
-    format!("at the {rate:.0} GFLOP/s that this machine reached just now")
+    format!("at the {rate:.0} GFLOP/s in {} that this machine reached just now", time.dtype)
 }
 
 /// What each phase holds, largest first.

@@ -91,6 +91,7 @@ fn facts(report: &Report, out: &Path) -> Vec<(&'static str, String)> {
         let matrices = report.matrices.iter().map(|facts| (facts.role.as_str(), facts.pattern));
         facts.extend(patterns::kinds(matrices).into_iter().map(|kind| ("", kind)));
     }
+    facts.push(("dtype", format!("linear layers computed in {}", report.plan.compute.dtype.name())));
     let stages = if stages.is_empty() { String::new() } else { format!(" ({})", stages.join(", ")) };
     facts.push(("time", format!("{}{stages}", units::seconds(report.seconds))));
     facts.extend(report.peak_memory.map(|bytes| ("memory", format!("{} at most", units::bytes(bytes)))));

@@ -63,7 +63,7 @@ pub(super) fn steps(made: &Made) -> String {
     lines.push(("Reconstruction", reconstruction(plan)));
     lines.extend(retraining(plan).map(|words| ("Retraining", words)));
     lines.push(("Calibration", calibration(plan)));
-    lines.push(("Arithmetic", format!("linear layers in {:?}", plan.compute.dtype).to_lowercase()));
+    lines.push(("Arithmetic", format!("linear layers computed in {}", plan.compute.dtype.name())));
     lines.iter().map(|(what, words)| format!("* **{what}**: {words}\n")).collect()
 }
 

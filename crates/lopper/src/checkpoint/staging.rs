@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::unfinished::Unfinished;
+use crate::machine::free_space;
 use crate::{Error, Result};
 
 /// The unfinished directory. Dropping it without [`Staging::commit`] removes it, unless it stays for another run.
@@ -51,17 +52,9 @@ impl Staging {
         self.temporary.join(name)
     }
 
-    /// Fails when the disk has less than `needed` bytes left.
+    /// Fails when the disk has less than `needed` bytes left, as far as the system tells.
     pub fn check_space(&self, needed: u64) -> Result<()> {
-        #[cfg(unix)]
-        {
-            let disk = rustix::fs::statvfs(&self.temporary)
-                .map_err(|error| Error::io("measure the free space at", &self.out)(error.into()))?;
-            compare_space(needed, disk.f_bavail.saturating_mul(disk.f_frsize), &self.out)?;
-        }
-        #[cfg(not(unix))]
-        let _ = needed;
-        Ok(())
+        free_space(&self.temporary).map_or(Ok(()), |free| compare_space(needed, free, &self.out))
     }
 
     /// Makes the names in it durable.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use lopper_kernels::{View, matmul};
+use lopper_kernels::{Precision, View, matmul};
 
 use crate::model::DecoderSpec;
 use crate::plan::Plan;
@@ -32,9 +32,13 @@ impl Rate {
         let mut linears = spec.blocks.iter().flat_map(|block| &block.linears);
         let shape = linears.find(|linear| linear.shape.contains(&widest)).map_or([widest; 2], |linear| linear.shape);
         let [d_out, d_in] = shape.map(|width| width.min(WIDEST));
+        Self::of_product([tokens, d_in, d_out], plan.compute.dtype.precision())
+    }
+
+    /// Multiplies a matrix of [tokens, d_in] by one of [d_in, d_out], again and again, in the thread pool at hand.
+    pub fn of_product([tokens, d_in, d_out]: [usize; 3], precision: Precision) -> Self {
         let (x, w) = (vec![0.5_f32; tokens * d_in], vec![0.25_f32; d_out * d_in]);
         let mut y = vec![0.0_f32; tokens * d_out];
-        let precision = plan.compute.dtype.precision();
         let mut product =
             || matmul(&mut y, d_out, false, View::new(&x, tokens, d_in), View::new(&w, d_out, d_in).t(), precision);
         product();

@@ -27,9 +27,9 @@ use lopper_kernels::{Precision, add_assign};
 pub struct Decoder {
     checkpoint: Checkpoint,
     spec: DecoderSpec,
-    /// Whether the files have a head of their own where config.json has none.
     /// How the files hold the matrices of all experts of a layer in one tensor, if they do.
     stacked: Option<Form>,
+    /// Whether the files have a head of their own where config.json has none.
     unties: bool,
     notes: Vec<String>,
 }

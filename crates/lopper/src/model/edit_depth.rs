@@ -18,6 +18,7 @@ const KINDS: &str = "layer_types";
 const TURNED: &str = "no_rope_layers";
 const LAYERS: &str = "mlp_layer_types";
 const BLOCKS: &str = "layers_block_type";
+const SPARSE: &str = "is_moe_layer";
 /// Lists with the numbers of blocks that attend.
 const NUMBERED: [&str; 2] = ["attn_layer_indices", "full_attn_idxs"];
 /// A text with a letter for each block.
@@ -30,6 +31,7 @@ const FIRST: [&str; 2] = ["first_k_dense_replace", "num_dense_layers"];
 const COUNTING: &str = "jamba";
 const PERIODS: [[&str; 2]; 2] =
     [["attn_layer_period", "attn_layer_offset"], ["expert_layer_period", "expert_layer_offset"]];
+
 /// A config.json of the model without the blocks of these numbers. Where the kind of a block follows from its place, it says the kind
 /// of each instead, as `layer_types`, `no_rope_layers` and `mlp_only_layers`.
 ///
@@ -55,7 +57,7 @@ pub fn shortened(path: &Path, config: &Value, gone: &[usize]) -> Result<Value> {
         if family == COUNTING {
             count(text(&mut edited), &stay);
         }
-        for key in [KINDS, TURNED, LAYERS, BLOCKS] {
+        for key in [KINDS, TURNED, LAYERS, BLOCKS, SPARSE] {
             let list = text(&mut edited).get_mut(key).and_then(Value::as_array_mut);
             if let Some(list) = list.filter(|list| list.len() == all) {
                 let mut numbers = 0..all;

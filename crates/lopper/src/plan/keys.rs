@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lopper_kernels::Precision;
+use lopper_kernels::{Precision, bf16_is_native};
 use serde::{Deserialize, Serialize};
 
 use super::{ByteSize, ReconstructionPlan, RetrainingPlan, Rule, ShrinkPlan};
@@ -184,6 +184,8 @@ pub struct ComputePlan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ComputeDtype {
+    /// bf16 where the processor multiplies it by instructions of its own, else f32.
+    Auto,
     /// f32.
     F32,
     /// Operands rounded to bf16, sums in f32.
@@ -242,17 +244,33 @@ impl Default for PruningPlan {
 
 impl Default for ComputePlan {
     fn default() -> Self {
-        let (dtype, hidden_states) = (ComputeDtype::F32, HiddenDtype::F32);
+        let (dtype, hidden_states) = (ComputeDtype::Auto, HiddenDtype::F32);
         Self { dtype, hidden_states, device: "cpu".into(), threads: None, memory: None }
     }
 }
 
 impl ComputeDtype {
-    /// As the kernels name it.
-    pub fn precision(self) -> Precision {
+    /// What it stands for on this processor: [`Self::F32`] or [`Self::Bf16`].
+    #[must_use]
+    pub fn chosen(self) -> Self {
         match self {
-            Self::F32 => Precision::F32,
-            Self::Bf16 => Precision::Bf16,
+            Self::Auto if bf16_is_native() => Self::Bf16,
+            Self::Auto => Self::F32,
+            said => said,
+        }
+    }
+
+    /// As the kernels name what it stands for here.
+    pub fn precision(self) -> Precision {
+        if self.chosen() == Self::Bf16 { Precision::Bf16 } else { Precision::F32 }
+    }
+
+    /// As in a plan.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
         }
     }
 }

@@ -158,7 +158,7 @@ impl Plan {
         }
     }
 
-    /// The plan with every default filled in that depends on the model.
+    /// The plan with every default filled in that depends on the model or the processor.
     ///
     /// # Errors
     /// As [`Plan::pattern`].
@@ -167,6 +167,7 @@ impl Plan {
         plan.pruning.criterion = Some(self.criterion().into());
         plan.calibration.seqlen = Some(self.calibration_seqlen(spec));
         plan.evaluation.seqlen = Some(self.evaluation_seqlen(spec));
+        plan.compute.dtype = self.compute.dtype.chosen();
         for Narrowing { keep, of, multiple, .. } in
             self.narrowings(spec)?.into_iter().filter(|narrowing| narrowing.kind == UnitKind::Neuron)
         {

@@ -15,6 +15,7 @@ pub(super) fn identity(run: &Run, model: &str, job: &Job, redo: Option<usize>) -
     (plan.model, plan.compute.threads, plan.compute.memory) = (String::new(), None, None);
     // kernels of another kind sum in another order
     let machine = format!("{} {:?} {}", std::env::consts::ARCH, Tier::detect(), lopper_kernels::bf16_is_native());
+    let arithmetic = format!("{} on {} {:?}", plan.compute.dtype.name(), std::env::consts::ARCH, Tier::detect());
     let (program, texts) = (env!("CARGO_PKG_VERSION"), job.digest());
     let name = |plan: &Plan, redo: &str| {
         let parts = [program, &machine, &plan.to_toml()?, model, &texts, redo];
@@ -23,5 +24,6 @@ pub(super) fn identity(run: &Run, model: &str, job: &Job, redo: Option<usize>) -
     let run = name(&plan, &redo.map_or_else(String::new, |blocks| blocks.to_string()))?;
     let Plan { calibration, evaluation, compute, shrink: ShrinkPlan { drop, experts, .. }, .. } = plan;
     let shrink = ShrinkPlan { drop, experts, ..ShrinkPlan::default() };
-    Ok(Identity { run, input: name(&Plan { calibration, shrink, evaluation, compute, ..Plan::default() }, "")? })
+    let input = name(&Plan { calibration, shrink, evaluation, compute, ..Plan::default() }, "")?;
+    Ok(Identity { run, input, arithmetic })
 }

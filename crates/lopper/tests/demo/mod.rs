@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use lopper::checkpoint::Checkpoint;
 use lopper::error::Result;
 use lopper::model::Decoder;
-use lopper::plan::Plan;
+use lopper::plan::{ComputeDtype, Plan};
 use lopper::progress::{Event, Silent};
 use lopper::prune::prune;
 use lopper::report::Report;
@@ -40,6 +40,8 @@ impl Demo {
     /// A quick run: 32 windows of 128 tokens.
     pub fn plan(&self) -> Plan {
         let mut plan = Plan { model: "demo".into(), ..Plan::default() };
+        // the same on every processor
+        plan.compute.dtype = ComputeDtype::F32;
         plan.calibration.files = vec![self.path("calibration.txt")];
         plan.calibration.samples = 32;
         plan.calibration.seqlen = Some(128);

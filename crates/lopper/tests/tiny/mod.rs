@@ -9,7 +9,7 @@ use lopper::checkpoint::Checkpoint;
 use lopper::error::Result;
 use lopper::explain::shrunk;
 use lopper::model::{Decoder, DecoderSpec};
-use lopper::plan::{Allocation, Measured, Plan};
+use lopper::plan::{Allocation, ComputeDtype, Measured, Plan};
 use lopper::progress::{Event, Silent};
 use lopper::prune::{prune, unfinished};
 use lopper::report::Report;
@@ -54,6 +54,8 @@ impl Tiny {
     /// A run of a moment: half of the weights, no training.
     pub fn plan(&self) -> Plan {
         let mut plan = Plan { model: self.folder.clone(), ..Plan::default() };
+        // the same on every processor
+        plan.compute.dtype = ComputeDtype::F32;
         plan.calibration.files = vec![self.path("text.txt")];
         (plan.calibration.samples, plan.calibration.held_out, plan.calibration.seqlen) = (6, 2, Some(24));
         plan.evaluation.texts = vec![self.path("text.txt")];

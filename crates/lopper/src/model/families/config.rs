@@ -245,6 +245,11 @@ impl<'a> Config<'a> {
         self.at_most(key, WIDEST_HEAD, self.size_or(key, default)?)
     }
 
+    /// A number of heads of another kind, under a key of its own.
+    pub fn few_heads(&self, (key, default): (&str, usize)) -> Result<usize> {
+        self.at_most(key, MOST_HEADS, self.size_or(key, default)?)
+    }
+
     /// Width of a head; without a key of its own `default`, or, as where it is `null`, what is `shared` out.
     pub fn head_dim(&self, default: Option<usize>, shared: usize) -> Result<usize> {
         let default = default.filter(|_| !self.has("head_dim")).unwrap_or(shared);

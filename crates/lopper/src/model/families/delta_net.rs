@@ -30,23 +30,16 @@ pub struct DeltaNet {
 impl DeltaNet {
     /// As the keys say that begin with `linear_`.
     pub fn read(config: &Config, name: &'static str, norm: Norm, fused: bool) -> Result<Self> {
-        let heads = DeltaHeads {
-            keys: config.size_or("linear_num_key_heads", 16)?,
-            values: config.size_or("linear_num_value_heads", 32)?,
-        };
+        let [keys, values] = [("linear_num_key_heads", 16), ("linear_num_value_heads", 32)];
+        let heads = DeltaHeads { keys: config.few_heads(keys)?, values: config.few_heads(values)? };
         if !heads.values.is_multiple_of(heads.keys) {
             let DeltaHeads { keys, values } = heads;
             return Err(config.wrong(format!(
                 "\"linear_num_key_heads\" {keys} does not divide \"linear_num_value_heads\" {values}"
             )));
         }
-        let widths = [config.size_or("linear_key_head_dim", 128)?, config.size_or("linear_value_head_dim", 128)?];
-        if heads.values.saturating_mul(widths[1]).max(heads.keys.saturating_mul(widths[0])) >= 1 << 32 {
-            let DeltaHeads { keys, values } = heads;
-            return Err(
-                config.wrong(format!("{keys} key and {values} value heads of {widths:?} make too many channels"))
-            );
-        }
+        let widths =
+            [config.width_of_head("linear_key_head_dim", 128)?, config.width_of_head("linear_value_head_dim", 128)?];
         let taps = config.size_or("linear_conv_kernel_dim", 4)?;
         Ok(Self { name, heads, widths, taps, activation: config.activation("hidden_act", "silu")?, norm, fused })
     }

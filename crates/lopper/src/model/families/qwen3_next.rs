@@ -13,6 +13,7 @@ use crate::model::form::Form;
 use crate::model::spec::DecoderSpec;
 
 const DEFAULTS: Defaults = Defaults { max_positions: 32_768, head_dim: Some(256), rotated: Some(0.25), ..LLAMA };
+
 pub fn next(config: &Config) -> Result<DecoderSpec> {
     let mut form = read(config, "qwen3_next", &DEFAULTS, true)?;
     // 0 says that there are none

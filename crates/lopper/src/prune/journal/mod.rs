@@ -79,7 +79,7 @@ impl<'a> Journal<'a> {
             (Some(state), Some(blocks)) if state.identity.input == identity.input => {
                 Some(state.back_to(blocks, identity.clone(), unfinished, run.spec)?)
             }
-            (Some(state), _) if state.blocks > 0 => return Err(state.is_anothers(unfinished)),
+            (Some(state), _) if state.blocks > 0 => return Err(state.is_anothers(&identity, unfinished)),
             (_, Some(_)) => return Err(nothing_to_redo(unfinished)),
             _ => None,
         };

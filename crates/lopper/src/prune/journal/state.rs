@@ -14,13 +14,16 @@ use crate::model::DecoderSpec;
 use crate::plan::Allocation;
 use crate::report::{MatrixFacts, ScoredModel, Timings, WindowFacts};
 
-/// Names a run; fingerprints.
+/// Names a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::prune) struct Identity {
-    /// Of everything that the outcome depends on.
+    /// Fingerprint of everything that the outcome depends on.
     pub run: String,
     /// The same but for what is done with the blocks: how they are pruned and trained.
     pub input: String,
+    /// How it is computed, in words: on one processor `auto` is another dtype than on the next.
+    #[serde(default)]
+    pub arithmetic: String,
 }
 
 /// What is kept of a run.
@@ -104,8 +107,22 @@ impl State {
     }
 
     /// What to say when another run has left this.
-    pub fn is_anothers(&self, unfinished: &Unfinished) -> Error {
+    pub fn is_anothers(&self, own: &Identity, unfinished: &Unfinished) -> Error {
         let directory = unfinished.directory();
+        let (theirs, own) = (&self.identity.arithmetic, &own.arithmetic);
+        if theirs != own {
+            return Error::Checkpoint {
+                path: directory.into(),
+                problem: format!(
+                    "{} finished blocks were left here by a run that was computed otherwise: {theirs}; here it is {own}",
+                    self.blocks
+                ),
+                hint: Some(format!(
+                    "go on with its --dtype on such a processor, or remove {} to begin anew",
+                    directory.display()
+                )),
+            };
+        }
         Error::Checkpoint {
             path: directory.into(),
             problem: format!(
