@@ -218,9 +218,10 @@ impl LlamaForm {
             gate
         });
         let key = branch.linear(x, "key", "self_attn.k_proj", of_keys, self.input_bias);
-        let value = match own.keys_are_values {
-            true => key,
-            false => branch.linear(x, "value", "self_attn.v_proj", of_values, self.input_bias),
+        let value = if own.keys_are_values {
+            key
+        } else {
+            branch.linear(x, "value", "self_attn.v_proj", of_values, self.input_bias)
         };
         ([query, key, value], gate)
     }
