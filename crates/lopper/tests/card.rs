@@ -124,7 +124,9 @@ fn the_head_is_what_the_hub_reads() {
 /// Every text of a report, and what a run cannot do without left alone.
 fn overwrite(value: &mut Value, with: &str) {
     match value {
-        Value::String(text) if !["2:4", "block", "kl", "acc", "acc_norm", "perplexity"].contains(&text.as_str()) => {
+        Value::String(text)
+            if !["2:4", "block", "kl", "f32", "acc", "acc_norm", "perplexity"].contains(&text.as_str()) =>
+        {
             with.clone_into(text);
         }
         Value::Array(items) => items.iter_mut().for_each(|item| overwrite(item, with)),
