@@ -1,12 +1,16 @@
 //! The card of a pruned model: what it says, what it must not say, and what becomes of the card of the input.
 
 use crate::demo;
+use crate::tiny::Tiny;
 
 use std::fs;
 
 use demo::{Demo, files};
 use lopper::card::{CARD, card, remake};
+use lopper::evaluation::HELD_OUT;
+use lopper::plan::{Granularity, Plan, Ratios, RetrainingObjective};
 use lopper::report::Summary;
+use lopper::schedule::Run;
 use serde_json::{Value, json};
 use yaml_rust2::{Yaml, YamlLoader};
 
@@ -120,7 +124,9 @@ fn the_head_is_what_the_hub_reads() {
 /// Every text of a report, and what a run cannot do without left alone.
 fn overwrite(value: &mut Value, with: &str) {
     match value {
-        Value::String(text) if !["2:4", "block", "kl", "acc", "acc_norm", "perplexity"].contains(&text.as_str()) => {
+        Value::String(text)
+            if !["2:4", "block", "kl", "f32", "acc", "acc_norm", "perplexity"].contains(&text.as_str()) =>
+        {
             with.clone_into(text);
         }
         Value::Array(items) => items.iter_mut().for_each(|item| overwrite(item, with)),
@@ -201,7 +207,7 @@ fn a_run_writes_the_card_and_keeps_those_of_its_inputs() {
     let demo = Demo::new();
     fs::write(demo.path("model").join(CARD), BASE).expect("written");
     let mut plan = demo.short();
-    plan.reconstruction.granularity = lopper::plan::Granularity::None;
+    plan.reconstruction.granularity = Granularity::None;
     demo.prune(&plan, "first").expect("a valid run");
     let first = files(&demo.path("first"));
     assert_eq!(first["README-base.md"], BASE.as_bytes());
@@ -227,6 +233,18 @@ fn a_run_writes_the_card_and_keeps_those_of_its_inputs() {
         remake(&demo.path(out), &[]).expect("made");
     }
     assert_eq!([files(&demo.path("first")), files(&demo.path("second"))], [first, second], "made anew it is the same");
+    // a card that is missing is not taken for another: those below it keep their order
+    fs::remove_file(demo.path("second").join(CARD)).expect("removed");
+    plan.shrink.drop.clear();
+    let model = demo.open("second").expect("a model");
+    lopper::prune::prune(&plan, &model, &demo.path("third"), &mut lopper::progress::Silent).expect("a valid run");
+    let [second, third] = ["second", "third"].map(|out| files(&demo.path(out)));
+    assert_eq!(
+        [third.get("README-base.md"), third.get("README-base-2.md"), third.get("README-base-3.md")],
+        [None, second.get("README-base.md"), second.get("README-base-2.md")]
+    );
+    let card = String::from_utf8(third[CARD].clone()).expect("UTF-8");
+    assert!(!card.contains("README-base.md") && !card.contains("a-licence"), "{card}");
 }
 
 #[test]
@@ -236,10 +254,14 @@ fn a_card_is_made_anew_with_scores_and_nothing_is_lost() {
     let error = remake(directory.path(), &[]).expect_err("no report");
     assert!(error.to_string().contains("there is no report.json"), "{error}");
     fs::write(path("report.json"), report().to_string()).expect("written");
-    // outputs of before there were cards have that of the input
+    // what someone has written may be the card of the input, or their own
     fs::write(path(CARD), BASE).expect("written");
+    let error = remake(directory.path(), &[]).expect_err("it would be lost");
+    assert!(error.to_string().contains("would be lost"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("name it README-base.md")), "{error}");
+    fs::rename(path(CARD), path("README-base.md")).expect("renamed");
     let scores = json!({
-        "model": "out", "texts": [{ "text": "c4.txt", "perplexity": 30.5, "windows": 3, "seqlen": 2048, "nll": [] }],
+        "model": directory.path(), "texts": [{ "text": "c4.txt", "perplexity": 30.5, "windows": 3, "seqlen": 2048, "nll": [] }],
         "against": { "model": "owner/name@main", "texts": [{ "text": "c4.txt", "perplexity": 15.5, "windows": 3, "seqlen": 2048, "nll": [] }], "text_differences": [], "task_differences": [] },
     });
     fs::write(path("scores.json"), scores.to_string()).expect("written");
@@ -248,11 +270,186 @@ fn a_card_is_made_anew_with_scores_and_nothing_is_lost() {
     assert!(card.contains("| `c4.txt` (3 windows of 2,048 tokens) | 15.50 | – | 30.50 |"), "{card}");
     assert!(card.contains("license_name: a-licence"), "{card}");
     assert_eq!(fs::read_to_string(path("README-base.md")).expect("kept"), BASE);
+    // a new card is a new file: who reads the old one has all of it
+    fs::hard_link(path(CARD), path("old.md")).expect("a link");
+    remake(directory.path(), &[]).expect("made");
+    assert_ne!(fs::read_to_string(path(CARD)).expect("a card"), card);
+    assert_eq!(fs::read_to_string(path("old.md")).expect("the old card"), card);
+    assert!(files(directory.path()).keys().all(|name| !name.starts_with('.')), "nothing is left");
     // a card of someone's own
     fs::write(path(CARD), "# Mine\n").expect("written");
     let error = remake(directory.path(), &[]).expect_err("it would be lost");
-    assert!(error.to_string().contains("would be lost"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint == "move it elsewhere first"), "{error}");
     fs::write(path("report.json"), "{}").expect("written");
     let error = remake(directory.path(), &[]).expect_err("no report");
     assert!(error.to_string().contains("missing field"), "{error}");
+}
+
+#[test]
+fn scores_of_another_model_are_refused() {
+    let directory = tempfile::tempdir().expect("directory");
+    let [out, other] = ["name", "other"].map(|name| directory.path().join(name));
+    [&out, &other].iter().for_each(|path| fs::create_dir(path).expect("created"));
+    fs::write(out.join("report.json"), report().to_string()).expect("written");
+    let scores = directory.path().join("scores.json");
+    let remake_with = |model: &str| {
+        let measured = json!({ "model": model, "texts": [], "against": null });
+        fs::write(&scores, measured.to_string()).expect("written");
+        remake(&out, std::slice::from_ref(&scores))
+    };
+    let here = |path: &std::path::Path| path.display().to_string();
+    for own in
+        [here(&out), format!("{}/.", here(&out)), here(&other.join("../name")), "./name/".into(), "runs/name".into()]
+    {
+        remake_with(&own).unwrap_or_else(|error| panic!("{own}: {error}"));
+    }
+    // one that is there, ones that are not, and the input
+    for model in
+        [here(&other), here(directory.path()), "no/such/model".into(), "owner/name".into(), "owner/name@main".into()]
+    {
+        let error = remake_with(&model).expect_err(&model);
+        assert!(error.to_string().contains(&format!("these are scores of {model:?}, not of")), "{error}");
+    }
+}
+
+/// The card of a report in which some values are others.
+fn changed(mut report: Value, changes: &[(&str, Value)]) -> String {
+    for (path, value) in changes {
+        let (parent, key) = path.rsplit_once('/').expect("a path");
+        report.pointer_mut(parent).expect("a place")[key] = value.clone();
+    }
+    card("x", &summary(&report), None)
+}
+
+/// What a card says of a step, where it does.
+fn said<'a>(card: &'a str, what: &str) -> Option<&'a str> {
+    card.lines().find_map(|line| line.strip_prefix(&format!("* **{what}**: ")))
+}
+
+#[test]
+fn what_trained_and_to_what_end_is_said_as_it_was() {
+    let dense = "trained (full) to give the activations of the dense model, 2 epochs";
+    let submodule = ("/plan/reconstruction", json!({ "granularity": "submodule" }));
+    let pruning = |value: Value| ("/plan/pruning", value);
+    let rule = json!({ "rules": [{ "matrices": "down_proj", "sparsity": 0.25 }] });
+    let local = json!({ "granularity": "blocks:3", "targets": "local" });
+    let cases = [
+        (report(), vec![], format!("each block in which something was pruned, {dense}")),
+        (report(), vec![pruning(json!({ "pattern": "2:4" }))], format!("each block {dense}")),
+        (
+            report(),
+            vec![pruning(json!({})), ("/plan/reconstruction", local)],
+            "every 3 blocks together trained (full) to give what the dense model makes of the same inputs, 2 epochs"
+                .into(),
+        ),
+        (
+            report(),
+            vec![pruning(json!({})), submodule.clone(), ("/plan/shrink", json!({ "width": 0.75 }))],
+            format!("each submodule in which something was pruned, {dense}"),
+        ),
+        (shrunk(), vec![submodule.clone()], format!("each submodule that makes up for what went, {dense}")),
+        (
+            shrunk(),
+            vec![submodule, pruning(rule)],
+            format!("each submodule in which something was pruned, or that makes up for what went, {dense}"),
+        ),
+    ];
+    for (report, changes, expected) in cases {
+        let card = changed(report, &changes);
+        assert_eq!(said(&card, "Reconstruction"), Some(expected.as_str()), "{card}");
+    }
+    assert!(said(&changed(shrunk(), &[]), "Compensation").is_some_and(|words| words.contains("by least squares")));
+    assert_eq!(said(&changed(shrunk(), &[pruning(json!({ "compensation": "none" }))]), "Compensation"), None);
+}
+
+#[test]
+fn calibration_and_zeros_are_claimed_only_where_they_were() {
+    let judged = "have also judged its repair";
+    let text = json!([{ "text": HELD_OUT, "perplexity": 30.5, "windows": 8, "seqlen": 512, "nll": [] }]);
+    let held_out = |model: usize| (format!("/evaluation/{model}/texts"), text.clone());
+    let (first, second) = (held_out(2), held_out(1));
+    let (first, second) = ((first.0.as_str(), first.1), (second.0.as_str(), second.1));
+    assert!(changed(report(), std::slice::from_ref(&first)).contains(judged));
+    assert!(!changed(report(), &[]).contains(judged));
+    assert!(changed(shrunk(), std::slice::from_ref(&second)).contains(judged), "by the damping of what stands in");
+    let unrepaired = ("/plan/pruning", json!({ "compensation": "none" }));
+    assert!(!changed(shrunk(), &[second.clone(), unrepaired.clone()]).contains(judged));
+    // the text of the earlier run counts
+    let card = changed(shrunk(), &[unrepaired.clone(), ("/calibrated", json!(false))]);
+    assert!(card.contains("* It was calibrated on `my-text.jsonl` and scored on nothing."), "{card}");
+    assert_eq!(said(&card, "Calibration"), Some("none"));
+    let card = changed(shrunk(), &[unrepaired, ("/calibrated", json!(false)), ("/earlier", json!([])), second]);
+    assert!(card.contains("* It was scored on `held-out calibration windows`."), "{card}");
+    let calibration = "none; 8 windows of text that is built into lopper held out for the scores, seed 0";
+    assert_eq!(said(&card, "Calibration"), Some(calibration));
+    let card = changed(report(), &[("/model/zeros", json!(0))]);
+    assert!(!card.contains("- sparse") && !card.contains("zeros make them"), "{card}");
+    assert_eq!(said(&card, "Outcome"), Some("no weight became zero, and nothing was taken out"));
+}
+
+#[test]
+fn scores_are_named_once_and_their_units_told() {
+    let tasks = report()["evaluation"][2]["tasks"].clone();
+    let mut again = tasks[0].clone();
+    again["examples"] = 5.into();
+    let more = json!([tasks[0], tasks[1], again]);
+    let card = changed(report(), &[("/evaluation/2/tasks", more)]);
+    assert!(card.contains("and scored on `wiki.test.raw`, `piqa`, `mine`."), "{card}");
+    assert!(card.contains("Accuracies in percent, perplexities (lower is better) as they are, ± one"), "{card}");
+    let card = changed(report(), &[("/evaluation/2/tasks", json!([tasks[0]]))]);
+    assert!(card.contains("Accuracies in percent, ± one standard error. Prompts"), "{card}");
+}
+
+#[test]
+fn models_of_images_load_by_the_class_that_knows_them() {
+    let tiny = Tiny::new("qwen2_vl");
+    // a report of something else has its name
+    fs::write(tiny.path("model/report.json"), "{}").expect("written");
+    let report = tiny.prune(&tiny.plan(), "out");
+    assert_eq!(report.model.architecture.as_deref(), Some("Qwen2VLForConditionalGeneration"));
+    let warned = |warning: &String| warning.starts_with("how the input was made is not told in report and card");
+    assert!(report.warnings.iter().any(warned) && report.earlier.is_empty(), "{:?}", report.warnings);
+    let images = fs::read_to_string(tiny.path("out").join(CARD)).expect("a card");
+    assert_eq!(yaml(&images)["pipeline_tag"].as_str(), Some("image-text-to-text"));
+    assert!(images.contains("model = AutoModelForImageTextToText.from_pretrained(place)"), "{images}");
+    assert!(!images.contains("AutoModelForCausalLM"), "{images}");
+    let text = card("x", &summary(&self::report()), None);
+    assert!(text.contains("model = AutoModelForCausalLM.from_pretrained(place)"), "{text}");
+    let base = "---\npipeline_tag: translation\n---\n";
+    let other = card("x", &summary(&self::report()), Some(base));
+    assert!(!other.contains("from_pretrained") && other.contains("pipeline_tag: translation"), "{other}");
+}
+
+#[test]
+fn a_run_knows_whether_the_text_had_a_say() {
+    let tiny = Tiny::new("llama");
+    let plan = |change: &dyn Fn(&mut Plan)| {
+        let mut plan = tiny.plan();
+        plan.pruning.compensation = "none".into();
+        change(&mut plan);
+        plan
+    };
+    let magnitude = |plan: &mut Plan| plan.pruning.criterion = Some("magnitude".into());
+    let cases: [(&dyn Fn(&mut Plan), bool); 10] = [
+        (&|_| (), true),
+        (&magnitude, false),
+        (&|plan| (magnitude(plan), plan.pruning.compensation = "joint".into()).1, true),
+        (&|plan| (magnitude(plan), plan.pruning.ratios = Ratios::Owl).1, true),
+        (&|plan| (magnitude(plan), plan.reconstruction.granularity = Granularity::Block).1, true),
+        (&|plan| (magnitude(plan), plan.retraining.objective = RetrainingObjective::Kl).1, true),
+        (&|plan| plan.shrink.drop = vec![1], false),
+        (&|plan| (plan.shrink.drop = vec![1], plan.pruning.compensation = "joint".into()).1, true),
+        (&|plan| (plan.shrink.drop = vec![1], plan.reconstruction.granularity = Granularity::Submodule).1, true),
+        (&|plan| plan.shrink.depth = Some(tiny.spec.blocks.len() - 1), true),
+    ];
+    for (place, (change, expected)) in cases.into_iter().enumerate() {
+        let plan = plan(change);
+        let omitted = plan.omitted(&tiny.spec).expect("a plan");
+        let smaller = tiny.open("model").without(&omitted).expect("a model");
+        let run = Run::new(&plan, smaller.spec()).expect("a run");
+        assert_eq!(run.is_calibrated(), expected, "{place}");
+    }
+    let report = tiny.prune(&plan(&magnitude), "out");
+    let card = fs::read_to_string(tiny.path("out").join(CARD)).expect("a card");
+    assert!(!report.calibrated && !card.contains("calibrated on"), "{card}");
 }

@@ -5,11 +5,11 @@ use std::ops::Range;
 use lopper::Result;
 use lopper::calibration::{Needs, Sampling};
 use lopper::model::{BranchId, DecoderSpec, LinearId, StageId};
-use lopper::plan::{Granularity, Inputs, Narrowing, Plan, Ratios, RetrainingObjective};
+use lopper::plan::{Granularity, Inputs, Narrowing, Plan, Ratios};
 use lopper::reconstruction::Parameters;
 use lopper::schedule::{Run, Schedule, State, Step, Trained, Weights};
 
-use crate::render::{patterns, units};
+use crate::render::{patterns, training, units};
 
 /// What happens, in order; steps of a block are indented.
 pub fn steps(run: &Run, bytes: u64, scored: usize) -> Result<Vec<String>> {
@@ -112,12 +112,7 @@ fn gone(run: &Run, span: usize) -> Result<Option<String>> {
 
 fn retrain(plan: &Plan) -> Option<String> {
     let retraining = &plan.retraining;
-    let goal = match retraining.objective {
-        RetrainingObjective::None => return None,
-        RetrainingObjective::Ce => "predict the next token",
-        RetrainingObjective::Kl => "predict what the dense model predicts",
-        RetrainingObjective::Logits => "give the logits of the dense model",
-    };
+    let goal = training::goal(retraining.objective)?;
     let (epochs, windows) = (retraining.epochs, plan.calibration.samples);
     Some(format!(
         "train {} of the whole model at once to {goal}: {epochs} epochs of {windows} windows; zeros stay zero",

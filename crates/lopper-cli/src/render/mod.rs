@@ -7,4 +7,4 @@ pub mod report;
 pub mod table;
 pub mod words;
 
-pub use lopper::words::{patterns, shrunk, units};
+pub use lopper::words::{patterns, shrunk, training, units};

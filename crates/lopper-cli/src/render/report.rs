@@ -106,7 +106,10 @@ fn next(report: &Report, out: &Path) -> String {
     let rows = [
         (format!("lopper eval {out} --text {text}"), "measure it on a text"),
         (format!("lopper inspect {out}"), "see what is zero where"),
-        (format!("AutoModelForCausalLM.from_pretrained({in_python})"), "load it in transformers, as any checkpoint"),
+        (
+            format!("{}.from_pretrained({in_python})", report.model.loader()),
+            "load it in transformers, as any checkpoint",
+        ),
     ];
     let width = rows.iter().map(|(command, _)| command.chars().count()).max().unwrap_or(0);
     let lines = rows.iter().map(|(command, why)| format!("  {command:<width$}  {why}\n"));

@@ -37,8 +37,7 @@ pub(super) fn last_name(path: &str) -> &str {
 
 /// Neither a control character nor one that turns the order of those around it, ends a line, or is not to be seen.
 fn is_plain(letter: char) -> bool {
-    let hidden =
-        matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let hidden = matches!(letter, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
     !(letter.is_control() || hidden)
 }
 
@@ -55,6 +54,7 @@ mod tests {
         assert_eq!(code("a`b``c"), "```a`b``c```");
         assert_eq!([code("`"), code(" a "), code("")], ["`` ` ``", "`  a  `", "`  `"]);
         assert_eq!(code("a\n---\r\u{202e}b\0"), "`a\u{fffd}---\u{fffd}\u{fffd}b\u{fffd}`");
+        assert_eq!(code("a\u{61c}b\u{200f}c"), "`a\u{fffd}b\u{fffd}c`");
         assert_eq!(cell("a\\|b"), "`a\\¦b`");
         assert_eq!(["gemma3_text", "_x_", "a.b", "a b"].map(word), ["gemma3_text", "`_x_`", "`a.b`", "`a b`"]);
     }

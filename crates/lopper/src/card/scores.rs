@@ -1,7 +1,7 @@
 //! The scores of a report as tables: a column for each model on the way from dense to final.
 
 use super::markdown::{cell, last_name, word};
-use crate::evaluation::{Measure, TASKS, TaskScore, TextScore};
+use crate::evaluation::{Measure, Metric, TASKS, TaskScore, TextScore};
 use crate::report::ScoredModel;
 use crate::words::units::{count, measure, perplexity};
 
@@ -30,8 +30,13 @@ pub(super) fn section(models: &[ScoredModel]) -> String {
         } else {
             ""
         };
-        let words = format!("Right answers in percent, ± one standard error.{prompts}");
-        parts.push(format!("{words}\n\n{}", table("task", models, rows)));
+        let mut metrics = tasks.iter().flat_map(|task| &task.metrics);
+        let numbers = if metrics.any(|measure| measure.metric == Metric::Perplexity) {
+            "Accuracies in percent, perplexities (lower is better) as they are"
+        } else {
+            "Accuracies in percent"
+        };
+        parts.push(format!("{numbers}, ± one standard error.{prompts}\n\n{}", table("task", models, rows)));
     }
     parts.join("\n")
 }

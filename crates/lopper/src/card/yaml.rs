@@ -69,9 +69,11 @@ fn scalar(text: &str) -> String {
     let quoted = |letter: char| match letter {
         '"' | '\\' => format!("\\{letter}"),
         ' '..='~'
-        | '\u{a0}'..='\u{2027}'
-        | '\u{202f}'..='\u{2065}'
-        | '\u{206a}'..='\u{d7ff}'
+        | '\u{a0}'..='\u{61b}'
+        | '\u{61d}'..='\u{200a}'
+        | '\u{2010}'..='\u{2027}'
+        | '\u{202f}'..='\u{205f}'
+        | '\u{2070}'..='\u{d7ff}'
         | '\u{e000}'..='\u{fefe}'
         | '\u{ff00}'..='\u{fffd}' => letter.to_string(),
         // beyond 16 bits some readers take nothing bare, and all take eight digits

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::cards::card_names;
 use super::layout::{INDEX, is_weights};
 use super::open::Checkpoint;
 use crate::{Error, Result};
@@ -21,9 +22,11 @@ const BESIDE: [&str; 6] = [".git", ".gitattributes", ".gitignore", ".cache", ".D
 const DEEPEST: usize = 8;
 
 /// Files beside the weights that belong to the model, in folders too: configuration, tokenizer, licence, code; and the paths of what
-/// does not: hidden files, and other copies of the weights. The index belongs to it when there is one.
+/// does not: hidden files, and other copies of the weights. The index belongs to it when there is one. Cards are neither: in
+/// the copy they have other names.
 pub(super) fn companions(source: &Checkpoint) -> Result<(Vec<Companion>, Vec<PathBuf>)> {
     let (mut companions, mut others) = (Vec::new(), Vec::new());
+    let cards: Vec<PathBuf> = card_names().map(PathBuf::from).collect();
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
         let dir = source.dir().join(&folder);
@@ -36,6 +39,9 @@ pub(super) fn companions(source: &Checkpoint) -> Result<(Vec<Companion>, Vec<Pat
                 others.push(name);
                 continue;
             };
+            if metadata.is_file() && cards.contains(&name) {
+                continue;
+            }
             let is_own = source.shards().iter().any(|shard| name == Path::new(&shard.file));
             let is_index = name == Path::new(INDEX) && source.is_sharded();
             let is_hidden = plain.starts_with('.');

@@ -3,6 +3,7 @@
 //! This stage knows names, shapes and dtypes, and no model architecture. [`Checkpoint`] reads, [`Rewrite`] writes
 //! a copy with some tensors replaced and every other byte as it was.
 
+mod cards;
 mod companions;
 mod compose;
 mod dtype;
@@ -17,6 +18,7 @@ mod staging;
 mod unfinished;
 mod verify;
 
+pub use cards::{BASE_CARD, CARD, card_names};
 pub use companions::left_out;
 pub use compose::{Changes, Composition, Cut};
 pub use dtype::StorageDtype;
@@ -26,6 +28,6 @@ pub use rewrite::Rewrite;
 pub use safetensors::Dtype;
 pub(crate) use shard::PIECE;
 pub use shard::ShardInfo;
-pub use staging::check_output;
+pub use staging::{check_output, replace};
 pub use unfinished::{LOCK, Unfinished};
 pub use verify::verify_untouched;

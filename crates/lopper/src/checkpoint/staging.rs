@@ -102,6 +102,22 @@ impl Drop for Staging {
     }
 }
 
+/// Writes a file that is whole or as it was: written beside it under a hidden name, then renamed.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.partial-{}-0", std::process::id()));
+    let mut file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&temporary, path));
+    written.map_err(|error| {
+        // the first error matters more
+        drop(fs::remove_file(&temporary));
+        Error::io("write", path)(error)
+    })
+}
+
 /// Checks that `out` can become a new directory: its place is vacant, its parent there, and it is not in the `input`, if that is known.
 ///
 /// # Errors

@@ -125,6 +125,14 @@ impl Plan {
         self.pruning.damping.unwrap_or(DAMPING)
     }
 
+    /// Whether held-out windows say which damping serves best.
+    ///
+    /// # Errors
+    /// As [`Plan::method`].
+    pub fn judges(&self) -> Result<bool> {
+        Ok(self.method()?.judges() && self.pruning.damping.is_none() && self.calibration.held_out > 0)
+    }
+
     /// How hard a layer problem is solved.
     pub fn solver_settings(&self) -> SolverSettings {
         let &PruningPlan { damping, iterations, column_block, swaps, .. } = &self.pruning;

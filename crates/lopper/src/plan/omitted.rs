@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Inputs, Plan, conflict};
+use super::{Granularity, Inputs, Plan, conflict};
 use crate::autograd::{Groups, Routing};
 use crate::error::Result;
 use crate::model::{DecoderSpec, Omitted};
@@ -24,6 +24,14 @@ impl Plan {
             }
         }
         Ok(Omitted { blocks, experts })
+    }
+
+    /// Whether the matrix before blocks that go moves by least squares to stand in for them. Single matrices train to give their own outputs,
+    /// windows of whole blocks to give what the gap is to give, and on dense inputs nothing is missing.
+    pub fn stands_in(&self) -> bool {
+        self.pruning.compensation != "none"
+            && matches!(self.reconstruction.granularity, Granularity::None | Granularity::Submodule)
+            && self.calibration.inputs != Inputs::Dense
     }
 
     /// How many experts of every layer of a whole model are kept; `None` if all are.

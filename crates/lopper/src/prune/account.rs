@@ -5,7 +5,8 @@ use std::path::Path;
 use super::job::Job;
 use super::output::Output;
 use super::record::Record;
-use crate::card::{CARD, base_cards, card, name_of};
+use crate::card::{base_cards, card, name_of};
+use crate::checkpoint::{BASE_CARD, CARD};
 use crate::error::{Error, Result};
 use crate::hub::HubModel;
 use crate::machine::peak_memory;
@@ -15,7 +16,7 @@ use crate::schedule::Run;
 
 /// All that is known of a run.
 pub(super) fn report(
-    job: Job,
+    mut job: Job,
     run: &Run,
     decoder: &Decoder,
     fingerprint: String,
@@ -32,20 +33,25 @@ pub(super) fn report(
         path: run.plan.model.clone(),
         hub: HubModel::of_directory(input.dir()),
         family: run.spec.family.into(),
+        architecture: input.config_json()?["architectures"][0].as_str().map(String::from),
         prunable: record.matrices.iter().map(|facts| facts.shape[0] * facts.shape[1]).sum(),
         zeros,
         target: run.targets.zeros().0,
         bytes: input.total_bytes(),
         fingerprint,
     };
-    // a report of something else, under the same name, says nothing of lopper
-    let earlier = Summary::read(input.dir()).ok().flatten().map(Summary::into_runs);
+    // it may be a report of something else, under the same name
+    let earlier = Summary::read(input.dir()).unwrap_or_else(|error| {
+        job.warn(format!("how the input was made is not told in report and card: {error}"));
+        None
+    });
     Ok(Report {
         version: env!("CARGO_PKG_VERSION").into(),
         plan: run.plan.resolved(run.spec)?,
+        calibrated: run.is_calibrated(),
         model,
         shrunk,
-        earlier: earlier.unwrap_or_default(),
+        earlier: earlier.map(Summary::into_runs).unwrap_or_default(),
         evaluation,
         matrices: record.matrices,
         windows: record.windows,
@@ -59,7 +65,7 @@ pub(super) fn report(
 /// Adds report, plan and cards to the weights, and gives everything its name.
 pub(super) fn publish(output: Output, report: &Report, (out, input): (&Path, &Path)) -> Result<()> {
     let base = base_cards(input)?;
-    let text = base.first().map(|(_, card)| String::from_utf8_lossy(card));
+    let text = base.iter().find(|(name, _)| name == BASE_CARD).map(|(_, card)| String::from_utf8_lossy(card));
     let card = card(&name_of(out), &Summary::from(report), text.as_deref());
     let (json, plan) = (json(report)?, report.plan.to_toml()?);
     let own = [(Summary::FILE, json.as_slice()), ("plan.toml", plan.as_bytes()), (CARD, card.as_bytes())];

@@ -15,11 +15,18 @@ pub struct Made {
     pub version: String,
     /// The run as data, defaults filled in.
     pub plan: Plan,
+    /// Whether the calibration text had a say in the weights; where a report does not tell, it had.
+    #[serde(default = "by_default")]
+    pub calibrated: bool,
     /// What was pruned.
     pub model: ModelFacts,
     /// What taking neurons, heads, experts or blocks out came to, where that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shrunk: Option<Shrunk>,
+}
+
+fn by_default() -> bool {
+    true
 }
 
 /// A report without its facts of matrices and windows, timings and warnings.
@@ -79,7 +86,14 @@ impl Summary {
 
 impl From<&Report> for Summary {
     fn from(report: &Report) -> Self {
-        let Report { version, plan, model, shrunk, earlier, evaluation, .. } = report.clone();
-        Self { made: Made { version, plan, model, shrunk }, earlier, evaluation }
+        let Report { version, plan, calibrated, model, shrunk, earlier, evaluation, .. } = report;
+        let made = Made {
+            version: version.clone(),
+            plan: plan.clone(),
+            calibrated: *calibrated,
+            model: model.clone(),
+            shrunk: shrunk.clone(),
+        };
+        Self { made, earlier: earlier.clone(), evaluation: evaluation.clone() }
     }
 }

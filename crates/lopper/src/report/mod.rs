@@ -24,6 +24,8 @@ pub struct Report {
     pub version: String,
     /// The run as data, defaults filled in.
     pub plan: Plan,
+    /// Whether the calibration text had a say in the weights.
+    pub calibrated: bool,
     /// What was pruned.
     pub model: ModelFacts,
     /// What taking neurons, heads, experts or blocks out came to, where that was asked for.
@@ -58,6 +60,9 @@ pub struct ModelFacts {
     pub hub: Option<HubModel>,
     /// Family.
     pub family: String,
+    /// The first of the `architectures` of config.json.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<String>,
     /// Weights in the matrices that could be pruned, those left dense included.
     pub prunable: usize,
     /// How many of those are zero in the files written.
@@ -74,6 +79,16 @@ impl ModelFacts {
     /// Share of zeros in the matrices that could be pruned.
     pub fn sparsity(&self) -> f64 {
         self.zeros as f64 / self.prunable.max(1) as f64
+    }
+
+    /// Whether what was pruned is the text part of a model of images, as transformers calls such models.
+    pub fn reads_images(&self) -> bool {
+        self.architecture.as_deref().is_some_and(|name| name.ends_with("ForConditionalGeneration"))
+    }
+
+    /// The class of transformers that loads it. Not all models of images are in the table of `AutoModelForCausalLM` (5.24).
+    pub fn loader(&self) -> &'static str {
+        if self.reads_images() { "AutoModelForImageTextToText" } else { "AutoModelForCausalLM" }
     }
 }
 

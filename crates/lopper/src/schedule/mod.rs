@@ -63,11 +63,7 @@ impl<'a> Schedule<'a> {
         let targets = plan.reconstruction.targets;
         // a matrix makes its local targets of its own inputs
         let own_targets = targets == WindowTargets::Local && granularity == Granularity::Matrix;
-        // one by one matrices train to give their own outputs
-        let refits = plan.pruning.compensation != "none"
-            && !spec.gone.is_empty()
-            && matches!(granularity, Granularity::None | Granularity::Submodule)
-            && !dense_inputs;
+        let refits = plan.stands_in() && !spec.gone.is_empty();
         Ok(Self {
             spec,
             survey: plan.survey()?,

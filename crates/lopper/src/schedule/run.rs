@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Schedule, Step, Trained};
+use crate::calibration::Needs;
 use crate::error::Result;
 use crate::method::Method;
 use crate::model::{BranchId, DecoderSpec, LinearId, StageId, UnitKind, Units};
@@ -90,7 +91,7 @@ impl<'a> Run<'a> {
             plan: plan.clone(),
             spec,
             name: name(plan),
-            judges: method.judges() && plan.pruning.damping.is_none() && plan.calibration.held_out > 0,
+            judges: plan.judges()?,
             method,
             targets: plan.targets(spec)?,
             lower: Vec::new(),
@@ -102,6 +103,20 @@ impl<'a> Run<'a> {
     pub fn models(&self) -> (usize, usize) {
         let pruned = 1 + self.lower.len();
         (pruned, 1 + pruned + usize::from(self.before_retraining.is_some()))
+    }
+
+    /// Whether the calibration text has a say in what is written: it is looked at to choose, to compensate or to train.
+    pub fn is_calibrated(&self) -> bool {
+        let (shrink, needs) = (&self.plan.shrink, self.schedule.needs);
+        let chooses = shrink.depth.is_some() || shrink.experts.is_some();
+        let surveys = self.schedule.survey.is_some_and(|needs| needs != Needs::Nothing);
+        let has_say = |step: &Step| match step {
+            Step::Prune(_) => needs != Needs::Nothing && !self.is_idle(step),
+            Step::StandIn { .. } | Step::Train { .. } => !self.is_idle(step),
+            _ => false,
+        };
+        let mut windows = self.schedule.windows();
+        chooses || surveys || self.retrains() || windows.any(|window| self.schedule.steps(window).iter().any(has_say))
     }
 
     /// Whether a step finds nothing to do: nothing of its branches is pruned, or trains.

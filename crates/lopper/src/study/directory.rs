@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::definition::Study;
 use super::wrong;
+use crate::checkpoint::replace;
 use crate::error::{Error, Result};
 use crate::report::ScoredModel;
 
@@ -139,11 +140,7 @@ impl Directory {
 
     /// Writes a file whole or not at all.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let path = self.root.join(name);
-        let file = path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = path.with_file_name(format!(".{file}{PARTIAL}{}-0", std::process::id()));
-        fs::write(&temporary, bytes).map_err(Error::io("write", &temporary))?;
-        fs::rename(&temporary, &path).map_err(Error::io("write", &path))
+        replace(&self.root.join(name), bytes)
     }
 }
 

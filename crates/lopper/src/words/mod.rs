@@ -2,4 +2,5 @@
 
 pub mod patterns;
 pub mod shrunk;
+pub mod training;
 pub mod units;

@@ -39,7 +39,7 @@ pub fn count(n: usize) -> String {
 
 /// Numbers in order, those in a row together: 20–23, 27.
 pub fn ranges(numbers: &[usize]) -> String {
-    let rows = numbers.chunk_by(|one, next| one + 1 == *next);
+    let rows = numbers.chunk_by(|one, next| one.checked_add(1) == Some(*next));
     let said = rows.map(|row| match row {
         [first, .., last] => format!("{first}–{last}"),
         _ => row.iter().map(usize::to_string).collect(),
@@ -109,7 +109,7 @@ pub fn probability(p: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, count, magnitude, percent, perplexity, ratio, seconds};
+    use super::{bytes, count, magnitude, percent, perplexity, ranges, ratio, seconds};
 
     #[test]
     fn perplexities_keep_four_digits() {
@@ -126,6 +126,13 @@ mod tests {
             [0, 1023, 1024, 1_635_000_000, 1 << 44].map(bytes),
             ["0 B", "1023 B", "1.00 KiB", "1.52 GiB", "16.0 TiB"]
         );
+    }
+
+    #[test]
+    fn numbers_in_a_row_are_said_together() {
+        assert_eq!(ranges(&[20, 21, 22, 23, 27]), "20–23, 27");
+        // those of a report may be any
+        assert_eq!(ranges(&[usize::MAX - 1, usize::MAX, 0]), format!("{}–{}, 0", usize::MAX - 1, usize::MAX));
     }
 
     #[test]
