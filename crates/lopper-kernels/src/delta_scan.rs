@@ -47,7 +47,7 @@ pub(crate) struct Keys {
 }
 
 /// What a chunk has of a value head.
-pub(crate) struct Changes {
+pub(crate) struct Solved {
     pub steps: Steps,
     /// β
     pub strength: [f32; CHUNK],
@@ -131,7 +131,7 @@ impl<'a> Delta<'a> {
     }
 
     /// What a chunk changes in the state of a value head, which is `before` ahead of it.
-    pub fn changes(&self, at: (Chunk, usize, usize), keys: &Keys, before: &[f32]) -> Changes {
+    pub fn solve(&self, at: (Chunk, usize, usize), keys: &Keys, before: &[f32]) -> Solved {
         let (Self { tier, shape, inputs }, (chunk, _, head)) = (*self, at);
         let (width, length) = (shape.value_dim, chunk.end - chunk.start);
         let DeltaScanInputs { step, decay, bias, .. } = *inputs;
@@ -145,20 +145,20 @@ impl<'a> Delta<'a> {
         let surprise = self.surprise(at, &steps, before);
         let mut changes = self.gathered(&surprise, [width; 2], &strength[..length]);
         substitute(tier, &links, length, &mut changes, width);
-        Changes { steps, strength, remain, links, weights, surprise, changes }
+        Solved { steps, strength, remain, links, weights, surprise, changes }
     }
 
     /// E, L and E ∘ Q·Kᵀ [length, length].
     fn triangles(&self, steps: &Steps, strength: &[f32; CHUNK], keys: &Keys, length: usize) -> [Vec<f32>; 3] {
         let [mut remain, mut links, mut weights] = [(); 3].map(|()| vec![0.0; length * length]);
-        for t in 0..length {
+        for (t, strength) in strength.iter().enumerate().take(length) {
             let row = t * length..t * length + t + 1;
             let own = &mut remain[row.clone()];
             remainders(self.tier, &steps.fall, steps.fall[t], own);
             let scores = own.iter().zip(&keys.with_queries[row.clone()]);
             weights[row.clone()].iter_mut().zip(scores).for_each(|(out, (left, score))| *out = left * score);
             let (below, scores) = (row.start..row.end - 1, own.iter().zip(&keys.with_keys[row]));
-            links[below].iter_mut().zip(scores).for_each(|(out, (left, score))| *out = strength[t] * left * score);
+            links[below].iter_mut().zip(scores).for_each(|(out, (left, score))| *out = strength * left * score);
         }
         [remain, links, weights]
     }
@@ -199,7 +199,7 @@ impl<'a> Delta<'a> {
     fn output(&self, at: (Chunk, usize, usize), keys: &Keys, state: &mut [f32], y: &Shared<f32>) {
         let (Self { tier, shape, inputs }, (chunk, key_head, head)) = (*self, at);
         let (wide, width, length) = (shape.key_dim, shape.value_dim, chunk.end - chunk.start);
-        let Changes { steps, weights, changes, .. } = self.changes(at, keys, state);
+        let Solved { steps, weights, changes, .. } = self.solve(at, keys, state);
         let query = Left { data: self.of_key(inputs.query, chunk, key_head), row: shape.keys(), depth: 1 };
         let mut mixed = vec![0.0; length * width];
         self.product([length, width, wide], query, Right { data: state, leading: width }, &mut mixed, false);

@@ -5,7 +5,7 @@
 //! ∂V = β ∘ D, ∂Q = (e ∘ ∂O)·Sᵀ + (E ∘ ∂P)·K, ∂K = w ∘ (U·Rᵀ) − (β ∘ e ∘ D)·Sᵀ and what L and P give it, and
 //! ∂S = e_L·R + Qᵀ·(e ∘ ∂O) − Kᵀ·(β ∘ e ∘ D). What the exponents give goes to Δ and A by their running sum.
 
-use crate::delta_scan::{Changes, Delta, Keys};
+use crate::delta_scan::{Delta, Keys, Solved};
 use crate::delta_scan_shape::{DeltaScanGradients, DeltaScanInputs, DeltaScanShape};
 use crate::dispatch::simd;
 use crate::head_scan_steps::{add_scaled, multiply_all, transposed};
@@ -145,7 +145,7 @@ impl Delta<'_> {
     ) -> [f32; 2] {
         let (Self { tier, shape, .. }, (chunk, _, head)) = (*self, at);
         let (width, length) = (shape.value_dim, chunk.end - chunk.start);
-        let own = self.changes(at, keys, before);
+        let own = self.solve(at, keys, before);
         let (dy, leading) = (self.of_value(dy, chunk, head), shape.values());
         let mut sums = Sums { fall: [0.0; CHUNK], strength: [0.0; CHUNK] };
         // of the changes, by what reads them in the chunk and by the state after it
@@ -187,7 +187,7 @@ impl Delta<'_> {
     fn by_state_after(
         &self,
         (chunk, key_head, _): (Chunk, usize, usize),
-        own: &Changes,
+        own: &Solved,
         [before, after]: [&[f32]; 2],
         (d_changes, found, sums): (&mut [f32], &mut KeyGradients, &mut Sums),
     ) {
@@ -212,7 +212,7 @@ impl Delta<'_> {
     fn by_state_before(
         &self,
         (chunk, key_head, _): (Chunk, usize, usize),
-        own: &Changes,
+        own: &Solved,
         (dy, d_changes): (&[f32], &[f32]),
         (before, after): (&[f32], &mut [f32]),
         (found, sums): (&mut KeyGradients, &mut Sums),
@@ -249,7 +249,7 @@ impl Delta<'_> {
     /// What tokens of a chunk give to each other, by L and P.
     fn within(
         &self,
-        own: &Changes,
+        own: &Solved,
         (dy, d_changes): (&[f32], &[f32]),
         keys: &Keys,
         found: &mut KeyGradients,

@@ -52,7 +52,9 @@ fn naive([q, k, v, s, beta, a, bias]: &All<f64>, shape: &DeltaScanShape) -> Vec<
             for t in ends[0]..ends[1] {
                 let of_head = t * value_heads + head;
                 let fall = (-(s[of_head] + bias[head]).exp().ln_1p() * a[head].exp()).exp();
-                state.iter_mut().for_each(|x| *x *= fall);
+                for x in &mut state {
+                    *x *= fall;
+                }
                 let key = &k[(t * key_heads + key_head) * n..][..n];
                 let query = &q[(t * key_heads + key_head) * n..][..n];
                 for i in 0..p {

@@ -289,7 +289,9 @@ fn a_card_is_made_anew_with_scores_and_nothing_is_lost() {
 fn scores_of_another_model_are_refused() {
     let directory = tempfile::tempdir().expect("directory");
     let [out, other] = ["name", "other"].map(|name| directory.path().join(name));
-    [&out, &other].iter().for_each(|path| fs::create_dir(path).expect("created"));
+    for path in [&out, &other] {
+        fs::create_dir(path).expect("created");
+    }
     fs::write(out.join("report.json"), report().to_string()).expect("written");
     let scores = directory.path().join("scores.json");
     let remake_with = |model: &str| {
@@ -420,6 +422,9 @@ fn models_of_images_load_by_the_class_that_knows_them() {
     assert!(!other.contains("from_pretrained") && other.contains("pipeline_tag: translation"), "{other}");
 }
 
+/// What is done to a plan.
+type Change<'a> = &'a dyn Fn(&mut Plan);
+
 #[test]
 fn a_run_knows_whether_the_text_had_a_say() {
     let tiny = Tiny::new("llama");
@@ -430,7 +435,7 @@ fn a_run_knows_whether_the_text_had_a_say() {
         plan
     };
     let magnitude = |plan: &mut Plan| plan.pruning.criterion = Some("magnitude".into());
-    let cases: [(&dyn Fn(&mut Plan), bool); 10] = [
+    let cases: [(Change, bool); 10] = [
         (&|_| (), true),
         (&magnitude, false),
         (&|plan| (magnitude(plan), plan.pruning.compensation = "joint".into()).1, true),

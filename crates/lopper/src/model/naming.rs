@@ -48,8 +48,8 @@ impl DecoderSpec {
     /// What a tensor of the files is called in those of this model, with fewer experts, or neurons or heads where it `narrows`; `None` if it
     /// goes. Layers that predict further ahead go where blocks become narrower.
     pub fn left(&self, name: &str, narrows: bool) -> Option<String> {
-        let fits = !(narrows || !self.fewer.is_empty()) || !self.is_ahead(name);
-        if fits { self.renumbered(name) } else { None }
+        let narrows = narrows || !self.fewer.is_empty();
+        if narrows && self.is_ahead(name) { None } else { self.renumbered(name) }
     }
 }
 

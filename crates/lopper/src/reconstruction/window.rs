@@ -197,8 +197,10 @@ impl Window<'_> {
             for (place, (from, to)) in segment.places().into_iter().zip(ends.by_ref()) {
                 let (mut between, to) = (from?, to?);
                 let numbers = between.host_mut().par_iter_mut().zip(to.host());
-                // exact at either end
-                numbers.for_each(|(from, to)| *from = (1.0 - share) * *from + share * to);
+                // exact at either end, and what did not move stays to the bit
+                numbers.filter(|(from, to)| from.to_bits() != to.to_bits()).for_each(|(from, to)| {
+                    *from = (1.0 - share) * *from + share * to;
+                });
                 segment.block.tensors[place.tensor] = between;
             }
         }
