@@ -157,7 +157,7 @@ fn models_are_kept_on_demand() {
     assert_eq!(kept(true).taken, 0, "the model was not kept the first time");
     assert_eq!(kept(true).taken, 1);
     let models = home.path("out/models");
-    assert_eq!(names(&models.join(&names(&models)[0]))[0], "config.json");
+    assert!(names(&models.join(&names(&models)[0])).iter().any(|name| name == "config.json"));
 }
 
 #[test]
