@@ -8,11 +8,11 @@
 
 use crate::delta_scan_shape::{DeltaScanInputs, DeltaScanShape};
 use crate::dispatch::{Tier, simd, tier};
-use crate::head_scan_steps::{StepInputs, Steps, add_scaled, multiply_all, remainders, scaled, transposed};
+use crate::head_scan_steps::{StepInputs, Steps, add_scaled, gathered, multiply_all, product, remainders, transposed};
 use crate::math::mul_add;
 use crate::scan::{CHUNK, Chunk, chunks};
 use crate::scratch::Shared;
-use crate::tile::{Extent, Left, Right, multiply};
+use crate::tile::{Left, Right};
 use rayon::prelude::*;
 
 simd! {
@@ -103,20 +103,6 @@ impl<'a> Delta<'a> {
         &of[chunk.start * self.shape.values() + head * self.shape.value_dim..]
     }
 
-    /// out [m, n] (+)= a [m, k]·b [k, n]
-    pub fn product(&self, [m, n, k]: [usize; 3], a: Left, b: Right, out: &mut [f32], accumulate: bool) {
-        multiply(self.tier, Extent { m, n, k }, a, b, out, n, accumulate);
-    }
-
-    /// Rows of `columns`, which start `leading` apart, each times a factor [length, width].
-    pub fn gathered(&self, columns: &[f32], [leading, width]: [usize; 2], factors: &[f32]) -> Vec<f32> {
-        let mut rows = vec![0.0; factors.len() * width];
-        for ((out, row), factor) in rows.chunks_mut(width).zip(columns.chunks(leading)).zip(factors) {
-            scaled(self.tier, &row[..width], *factor, out);
-        }
-        rows
-    }
-
     pub fn keys(&self, chunk: Chunk, key_head: usize) -> Keys {
         let (leading, width, length) = (self.shape.keys(), self.shape.key_dim, chunk.end - chunk.start);
         let [query, key] = [self.inputs.query, self.inputs.key].map(|of| self.of_key(of, chunk, key_head));
@@ -124,7 +110,14 @@ impl<'a> Delta<'a> {
         let [with_queries, with_keys] = [query, key].map(|data| {
             let mut scores = vec![0.0; length * length];
             let rows = Left { data, row: leading, depth: 1 };
-            self.product([length, length, width], rows, Right { data: &turned, leading: length }, &mut scores, false);
+            product(
+                self.tier,
+                [length, length, width],
+                rows,
+                Right { data: &turned, leading: length },
+                &mut scores,
+                false,
+            );
             scores
         });
         Keys { with_keys, with_queries }
@@ -143,7 +136,7 @@ impl<'a> Delta<'a> {
         }
         let [remain, links, weights] = self.triangles(&steps, &strength, keys, length);
         let surprise = self.surprise(at, &steps, before);
-        let mut changes = self.gathered(&surprise, [width; 2], &strength[..length]);
+        let mut changes = gathered(self.tier, &surprise, [width; 2], &strength[..length]);
         substitute(tier, &links, length, &mut changes, width);
         Solved { steps, strength, remain, links, weights, surprise, changes }
     }
@@ -171,7 +164,7 @@ impl<'a> Delta<'a> {
         if !chunk.begins {
             let key = Left { data: self.of_key(inputs.key, chunk, key_head), row: shape.keys(), depth: 1 };
             let before = Right { data: before, leading: width };
-            self.product([length, width, shape.key_dim], key, before, &mut surprise, false);
+            product(self.tier, [length, width, shape.key_dim], key, before, &mut surprise, false);
         }
         let values = self.of_value(inputs.value, chunk, head).chunks(shape.values());
         for ((t, row), value) in surprise.chunks_mut(width).enumerate().zip(values) {
@@ -202,11 +195,11 @@ impl<'a> Delta<'a> {
         let Solved { steps, weights, changes, .. } = self.solve(at, keys, state);
         let query = Left { data: self.of_key(inputs.query, chunk, key_head), row: shape.keys(), depth: 1 };
         let mut mixed = vec![0.0; length * width];
-        self.product([length, width, wide], query, Right { data: state, leading: width }, &mut mixed, false);
+        product(self.tier, [length, width, wide], query, Right { data: state, leading: width }, &mut mixed, false);
         mixed.chunks_mut(width).enumerate().for_each(|(t, row)| multiply_all(tier, steps.left(t), row));
         let (weights, changes) =
             (Left { data: &weights, row: length, depth: 1 }, Right { data: &changes, leading: width });
-        self.product([length, width, length], weights, changes, &mut mixed, true);
+        product(self.tier, [length, width, length], weights, changes, &mut mixed, true);
         for (token, row) in (chunk.start..).zip(mixed.chunks(width)) {
             // SAFETY: no two tasks have a head of a token in common.
             unsafe { y.slice(token * shape.values() + head * width, width) }.copy_from_slice(row);
@@ -214,8 +207,8 @@ impl<'a> Delta<'a> {
         if !chunk.ends {
             multiply_all(tier, steps.left(length - 1), state);
             let remains: Vec<f32> = (0..length).map(|token| steps.remains(token, length)).collect();
-            let key = self.gathered(self.of_key(inputs.key, chunk, key_head), [shape.keys(), wide], &remains);
-            self.product([wide, width, length], Left { data: &key, row: 1, depth: wide }, changes, state, true);
+            let key = gathered(self.tier, self.of_key(inputs.key, chunk, key_head), [shape.keys(), wide], &remains);
+            product(self.tier, [wide, width, length], Left { data: &key, row: 1, depth: wide }, changes, state, true);
         }
     }
 }

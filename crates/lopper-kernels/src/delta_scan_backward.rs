@@ -8,8 +8,8 @@
 use crate::delta_scan::{Delta, Keys, Solved};
 use crate::delta_scan_shape::{DeltaScanGradients, DeltaScanInputs, DeltaScanShape};
 use crate::dispatch::simd;
-use crate::head_scan_steps::{add_scaled, multiply_all, transposed};
-use crate::math::{dot, mul_add};
+use crate::head_scan_steps::{add_scaled, gathered, multiply_all, product, product_of, transposed};
+use crate::math::mul_add;
 use crate::scan::{CHUNK, Chunk};
 use crate::scratch::Shared;
 use crate::tile::{Left, Right};
@@ -26,9 +26,6 @@ simd! {
                 }
             }
         }
-    }
-    fn product_of(a: &[f32], b: &[f32]) -> f32 {
-        dot::<FUSED>(a, b)
     }
 }
 
@@ -118,7 +115,7 @@ impl Delta<'_> {
             let by_row = |data| Left { data, row: length, depth: 1 };
             let by_column = |data| Left { data, row: 1, depth: length };
             let add = |a, data, out: &mut [f32]| {
-                self.product([length, width, length], a, Right { data, leading: keys_wide }, out, true);
+                product(self.tier, [length, width, length], a, Right { data, leading: keys_wide }, out, true);
             };
             add(by_row(&with_queries), keys, &mut query);
             add(by_column(&with_queries), queries, &mut key);
@@ -151,7 +148,7 @@ impl Delta<'_> {
         // of the changes, by what reads them in the chunk and by the state after it
         let mut d_changes = vec![0.0; length * width];
         let weights = Left { data: &own.weights, row: 1, depth: length };
-        self.product([length, width, length], weights, Right { data: dy, leading }, &mut d_changes, false);
+        product(self.tier, [length, width, length], weights, Right { data: dy, leading }, &mut d_changes, false);
         if !chunk.ends {
             self.by_state_after(at, &own, [before, &*after], (&mut d_changes, found, &mut sums));
         }
@@ -195,9 +192,9 @@ impl Delta<'_> {
         let (wide, width, length) = (shape.key_dim, shape.value_dim, chunk.end - chunk.start);
         let (key, last) = (self.of_key(inputs.key, chunk, key_head), length - 1);
         let remains: Vec<f32> = (0..length).map(|token| own.steps.remains(token, length)).collect();
-        let kept = self.gathered(key, [shape.keys(), wide], &remains);
+        let kept = gathered(self.tier, key, [shape.keys(), wide], &remains);
         let kept = Left { data: &kept, row: wide, depth: 1 };
-        self.product([length, width, wide], kept, Right { data: after, leading: width }, d_changes, true);
+        product(self.tier, [length, width, wide], kept, Right { data: after, leading: width }, d_changes, true);
         let rows = self.through(&own.changes, &transposed(after, width, [wide, width]));
         for (t, row) in rows.chunks(wide).enumerate() {
             let moved = f64::from(remains[t] * product_of(tier, row, &key[t * shape.keys()..][..wide]));
@@ -221,8 +218,8 @@ impl Delta<'_> {
         let (wide, width, length) = (shape.key_dim, shape.value_dim, chunk.end - chunk.start);
         let left: Vec<f32> = (0..length).map(|token| own.steps.left(token)).collect();
         let opposite: Vec<f32> = left.iter().map(|left| -left).collect();
-        let read = self.gathered(dy, [shape.values(), width], &left);
-        let erased = self.gathered(d_changes, [width; 2], &opposite);
+        let read = gathered(self.tier, dy, [shape.values(), width], &left);
+        let erased = gathered(self.tier, d_changes, [width; 2], &opposite);
         let turned = transposed(before, width, [wide, width]);
         multiply_all(tier, left[length - 1], after);
         let [query, key] = [inputs.query, inputs.key].map(|of| self.of_key(of, chunk, key_head));
@@ -232,7 +229,7 @@ impl Delta<'_> {
                 add_scaled(tier, row, 1.0, &mut gradient[t * wide..][..wide]);
             }
             let of = Left { data: of, row: 1, depth: shape.keys() };
-            self.product([wide, width, length], of, Right { data: rows, leading: width }, after, true);
+            product(self.tier, [wide, width, length], of, Right { data: rows, leading: width }, after, true);
         }
     }
 
@@ -242,7 +239,7 @@ impl Delta<'_> {
         let length = rows.len() / width;
         let mut out = vec![0.0; length * wide];
         let rows = Left { data: rows, row: width, depth: 1 };
-        self.product([length, wide, width], rows, Right { data: turned, leading: wide }, &mut out, false);
+        product(self.tier, [length, wide, width], rows, Right { data: turned, leading: wide }, &mut out, false);
         out
     }
 
@@ -261,7 +258,7 @@ impl Delta<'_> {
         let [d_weights, d_links] = [(dy, self.shape.values()), (d_changes, width)].map(|(data, row)| {
             let mut of = vec![0.0; length * length];
             let rows = Left { data, row, depth: 1 };
-            self.product([length, length, width], rows, Right { data: &turned, leading: length }, &mut of, false);
+            product(self.tier, [length, length, width], rows, Right { data: &turned, leading: length }, &mut of, false);
             of
         });
         for t in 0..length {

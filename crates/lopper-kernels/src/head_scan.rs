@@ -6,10 +6,10 @@
 //! tokens, and the states of every [`CHUNK`]th token are kept.
 
 use crate::dispatch::{Tier, tier};
-use crate::head_scan_steps::{StepInputs, Steps, add_scaled, multiply_all, remainders, scaled, transposed};
-use crate::scan::{CHUNK, Chunk, chunks};
+use crate::head_scan_steps::{StepInputs, Steps, add_scaled, gathered, multiply_all, product, remainders, transposed};
+use crate::scan::{Chunk, chunks};
 use crate::scratch::Shared;
-use crate::tile::{Extent, Left, Right, multiply};
+use crate::tile::{Left, Right};
 use rayon::prelude::*;
 
 /// Sizes of a scan by heads.
@@ -154,16 +154,6 @@ impl<'a> Scan<'a> {
         &of[chunk.start * self.shape.width() + head * self.shape.head_dim..]
     }
 
-    /// Rows of such columns, each times a factor [length, head_dim].
-    pub fn gathered(&self, columns: &[f32], factors: impl Iterator<Item = f32>) -> Vec<f32> {
-        let (width, p) = (self.shape.width(), self.shape.head_dim);
-        let mut rows = vec![0.0; CHUNK * p];
-        for ((out, row), factor) in rows.chunks_mut(p).zip(columns.chunks(width)).zip(factors) {
-            scaled(self.tier, &row[..p], factor, out);
-        }
-        rows
-    }
-
     /// The states of a head before every chunk of a sequence.
     fn states(&self, sequence: &[(usize, Chunk)], head: usize, kept: &Shared<f32>) {
         let (shape, size) = (self.shape, self.shape.state());
@@ -178,16 +168,12 @@ impl<'a> Scan<'a> {
             let (steps, length) = (self.steps(chunk, head), chunk.end - chunk.start);
             multiply_all(self.tier, steps.left(length - 1), &mut h);
             let added = (0..length).map(|token| steps.remains(token, length) * steps.delta[token]);
-            let x = self.gathered(self.head(self.inputs.x, chunk, head), added);
+            let (x, added) = (self.head(self.inputs.x, chunk, head), added.collect::<Vec<f32>>());
+            let x = gathered(self.tier, x, [shape.width(), shape.head_dim], &added);
             let into = Left { data: self.way(self.inputs.into, chunk, group), row: 1, depth: shape.ways() };
             let (x, extent) = (Right { data: &x, leading: shape.head_dim }, [shape.states, shape.head_dim, length]);
-            self.product(extent, into, x, &mut h, true);
+            product(self.tier, extent, into, x, &mut h, true);
         }
-    }
-
-    /// out [m, n] (+)= a [m, k]·b [k, n]
-    pub fn product(&self, [m, n, k]: [usize; 3], a: Left, b: Right, out: &mut [f32], accumulate: bool) {
-        multiply(self.tier, Extent { m, n, k }, a, b, out, n, accumulate);
     }
 
     /// C·Bᵀ of a group in a chunk [length, length].
@@ -196,7 +182,7 @@ impl<'a> Scan<'a> {
         let into = transposed(self.way(self.inputs.into, chunk, group), ways, [length, n]);
         let out_of = Left { data: self.way(self.inputs.out_of, chunk, group), row: ways, depth: 1 };
         let mut scores = vec![0.0; length * length];
-        self.product([length, length, n], out_of, Right { data: &into, leading: length }, &mut scores, false);
+        product(self.tier, [length, length, n], out_of, Right { data: &into, leading: length }, &mut scores, false);
         scores
     }
 
@@ -209,7 +195,7 @@ impl<'a> Scan<'a> {
         for head in self.heads(group) {
             let steps = self.steps(chunk, head);
             let state = Right { data: &kept[(number * shape.heads + head) * shape.state()..], leading: p };
-            self.product([length, p, n], out_of, state, &mut mixed, false);
+            product(self.tier, [length, p, n], out_of, state, &mut mixed, false);
             weights.fill(0.0);
             for (t, row) in weights.chunks_mut(length).enumerate() {
                 multiply_all(tier, steps.left(t), &mut mixed[t * p..][..p]);
@@ -220,7 +206,7 @@ impl<'a> Scan<'a> {
             }
             let x = self.head(inputs.x, chunk, head);
             let weights = Left { data: &weights, row: length, depth: 1 };
-            self.product([length, p, length], weights, Right { data: x, leading: width }, &mut mixed, true);
+            product(self.tier, [length, p, length], weights, Right { data: x, leading: width }, &mut mixed, true);
             for ((token, row), x) in (chunk.start..).zip(mixed.chunks_mut(p)).zip(x.chunks(width)) {
                 add_scaled(tier, &x[..p], inputs.skip[head], row);
                 // SAFETY: no two tasks have a head of a token in common.

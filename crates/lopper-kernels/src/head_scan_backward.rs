@@ -6,8 +6,7 @@
 
 use crate::dispatch::simd;
 use crate::head_scan::{HeadScanInputs, HeadScanShape, Scan};
-use crate::head_scan_steps::{add_scaled, remainders, scaled, transposed};
-use crate::math::dot;
+use crate::head_scan_steps::{add_scaled, gathered, product, product_of, remainders, scaled, transposed};
 use crate::scan::{CHUNK, Chunk, chunks};
 use crate::scratch::Shared;
 use crate::tile::{Left, Right};
@@ -59,9 +58,6 @@ simd! {
             }
         }
         own.iter().sum()
-    }
-    fn product_of(a: &[f32], b: &[f32]) -> f32 {
-        dot::<FUSED>(a, b)
     }
 }
 
@@ -126,10 +122,11 @@ impl Scan<'_> {
             }
             let (steps, length) = (self.steps(chunk, head), chunk.end - chunk.start);
             scaled(self.tier, &r, steps.left(length - 1), &mut fallen);
-            let dy = self.gathered(self.head(dy, chunk, head), (0..length).map(|token| steps.left(token)));
+            let left: Vec<f32> = (0..length).map(|token| steps.left(token)).collect();
+            let dy = gathered(self.tier, self.head(dy, chunk, head), [shape.width(), shape.head_dim], &left);
             let out_of = Left { data: self.way(self.inputs.out_of, chunk, group), row: 1, depth: shape.ways() };
             let dy = Right { data: &dy, leading: shape.head_dim };
-            self.product([shape.states, shape.head_dim, length], out_of, dy, &mut fallen, true);
+            product(self.tier, [shape.states, shape.head_dim, length], out_of, dy, &mut fallen, true);
             std::mem::swap(&mut r, &mut fallen);
         }
     }
@@ -156,9 +153,9 @@ impl Scan<'_> {
         }
         let [d_into, d_out_of] = &mut ways_back;
         let by_row = Left { data: &d_scores, row: length, depth: 1 };
-        self.product([length, n, length], by_row, Right { data: into, leading: ways }, d_out_of, true);
+        product(self.tier, [length, n, length], by_row, Right { data: into, leading: ways }, d_out_of, true);
         let by_column = Left { data: &d_scores, row: 1, depth: length };
-        self.product([length, n, length], by_column, Right { data: out_of, leading: ways }, d_into, true);
+        product(self.tier, [length, n, length], by_column, Right { data: out_of, leading: ways }, d_into, true);
         for (out, rows) in [(&out.into, d_into), (&out.out_of, d_out_of)] {
             for (token, row) in (chunk.start..).zip(rows.chunks(n)) {
                 // SAFETY: no two tasks have a group of a token in common.
@@ -187,7 +184,7 @@ impl Scan<'_> {
         let turned = transposed(x, width, [length, p]);
         let mut slopes = vec![0.0; length * length];
         let rows = Left { data: dy, row: width, depth: 1 };
-        self.product([length, length, p], rows, Right { data: &turned, leading: length }, &mut slopes, false);
+        product(self.tier, [length, length, p], rows, Right { data: &turned, leading: length }, &mut slopes, false);
         let d_skip = slopes.iter().step_by(length + 1).sum();
         let mut weights = vec![0.0; length * length];
         for t in 0..length {
@@ -200,11 +197,11 @@ impl Scan<'_> {
         }
         let mut dx = vec![0.0; length * p];
         let columns = Left { data: &weights, row: 1, depth: length };
-        self.product([length, p, length], columns, Right { data: dy, leading: width }, &mut dx, false);
+        product(self.tier, [length, p, length], columns, Right { data: dy, leading: width }, &mut dx, false);
         // by way of the states after it
         let mut by_state = vec![0.0; length * p];
         let rows = Left { data: into, row: ways, depth: 1 };
-        self.product([length, p, n], rows, Right { data: after, leading: p }, &mut by_state, false);
+        product(self.tier, [length, p, n], rows, Right { data: after, leading: p }, &mut by_state, false);
         let mut added = [0.0; CHUNK];
         for (token, row) in by_state.chunks(p).enumerate() {
             let remains = steps.remains(token, length);
@@ -219,9 +216,10 @@ impl Scan<'_> {
             add_scaled(tier, &dy[token * width..][..p], inputs.skip[head], dx);
         }
         d_fall[last] += f64::from(steps.left(last) * product_of(tier, before, after));
-        let x = self.gathered(x, added.into_iter().take(length));
+        let x = gathered(tier, x, [width, p], &added[..length]);
         let turned = transposed(after, p, [n, p]);
-        self.product(
+        product(
+            self.tier,
             [length, n, p],
             Left { data: &x, row: p, depth: 1 },
             Right { data: &turned, leading: n },
@@ -229,10 +227,12 @@ impl Scan<'_> {
             true,
         );
         // and of those before it
-        let dy = self.gathered(dy, (0..length).map(|token| steps.left(token)));
+        let left: Vec<f32> = (0..length).map(|token| steps.left(token)).collect();
+        let dy = gathered(tier, dy, [width, p], &left);
         let turned = transposed(before, p, [n, p]);
         let mut own = vec![0.0; length * n];
-        self.product(
+        product(
+            self.tier,
             [length, n, p],
             Left { data: &dy, row: p, depth: 1 },
             Right { data: &turned, leading: n },

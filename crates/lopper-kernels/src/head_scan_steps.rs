@@ -1,8 +1,9 @@
 //! Steps of scans by heads, and what is done to rows on the way.
 
 use crate::dispatch::{Tier, simd};
-use crate::math::exp;
+use crate::math::{dot, exp};
 use crate::scan::{CHUNK, Chunk, softplus};
+use crate::tile::{Extent, Left, Right, multiply};
 
 /// What the steps of heads are made of.
 pub(crate) struct StepInputs<'a> {
@@ -92,6 +93,24 @@ simd! {
             *x *= factor;
         }
     }
+    /// Σ aᵢ·bᵢ
+    pub(crate) fn product_of(a: &[f32], b: &[f32]) -> f32 {
+        dot::<FUSED>(a, b)
+    }
+}
+
+/// out [m, n] (+)= a [m, k]·b [k, n]
+pub(crate) fn product(tier: Tier, [m, n, k]: [usize; 3], a: Left, b: Right, out: &mut [f32], accumulate: bool) {
+    multiply(tier, Extent { m, n, k }, a, b, out, n, accumulate);
+}
+
+/// Rows of `columns`, which start `leading` apart, each times a factor [factors, width].
+pub(crate) fn gathered(tier: Tier, columns: &[f32], [leading, width]: [usize; 2], factors: &[f32]) -> Vec<f32> {
+    let mut rows = vec![0.0; factors.len() * width];
+    for ((out, row), factor) in rows.chunks_mut(width).zip(columns.chunks(leading)).zip(factors) {
+        scaled(tier, &row[..width], *factor, out);
+    }
+    rows
 }
 
 /// The transpose [columns, rows] of rows that start `leading` apart.

@@ -3,7 +3,7 @@
 use crate::reference;
 
 use lopper_kernels::{DeltaScanGradients, DeltaScanInputs, DeltaScanShape, delta_scan, delta_scan_backward};
-use reference::{assert_close, assert_threads_agree, assert_tiers_agree, inner, random, slope, to_f64};
+use reference::{assert_close, assert_threads_agree, assert_tiers_agree, inner, offsets, random, slope, to_f64};
 
 /// Key heads, width of each, value heads, width of each, and lengths of sequences: single ones, odd ones, more than a chunk, whole chunks.
 const SHAPES: [([usize; 4], &[usize]); 4] =
@@ -11,14 +11,6 @@ const SHAPES: [([usize; 4], &[usize]); 4] =
 
 /// q, k, v, s, β, a and b, one after the other.
 type All<T> = [Vec<T>; 7];
-
-fn offsets(lengths: &[usize]) -> Vec<usize> {
-    let mut offsets = vec![0];
-    for length in lengths {
-        offsets.push(offsets[offsets.len() - 1] + length);
-    }
-    offsets
-}
 
 fn shape([key_heads, key_dim, value_heads, value_dim]: [usize; 4], offsets: &[usize]) -> DeltaScanShape<'_> {
     DeltaScanShape { key_heads, key_dim, value_heads, value_dim, offsets }

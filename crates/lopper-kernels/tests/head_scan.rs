@@ -3,7 +3,7 @@
 use crate::reference;
 
 use lopper_kernels::{HeadScanGradients, HeadScanInputs, HeadScanShape, head_scan, head_scan_backward};
-use reference::{assert_close, assert_threads_agree, assert_tiers_agree, inner, random, slope, to_f64};
+use reference::{assert_close, assert_threads_agree, assert_tiers_agree, inner, offsets, random, slope, to_f64};
 
 /// Heads, channels of each, groups, states, and lengths of sequences: single ones, odd ones, more than a chunk, whole chunks.
 const SHAPES: [([usize; 4], &[usize]); 4] =
@@ -14,14 +14,6 @@ const FREE: [f32; 2] = [0.0, f32::INFINITY];
 
 /// x, s, B, C, a, D and b, one after the other.
 type All<T> = [Vec<T>; 7];
-
-fn offsets(lengths: &[usize]) -> Vec<usize> {
-    let mut offsets = vec![0];
-    for length in lengths {
-        offsets.push(offsets[offsets.len() - 1] + length);
-    }
-    offsets
-}
 
 fn shape([heads, head_dim, groups, states]: [usize; 4], offsets: &[usize]) -> HeadScanShape<'_> {
     HeadScanShape { heads, head_dim, groups, states, offsets }

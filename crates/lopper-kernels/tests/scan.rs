@@ -6,7 +6,7 @@ use lopper_kernels::{
     ConvolutionShape, ScanGradients, ScanInputs, ScanShape, convolution, convolution_backward, selective_scan,
     selective_scan_backward,
 };
-use reference::{assert_close, assert_threads_agree, assert_tiers_agree, inner, random, slope, to_f64};
+use reference::{assert_close, assert_threads_agree, assert_tiers_agree, inner, offsets, random, slope, to_f64};
 
 /// Channels, states, and lengths of sequences: less than a group, more than one, more than a chunk.
 const SHAPES: [(usize, usize, &[usize]); 4] =
@@ -14,14 +14,6 @@ const SHAPES: [(usize, usize, &[usize]); 4] =
 
 /// x, s, B, C, a and D, one after the other.
 type All<T> = [Vec<T>; 6];
-
-fn offsets(lengths: &[usize]) -> Vec<usize> {
-    let mut offsets = vec![0];
-    for length in lengths {
-        offsets.push(offsets[offsets.len() - 1] + length);
-    }
-    offsets
-}
 
 fn inputs(width: usize, states: usize, tokens: usize) -> All<f32> {
     let sizes = [tokens * width, tokens * width, tokens * states, tokens * states, width * states, width];

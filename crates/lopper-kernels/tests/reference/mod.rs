@@ -61,6 +61,15 @@ pub fn slope(x: &[f64], i: usize, loss: impl Fn(&[f64]) -> f64) -> f64 {
     (above - loss(&moved)) / (2.0 * step)
 }
 
+/// Where sequences of these lengths start, and the number of all tokens.
+pub fn offsets(lengths: &[usize]) -> Vec<usize> {
+    let mut offsets = vec![0];
+    for length in lengths {
+        offsets.push(offsets[offsets.len() - 1] + length);
+    }
+    offsets
+}
+
 /// Σ aᵢ·bᵢ.
 pub fn inner(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
