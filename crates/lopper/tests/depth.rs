@@ -248,6 +248,14 @@ fn a_config_says_what_each_block_is_where_that_followed_from_its_place() {
             json!({"first_k_dense_replace": 1}),
         ),
         (
+            with(json!({"model_type": "exaone_moe", "n_routed_experts": 4, "num_experts_per_tok": 2,
+                "moe_intermediate_size": 8, "first_k_dense_replace": 1, "layer_types": [full, full, full, full, full, full],
+                "is_moe_layer": [false, true, true, true, true, true]})),
+            vec![0, 3],
+            json!({"first_k_dense_replace": 0, "layer_types": [full, full, full, full],
+                "is_moe_layer": [true, true, true, true]}),
+        ),
+        (
             with(json!({"model_type": "gemma4_text", "hidden_size_per_layer_input": 0,
                 "layer_types": [sliding, full, sliding, sliding, full, full],
                 "per_layer_config": {"01": {"head_dim": 12}, "04": {"head_dim": 12}, "05": {"head_dim": 12}}})),

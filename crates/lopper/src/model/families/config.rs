@@ -246,7 +246,7 @@ impl<'a> Config<'a> {
     }
 
     /// A number of heads of another kind, under a key of its own.
-    pub fn few_heads(&self, (key, default): (&str, usize)) -> Result<usize> {
+    pub fn heads_named(&self, (key, default): (&str, usize)) -> Result<usize> {
         self.at_most(key, MOST_HEADS, self.size_or(key, default)?)
     }
 

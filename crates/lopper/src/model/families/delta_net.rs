@@ -31,7 +31,7 @@ impl DeltaNet {
     /// As the keys say that begin with `linear_`.
     pub fn read(config: &Config, name: &'static str, norm: Norm, fused: bool) -> Result<Self> {
         let [keys, values] = [("linear_num_key_heads", 16), ("linear_num_value_heads", 32)];
-        let heads = DeltaHeads { keys: config.few_heads(keys)?, values: config.few_heads(values)? };
+        let heads = DeltaHeads { keys: config.heads_named(keys)?, values: config.heads_named(values)? };
         if !heads.values.is_multiple_of(heads.keys) {
             let DeltaHeads { keys, values } = heads;
             return Err(config.wrong(format!(
